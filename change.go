@@ -1,0 +1,98 @@
+package bridged
+
+// Change sets objects of a State to new values, all of them or none; a nil value means that the object goes. Its JSON form
+// is the record that package store keeps.
+type Change struct {
+	Networks   map[string]*Network  `json:",omitempty"` // by id
+	Sandboxes  map[string]*Sandbox  `json:",omitempty"` // by id
+	Endpoints  map[string]*Endpoint `json:",omitempty"` // by id
+	Ports      map[Binding]*Port    `json:",omitempty"`
+	Pools      map[PoolID]*Pool     `json:",omitempty"`
+	Forwarding *Forwarding          `json:",omitempty"`
+}
+
+// Empty reports whether the change touches nothing.
+func (c Change) Empty() bool {
+	return len(c.Networks) == 0 && len(c.Sandboxes) == 0 && len(c.Endpoints) == 0 && len(c.Ports) == 0 &&
+		len(c.Pools) == 0 && c.Forwarding == nil
+}
+
+// Apply makes the change. The maps of s must not be shared with a reader.
+func (s *State) Apply(c Change) {
+	applyMap(&s.Networks, c.Networks)
+	applyMap(&s.Sandboxes, c.Sandboxes)
+	applyMap(&s.Endpoints, c.Endpoints)
+	applyMap(&s.Ports, c.Ports)
+	applyMap(&s.Pools, c.Pools)
+	if c.Forwarding != nil {
+		s.Forwarding = *c.Forwarding
+	}
+}
+
+func applyMap[K comparable, V any](m *map[K]V, change map[K]*V) {
+	if *m == nil && len(change) > 0 {
+		*m = make(map[K]V)
+	}
+	for k, v := range change {
+		if v == nil {
+			delete(*m, k)
+		} else {
+			(*m)[k] = *v
+		}
+	}
+}
+
+// Inverse is the change that takes c back: each object that c touches, as it is in s now.
+func (s State) Inverse(c Change) Change {
+	inv := Change{
+		Networks:  inverseMap(s.Networks, c.Networks),
+		Sandboxes: inverseMap(s.Sandboxes, c.Sandboxes),
+		Endpoints: inverseMap(s.Endpoints, c.Endpoints),
+		Ports:     inverseMap(s.Ports, c.Ports),
+		Pools:     inverseMap(s.Pools, c.Pools),
+	}
+	if c.Forwarding != nil {
+		f := s.Forwarding
+		inv.Forwarding = &f
+	}
+	return inv
+}
+
+func inverseMap[K comparable, V any](m map[K]V, change map[K]*V) map[K]*V {
+	if len(change) == 0 {
+		return nil
+	}
+	inv := make(map[K]*V, len(change))
+	for k := range change {
+		if v, ok := m[k]; ok {
+			inv[k] = &v
+		} else {
+			inv[k] = nil
+		}
+	}
+	return inv
+}
+
+// Whole is the state as a change: applied to the zero State it gives s.
+func (s State) Whole() Change {
+	f := s.Forwarding
+	return Change{
+		Networks:   wholeMap(s.Networks),
+		Sandboxes:  wholeMap(s.Sandboxes),
+		Endpoints:  wholeMap(s.Endpoints),
+		Ports:      wholeMap(s.Ports),
+		Pools:      wholeMap(s.Pools),
+		Forwarding: &f,
+	}
+}
+
+func wholeMap[K comparable, V any](m map[K]V) map[K]*V {
+	if len(m) == 0 {
+		return nil
+	}
+	w := make(map[K]*V, len(m))
+	for k, v := range m {
+		w[k] = &v
+	}
+	return w
+}

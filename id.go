@@ -1,0 +1,60 @@
+package bridged
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"regexp"
+	"strings"
+)
+
+// NewID returns a fresh object id: 64 hex digits.
+func NewID() string {
+	var b [32]byte
+	rand.Read(b[:]) // never fails, see its documentation
+	return hex.EncodeToString(b[:])
+}
+
+// Link names of ours: a prefix and 12 hex digits of a random id, 14 bytes of the kernel's 15.
+const (
+	// PortPrefix begins the name of each host end of a pair, the bridge's port. The packet program knows it.
+	PortPrefix = "bv"
+	// BridgePrefix begins the name of a bridge whose name the user did not choose.
+	BridgePrefix = "bd"
+)
+
+// NewLinkName returns a link name that was never used before: prefix and 12 random hex digits.
+func NewLinkName(prefix string) string { return prefix + NewID()[:12] }
+
+var namePattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+
+// MaxName is the longest name of a network or a sandbox, in bytes: a file name on Linux.
+const MaxName = 255
+
+// CheckName says whether name can name an object of this kind ("network", "sandbox").
+func CheckName(kind, name string) error {
+	switch {
+	case name == "":
+		return Errorf(ErrInvalid, "the %s needs a name", kind)
+	case len(name) > MaxName:
+		return Errorf(ErrInvalid, "invalid %s name %.20q…: %d bytes, at most %d are possible", kind, name, len(name), MaxName)
+	case !namePattern.MatchString(name):
+		return Errorf(ErrInvalid, "invalid %s name %q: use letters, digits, '_', '.' and '-', and begin with a letter or a digit", kind, name)
+	}
+	return nil
+}
+
+// MaxLinkName is the longest interface name the kernel takes, in bytes (IFNAMSIZ − 1).
+const MaxLinkName = 15
+
+// CheckLinkName says whether name can be an interface's name: the kernel's dev_valid_name.
+func CheckLinkName(name string) error {
+	switch {
+	case name == "":
+		return Errorf(ErrInvalid, "an interface needs a name")
+	case len(name) > MaxLinkName:
+		return Errorf(ErrInvalid, "invalid interface name %q: %d bytes, at most %d are possible", name, len(name), MaxLinkName)
+	case name == "." || name == ".." || strings.ContainsAny(name, "/: \t\n\v\f\r%\x00"):
+		return Errorf(ErrInvalid, "invalid interface name %q: '/', ':', '%%' and white space are not possible", name)
+	}
+	return nil
+}

@@ -1,0 +1,252 @@
+package nft
+
+// Rule is its statements, in order. A rule is written the way it reads in nft syntax:
+//
+//	nft.Rule{nft.IIFName.In("bridges"), nft.Counter, nft.Drop, nft.Comment("other network")}
+type Rule []Stmt
+
+// Stmt is one statement of a rule: a match, a verdict, a counter, a translation or a comment.
+type Stmt interface{ stmt() }
+
+// Match compares what an expression finds in a packet.
+type Match struct {
+	Expr Expr
+	// Not inverts the match.
+	Not bool
+	// Set is the name of a set in the same table; or else one of Values, one of which must be equal.
+	Set    string
+	Values []Value
+	// Mask, when it is not zero, is and'ed with what Expr finds before the comparison: ether daddr & 01:00:… == 01:00:…
+	Mask Value
+	// Flags: for ct state and ct status, any of the bits of Values[0] (Mark) is set.
+	Flags bool
+	// Atleast: Expr >= Values[0] instead of equality.
+	AtLeast bool
+	// Bits is the prefix length of a prefix match on an address; 0: the whole value.
+	Bits int
+	// NamePrefix: Values[0] is the beginning of an interface name: iifname "bv*".
+	NamePrefix bool
+}
+
+// Verdict ends the rule: "accept", "drop", "return", "jump X", "goto X".
+type Verdict struct {
+	Kind  VerdictKind
+	Chain string // of jump and goto
+}
+
+// VerdictKind is what a verdict does.
+type VerdictKind uint8
+
+// The verdicts.
+const (
+	VerdictAccept VerdictKind = iota + 1
+	VerdictDrop
+	VerdictReturn
+	VerdictJump
+	VerdictGoto
+)
+
+// VerdictMap looks a verdict up: ether type vmap { ip : goto source-ip, … }. The map is anonymous and constant.
+type VerdictMap struct {
+	Expr Expr
+	Map  []VerdictMapEntry
+}
+
+// VerdictMapEntry is one element of a VerdictMap.
+type VerdictMapEntry struct {
+	Key     Value
+	Verdict Verdict
+}
+
+// Translate is dnat or snat to what a named map gives for a key: dnat ip to KEY map @SET. A key that the map does not have
+// ends the rule, not the chain. In DNAT maps the data are address . port, in SNAT maps an address.
+type Translate struct {
+	Source bool   // snat instead of dnat
+	Family Family // IPv4 or IPv6
+	Key    Expr
+	Map    string
+}
+
+type (
+	counterStmt    struct{}
+	masqueradeStmt struct{}
+	// Comment is a rule's comment, at most 127 bytes.
+	Comment string
+)
+
+// Statements without parameters.
+var (
+	// Counter counts packets and bytes.
+	Counter Stmt = counterStmt{}
+	// Masquerade gives the packet the address of the interface that it leaves by.
+	Masquerade Stmt = masqueradeStmt{}
+	// Accept ends the evaluation of the base chain.
+	Accept Stmt = Verdict{Kind: VerdictAccept}
+	// Drop drops the packet.
+	Drop Stmt = Verdict{Kind: VerdictDrop}
+	// Return goes on after the jump that led here.
+	Return Stmt = Verdict{Kind: VerdictReturn}
+)
+
+// Jump continues in another chain and comes back.
+func Jump(chain string) Verdict { return Verdict{Kind: VerdictJump, Chain: chain} }
+
+// Goto continues in another chain for good.
+func Goto(chain string) Verdict { return Verdict{Kind: VerdictGoto, Chain: chain} }
+
+// DNATTo is dnat to the address and port that a map gives for a key.
+func DNATTo(f Family, key Expr, set string) Translate {
+	return Translate{Family: f, Key: key, Map: set}
+}
+
+// SNATTo is snat to the address that a map gives for a key.
+func SNATTo(f Family, key Expr, set string) Translate {
+	return Translate{Source: true, Family: f, Key: key, Map: set}
+}
+
+func (Match) stmt()          {}
+func (Verdict) stmt()        {}
+func (VerdictMap) stmt()     {}
+func (Translate) stmt()      {}
+func (Comment) stmt()        {}
+func (counterStmt) stmt()    {}
+func (masqueradeStmt) stmt() {}
+
+// Expr is something that a rule can look at in a packet, or a concatenation of such.
+type Expr struct {
+	fields []field
+}
+
+// field is one entry of the table in expr.go.
+type field uint8
+
+// The expressions, named after their nft syntax. An expression that needs a header (ip saddr, icmp type, udp sport) matches
+// only packets that have it.
+var (
+	IIFName         = expr(fieldIIFName)         // iifname
+	OIFName         = expr(fieldOIFName)         // oifname
+	NFProto         = expr(fieldNFProto)         // meta nfproto
+	L4Proto         = expr(fieldL4Proto)         // meta l4proto
+	MetaMark        = expr(fieldMark)            // meta mark
+	CTState         = expr(fieldCTState)         // ct state
+	CTStatus        = expr(fieldCTStatus)        // ct status
+	IPSAddr         = expr(fieldIPSAddr)         // ip saddr
+	IPDAddr         = expr(fieldIPDAddr)         // ip daddr
+	IP6SAddr        = expr(fieldIP6SAddr)        // ip6 saddr
+	IP6DAddr        = expr(fieldIP6DAddr)        // ip6 daddr
+	THDPort         = expr(fieldTHDPort)         // th dport
+	UDPSPort        = expr(fieldUDPSPort)        // udp sport
+	UDPDPort        = expr(fieldUDPDPort)        // udp dport
+	ICMPType        = expr(fieldICMPType)        // icmp type
+	ICMP6Type       = expr(fieldICMP6Type)       // icmpv6 type
+	IGMPType        = expr(fieldIGMPType)        // igmp type
+	EtherSAddr      = expr(fieldEtherSAddr)      // ether saddr
+	EtherDAddr      = expr(fieldEtherDAddr)      // ether daddr
+	EtherType       = expr(fieldEtherType)       // ether type
+	ARPOperation    = expr(fieldARPOperation)    // arp operation
+	ARPSAddrEther   = expr(fieldARPSAddrEther)   // arp saddr ether
+	ARPSAddrIP      = expr(fieldARPSAddrIP)      // arp saddr ip
+	FragOff         = expr(fieldFragOff)         // frag frag-off
+	NDTarget        = expr(fieldNDTarget)        // @th,64,128
+	THFirstByte     = expr(fieldTHFirstByte)     // @th,0,8
+	FIBDAddrType    = expr(fieldFIBDAddrType)    // fib daddr type
+	FIBDAddrIIFType = expr(fieldFIBDAddrIIFType) // fib daddr . iif type
+	FIBSAddrIIFOIF  = expr(fieldFIBSAddrIIFOIF)  // fib saddr . iif oif; 0 is "missing"
+)
+
+const (
+	fieldIIFName field = iota + 1
+	fieldOIFName
+	fieldNFProto
+	fieldL4Proto
+	fieldMark
+	fieldCTState
+	fieldCTStatus
+	fieldIPSAddr
+	fieldIPDAddr
+	fieldIP6SAddr
+	fieldIP6DAddr
+	fieldTHDPort
+	fieldUDPSPort
+	fieldUDPDPort
+	fieldICMPType
+	fieldICMP6Type
+	fieldIGMPType
+	fieldEtherSAddr
+	fieldEtherDAddr
+	fieldEtherType
+	fieldARPOperation
+	fieldARPSAddrEther
+	fieldARPSAddrIP
+	fieldFragOff
+	fieldNDTarget
+	fieldTHFirstByte
+	fieldFIBDAddrType
+	fieldFIBDAddrIIFType
+	fieldFIBSAddrIIFOIF
+)
+
+func expr(f field) Expr { return Expr{fields: []field{f}} }
+
+// Join concatenates expressions: IIFName . IPSAddr.
+func Join(es ...Expr) Expr {
+	var j Expr
+	for _, e := range es {
+		j.fields = append(j.fields, e.fields...)
+	}
+	return j
+}
+
+// In matches when the set has what e finds.
+func (e Expr) In(set string) Match { return Match{Expr: e, Set: set} }
+
+// NotIn matches when the set does not have what e finds.
+func (e Expr) NotIn(set string) Match { return Match{Expr: e, Set: set, Not: true} }
+
+// Is matches one of the values.
+func (e Expr) Is(values ...Value) Match { return Match{Expr: e, Values: values} }
+
+// IsNot matches everything but the value.
+func (e Expr) IsNot(value Value) Match { return Match{Expr: e, Values: []Value{value}, Not: true} }
+
+// Any matches when one of the flags is set (ct state, ct status).
+func (e Expr) Any(flags uint32) Match {
+	return Match{Expr: e, Values: []Value{Mark(flags)}, Flags: true}
+}
+
+// None matches when none of the flags is set: ct state != established,related.
+func (e Expr) None(flags uint32) Match {
+	return Match{Expr: e, Values: []Value{Mark(flags)}, Flags: true, Not: true}
+}
+
+// InPrefix matches addresses whose first bits are those of addr.
+func (e Expr) InPrefix(addr Value, bits int) Match {
+	return Match{Expr: e, Values: []Value{addr}, Bits: bits}
+}
+
+// Begins matches interface names that begin so: iifname "bv*".
+func (e Expr) Begins(name string) Match {
+	return Match{Expr: e, Values: []Value{Raw([]byte(name))}, NamePrefix: true}
+}
+
+// Masked matches when e & mask == value.
+func (e Expr) Masked(mask, value Value) Match {
+	return Match{Expr: e, Values: []Value{value}, Mask: mask}
+}
+
+// AtLeast matches when e >= value.
+func (e Expr) AtLeast(value Value) Match {
+	return Match{Expr: e, Values: []Value{value}, AtLeast: true}
+}
+
+// Conntrack states and status bits, from linux/netfilter/nf_conntrack_common.h as nf_tables shows them.
+const (
+	StateInvalid     uint32 = 1
+	StateEstablished uint32 = 2
+	StateRelated     uint32 = 4
+	StateNew         uint32 = 8
+	StatusDNAT       uint32 = 1 << 5
+)
+
+// Address types that fib finds (RTN_*).
+const RTNLocal uint32 = 2

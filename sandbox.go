@@ -1,0 +1,79 @@
+package bridged
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Mode is how a sandbox gets its network stack.
+type Mode string
+
+// The modes. A sandbox in a network of its own name has ModeBridge too.
+const (
+	ModeBridge Mode = "bridge"
+	ModeHost   Mode = "host"
+	ModeNone   Mode = "none"
+)
+
+// Sandbox is a network stack: a network namespace that endpoints join to networks.
+type Sandbox struct {
+	ID      string
+	Name    string
+	Created time.Time
+	// Mode is "bridge", "host" or "none".
+	Mode Mode
+	// NetNS is the path of the namespace; empty in mode host.
+	NetNS string
+	// NSID tells the namespace from a later one at the same path.
+	NSID NamespaceID
+	// Made: the namespace is ours, and goes with the sandbox. One that was given never does.
+	Made bool
+	// Settled is false while the sandbox is being made or removed: one that a restart finds so was not acknowledged,
+	// and is taken back.
+	Settled bool
+}
+
+// NamespaceID is the identity of a network namespace: device and inode number of its nsfs file. Inode numbers come back
+// after a namespace died.
+type NamespaceID struct {
+	Dev, Ino uint64
+}
+
+// Endpoint joins one sandbox to one network.
+type Endpoint struct {
+	ID      string
+	Network string // id
+	Sandbox string // id
+	// HostInterface is the host's end of the pair, a port of the bridge: "bv" and 12 hex digits, never reused.
+	HostInterface string
+	// Interface is the other end's name inside, as "eth0".
+	Interface string
+	MAC       MAC
+	// IPv4 and IPv6 are the addresses with the subnet's prefix length; the zero Prefix: none of this family.
+	IPv4, IPv6 netip.Prefix
+}
+
+// Addrs are the endpoint's addresses, IPv4 first, without the link-local one.
+func (e Endpoint) Addrs() []netip.Addr {
+	var a []netip.Addr
+	for _, p := range []netip.Prefix{e.IPv4, e.IPv6} {
+		if p.IsValid() {
+			a = append(a, p.Addr())
+		}
+	}
+	return a
+}
+
+// Addr is the endpoint's address of the family of like, and the zero Addr when there is none.
+func (e Endpoint) Addr(like netip.Addr) netip.Addr {
+	if like.Is4() {
+		return e.IPv4.Addr()
+	}
+	return e.IPv6.Addr()
+}
+
+// String is for logs.
+func (e Endpoint) String() string {
+	return fmt.Sprintf("endpoint %.12s (%s, %s)", e.ID, e.HostInterface, e.Interface)
+}
