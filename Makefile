@@ -1,0 +1,50 @@
+# Two commands matter: `make run` starts the daemon from a fresh clone, `make test` checks everything. Both want root.
+
+GO          ?= go
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+RUN_FLAGS   ?=
+
+# What the tests hold the daemon against, as COMMAND:PACKAGE. gcc and the C headers are for the race detector.
+TEST_TOOLS  := nft:nftables ip:iproute2 ss:iproute2 conntrack:conntrack curl:curl gcc:gcc
+TEST_FILES  := /usr/include/stdlib.h:libc6-dev
+
+export CGO_ENABLED ?= 0
+# Debian's tools for root, also where PATH is a user's.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: all build run test tools check bench clean
+all: build
+
+# One static binary: no C, no other program.
+build:
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/bridged ./cmd/bridged
+
+run: build
+	exec ./bin/bridged daemon $(RUN_FLAGS)
+
+test: tools check build
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+# gofmt, vet and staticcheck: quick, and first.
+check:
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+# Installs what is missing, and only then asks Debian for its lists.
+tools:
+	@missing=""; \
+	for t in $(TEST_TOOLS); do command -v $${t%%:*} >/dev/null || missing="$$missing $${t##*:}"; done; \
+	for f in $(TEST_FILES); do [ -e $${f%%:*} ] || missing="$$missing $${f##*:}"; done; \
+	if [ -n "$$missing" ]; then \
+		echo "installing$$missing"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -q && apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+
+bench:
+	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...
+
+clean:
+	rm -rf bin
