@@ -123,35 +123,35 @@ type field uint8
 // The expressions, named after their nft syntax. An expression that needs a header (ip saddr, icmp type, udp sport) matches
 // only packets that have it.
 var (
-	IIFName         = expr(fieldIIFName)         // iifname
-	OIFName         = expr(fieldOIFName)         // oifname
-	NFProto         = expr(fieldNFProto)         // meta nfproto
-	L4Proto         = expr(fieldL4Proto)         // meta l4proto
-	MetaMark        = expr(fieldMark)            // meta mark
-	CTState         = expr(fieldCTState)         // ct state
-	CTStatus        = expr(fieldCTStatus)        // ct status
-	IPSAddr         = expr(fieldIPSAddr)         // ip saddr
-	IPDAddr         = expr(fieldIPDAddr)         // ip daddr
-	IP6SAddr        = expr(fieldIP6SAddr)        // ip6 saddr
-	IP6DAddr        = expr(fieldIP6DAddr)        // ip6 daddr
-	THDPort         = expr(fieldTHDPort)         // th dport
-	UDPSPort        = expr(fieldUDPSPort)        // udp sport
-	UDPDPort        = expr(fieldUDPDPort)        // udp dport
-	ICMPType        = expr(fieldICMPType)        // icmp type
-	ICMP6Type       = expr(fieldICMP6Type)       // icmpv6 type
-	IGMPType        = expr(fieldIGMPType)        // igmp type
-	EtherSAddr      = expr(fieldEtherSAddr)      // ether saddr
-	EtherDAddr      = expr(fieldEtherDAddr)      // ether daddr
-	EtherType       = expr(fieldEtherType)       // ether type
-	ARPOperation    = expr(fieldARPOperation)    // arp operation
-	ARPSAddrEther   = expr(fieldARPSAddrEther)   // arp saddr ether
-	ARPSAddrIP      = expr(fieldARPSAddrIP)      // arp saddr ip
-	FragOff         = expr(fieldFragOff)         // frag frag-off
-	NDTarget        = expr(fieldNDTarget)        // @th,64,128
-	THFirstByte     = expr(fieldTHFirstByte)     // @th,0,8
-	FIBDAddrType    = expr(fieldFIBDAddrType)    // fib daddr type
-	FIBDAddrIIFType = expr(fieldFIBDAddrIIFType) // fib daddr . iif type
-	FIBSAddrIIFOIF  = expr(fieldFIBSAddrIIFOIF)  // fib saddr . iif oif; 0 is "missing"
+	IIFName         = single(fieldIIFName)         // iifname
+	OIFName         = single(fieldOIFName)         // oifname
+	NFProto         = single(fieldNFProto)         // meta nfproto
+	L4Proto         = single(fieldL4Proto)         // meta l4proto
+	MetaMark        = single(fieldMark)            // meta mark
+	CTState         = single(fieldCTState)         // ct state
+	CTStatus        = single(fieldCTStatus)        // ct status
+	IPSAddr         = single(fieldIPSAddr)         // ip saddr
+	IPDAddr         = single(fieldIPDAddr)         // ip daddr
+	IP6SAddr        = single(fieldIP6SAddr)        // ip6 saddr
+	IP6DAddr        = single(fieldIP6DAddr)        // ip6 daddr
+	THDPort         = single(fieldTHDPort)         // th dport
+	UDPSPort        = single(fieldUDPSPort)        // udp sport
+	UDPDPort        = single(fieldUDPDPort)        // udp dport
+	ICMPType        = single(fieldICMPType)        // icmp type
+	ICMP6Type       = single(fieldICMP6Type)       // icmpv6 type
+	IGMPType        = single(fieldIGMPType)        // igmp type
+	EtherSAddr      = single(fieldEtherSAddr)      // ether saddr
+	EtherDAddr      = single(fieldEtherDAddr)      // ether daddr
+	EtherType       = single(fieldEtherType)       // ether type
+	ARPOperation    = single(fieldARPOperation)    // arp operation
+	ARPSAddrEther   = single(fieldARPSAddrEther)   // arp saddr ether
+	ARPSAddrIP      = single(fieldARPSAddrIP)      // arp saddr ip
+	FragOff         = single(fieldFragOff)         // frag frag-off
+	NDTarget        = single(fieldNDTarget)        // @th,64,128
+	THFirstByte     = single(fieldTHFirstByte)     // @th,0,8
+	FIBDAddrType    = single(fieldFIBDAddrType)    // fib daddr type
+	FIBDAddrIIFType = single(fieldFIBDAddrIIFType) // fib daddr . iif type
+	FIBSAddrIIFOIF  = single(fieldFIBSAddrIIFOIF)  // fib saddr . iif oif; 0 is "missing"
 )
 
 const (
@@ -186,7 +186,7 @@ const (
 	fieldFIBSAddrIIFOIF
 )
 
-func expr(f field) Expr { return Expr{fields: []field{f}} }
+func single(f field) Expr { return Expr{fields: []field{f}} }
 
 // Join concatenates expressions: IIFName . IPSAddr.
 func Join(es ...Expr) Expr {

@@ -85,7 +85,7 @@ func typeofTLV(attr byte, types []Type) []byte {
 	var fields []byte
 	if byExpr {
 		for i, t := range types {
-			fields = append(fields, udataTLV(byte(i&1), t.info().typeofData)...)
+			fields = append(fields, udataTLV(byte(i), t.info().typeofData)...)
 		}
 	}
 	return udataTLV(attr, typeofExpr(udataConcat, fields))
