@@ -5,6 +5,9 @@ type Table struct {
 	ID     TableID
 	Sets   []Set
 	Chains []Chain
+	// Foreign is what the kernel has in the table that no program of ours says, in words: other flags, objects, policies,
+	// rules. Nil in a program.
+	Foreign []string
 }
 
 // Type is the type of a key's or a value's field.

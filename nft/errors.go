@@ -1,0 +1,128 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// ErrUnknownOutcome: the kernel's answer was lost, the transaction happened or it did not. Observe, do not assume.
+	ErrUnknownOutcome = errors.New("the kernel's answer was lost")
+	// ErrOwned: the table belongs to another process that is alive.
+	ErrOwned = errors.New("owned by another process: another daemon is running")
+	// ErrNoKernelSupport: the kernel lacks nf_tables, or the protection that was asked for.
+	ErrNoKernelSupport = errors.New("not supported by this kernel")
+	// ErrClosed: the writer is closed.
+	ErrClosed = errors.New("nf_tables writer is closed")
+)
+
+// Error is a refusal of the kernel. [errors.Is] finds its Errno (EEXIST: the element or an interval that overlaps is there;
+// ENOENT: it, its set or its table is not there; ENFILE: the set is full; EPERM: no CAP_NET_ADMIN) and, where it applies, one of
+// [ErrOwned] and [ErrNoKernelSupport].
+type Error struct {
+	// Op is what could not be done: "add element", "create table", …; "commit" when it was the transaction as a whole.
+	Op string
+	// Table is the zero TableID when the transaction failed as a whole.
+	Table TableID
+	// Object is the set's or chain's name; empty when it is the table itself.
+	Object string
+	// Detail is the only element of its message, or the rule, in nft syntax; empty when there were more.
+	Detail string
+	Errno  unix.Errno
+	// Message is the kernel's extended acknowledgement; often empty.
+	Message string
+	// Kind is ErrOwned, ErrNoKernelSupport or nil.
+	Kind error
+}
+
+// Error reads: cannot add element inet bridged publish4any { … }: file exists.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("cannot " + e.Op)
+	if e.Table != (TableID{}) {
+		b.WriteString(" " + tableName(e.Table))
+	}
+	if e.Object != "" {
+		b.WriteString(" " + e.Object)
+	}
+	if e.Detail != "" {
+		b.WriteString(" " + e.Detail)
+	}
+	b.WriteString(": " + e.Errno.Error())
+	if e.Message != "" {
+		b.WriteString(": " + e.Message)
+	}
+	if e.Kind != nil {
+		b.WriteString(" (" + e.Kind.Error() + ")")
+	}
+	return b.String()
+}
+
+// Unwrap gives the errno and the kind.
+func (e *Error) Unwrap() []error {
+	if e.Kind == nil {
+		return []error{e.Errno}
+	}
+	return []error{e.Errno, e.Kind}
+}
+
+var opNames = [...]string{addTable: "create table", takeTable: "take over table", deleteTable: "delete table", addSet: "create set",
+	deleteSet: "delete set", addChain: "create chain", deleteChain: "delete chain", addRule: "add rule", deleteRules: "delete rules of table"}
+
+// failure names what the kernel refused.
+func (b *batch) failure(f fault) error {
+	e := &Error{Op: "commit", Errno: f.errno, Message: f.text}
+	if f.seq == 0 {
+		switch f.errno {
+		case unix.EPERM:
+			e.Message = "no CAP_NET_ADMIN in this network namespace"
+		case unix.EOPNOTSUPP, unix.EINVAL:
+			e.Message, e.Kind = "the kernel has no nf_tables (CONFIG_NF_TABLES)", ErrNoKernelSupport
+		}
+		return e
+	}
+	m := &b.messages[f.seq-1]
+	e.Table, e.Object = m.table, m.object
+	switch {
+	case m.kind != 0:
+		e.Op = opNames[m.kind]
+	case m.delete:
+		e.Op = "delete element"
+	default:
+		e.Op = "add element"
+	}
+	switch {
+	case f.errno == unix.EPERM:
+		e.Kind = ErrOwned
+	case f.errno == unix.EOPNOTSUPP && m.kind == addTable:
+		e.Message, e.Kind = "the kernel has no nf_tables in this family", ErrNoKernelSupport
+	}
+	return e
+}
+
+// sendFailure is the error of a batch that did not reach the kernel.
+func (b *batch) sendFailure(err error) error {
+	if errors.Is(err, unix.EMSGSIZE) {
+		return fmt.Errorf("cannot commit %d bytes in one transaction: %w: raise net.core.wmem_max, or run with CAP_NET_ADMIN in the initial user namespace", len(b.buf), err)
+	}
+	return fmt.Errorf("cannot send a transaction of %d bytes: %w", len(b.buf), err)
+}
+
+// tableName is a table in nft syntax: inet bridged.
+func tableName(id TableID) string {
+	family := "?"
+	switch id.Family {
+	case IPv4:
+		family = "ip"
+	case IPv6:
+		family = "ip6"
+	case Inet:
+		family = "inet"
+	case Bridge:
+		family = "bridge"
+	}
+	return family + " " + id.Name
+}

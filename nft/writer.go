@@ -1,0 +1,265 @@
+package nft
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+)
+
+// Options are what Dial can be told. The zero value is good.
+type Options struct {
+	// Protection is "owner+persist", "monitor", or "auto" and "": owner+persist where the kernel has it (Linux 6.9 and later).
+	Protection string
+	// Log gets what no caller is told in an error; nil: nothing is logged.
+	Log *slog.Logger
+}
+
+// The kinds of protection of our tables.
+const (
+	// ProtectionOwner: nobody else can change the tables. They stay when the writer is closed, and anybody can take them over.
+	ProtectionOwner = "owner+persist"
+	// ProtectionMonitor: the tables are like everybody's.
+	ProtectionMonitor = "monitor"
+)
+
+// Writer is the only way to change tables: one netlink socket in one network namespace, open from Dial to Close because the
+// tables belong to it, and because closing such a socket waits for a grace period. Its methods are safe for concurrent use.
+//
+// Transactions that are committed at the same time share one kernel transaction (group commit). There is no goroutine behind
+// it: the first caller commits for itself, those who come meanwhile wait, and one of them commits for all that wait.
+type Writer struct {
+	protection   string
+	log          *slog.Logger
+	transactions atomic.Uint64
+
+	mu     sync.Mutex // guards what follows, never held during a system call
+	busy   bool       // somebody leads
+	closed bool
+	queue  []*request // in order of arrival
+	free   []*request
+
+	// The leader's alone.
+	conn  conn
+	taken []*request
+
+	reader reader
+}
+
+// request is a caller that waits for its turn.
+type request struct {
+	tx  *Tx // nil: it wants to lead and to commit nothing
+	err error
+	// wake is sent to once: either with lead set, and the caller leads, or err is its answer.
+	wake chan struct{}
+	lead bool
+}
+
+// Dial opens the sockets in the calling thread's network namespace: a caller that is in another one than its process locks its
+// goroutine to the thread. It finds out what the kernel can do, and fails with EPERM without CAP_NET_ADMIN and with
+// [ErrNoKernelSupport] without nf_tables, or without the protection that was asked for.
+func Dial(opts Options) (*Writer, error) {
+	write, err := dialNetlink()
+	if err != nil {
+		return nil, err
+	}
+	read, err := dialNetlink()
+	if err != nil {
+		write.close()
+		return nil, err
+	}
+	w, err := newWriter(opts, write, read)
+	if err != nil {
+		write.close()
+		read.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// newWriter probes what the socket can do.
+func newWriter(opts Options, write, read socket) (*Writer, error) {
+	w := &Writer{log: opts.Log, conn: conn{socket: write}, reader: newReader(read)}
+	if w.log == nil {
+		w.log = slog.New(slog.DiscardHandler)
+	}
+	switch opts.Protection {
+	case "", "auto", ProtectionOwner, ProtectionMonitor:
+	default:
+		return nil, fmt.Errorf("unknown protection %q: auto, %s or %s", opts.Protection, ProtectionOwner, ProtectionMonitor)
+	}
+	flags, err := w.conn.probe(opts.Protection != ProtectionMonitor)
+	if err != nil {
+		return nil, err
+	}
+	if flags == 0 && opts.Protection == ProtectionOwner {
+		return nil, fmt.Errorf("protection %s: %w: it needs Linux 6.9 or later", ProtectionOwner, ErrNoKernelSupport)
+	}
+	w.conn.tableFlags = flags
+	w.protection = ProtectionMonitor
+	if flags != 0 {
+		w.protection = ProtectionOwner
+	}
+	return w, nil
+}
+
+// Commit changes the kernel: all of tx, or nothing. It returns when the kernel has answered. Errors are of type [*Error], or
+// [ErrUnknownOutcome], [ErrClosed], or say what in tx can't be written. When ctx ends while others commit, Commit returns its error and
+// nothing has happened; once tx is with the kernel its answer counts.
+//
+// A commit of elements allocates nothing once a few were made.
+func (w *Writer) Commit(ctx context.Context, tx *Tx) error {
+	if tx.Empty() {
+		return nil
+	}
+	r, err := w.turn(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if r.lead {
+		w.conn.commit(w.taken, &w.transactions)
+		return w.handOver(r)
+	}
+	return w.recycle(r)
+}
+
+// turn waits until r leads, having taken the transactions to commit, or has been answered.
+func (w *Writer) turn(ctx context.Context, tx *Tx) (*request, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return nil, ErrClosed
+	}
+	r := w.request(tx)
+	if !w.busy {
+		w.busy, r.lead = true, true
+		w.taken = append(w.taken[:0], r)
+		w.mu.Unlock()
+		return r, nil
+	}
+	w.queue = append(w.queue, r)
+	w.mu.Unlock()
+	select {
+	case <-r.wake:
+	case <-ctx.Done():
+		if w.withdraw(r) {
+			return nil, ctx.Err()
+		}
+		<-r.wake
+	}
+	if r.lead {
+		w.take()
+	}
+	return r, nil
+}
+
+// maxTaken bounds how many requests are committed together.
+const maxTaken = 512
+
+// take moves what waits from the queue to w.taken: the leader, which is first, and those behind it up to one that wants to lead.
+func (w *Writer) take() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 1
+	for n < len(w.queue) && n < maxTaken && w.queue[0].tx != nil && w.queue[n].tx != nil {
+		n++
+	}
+	w.taken = append(w.taken[:0], w.queue[:n]...)
+	rest := copy(w.queue, w.queue[n:])
+	clear(w.queue[rest:])
+	w.queue = w.queue[:rest]
+}
+
+// handOver answers those whose transactions the leader has committed, and makes the first that waits the next leader. It returns
+// the leader's own answer.
+func (w *Writer) handOver(leader *request) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range w.taken {
+		if t != leader {
+			t.wake <- struct{}{}
+		}
+	}
+	if len(w.queue) == 0 {
+		w.busy = false
+	} else {
+		w.queue[0].lead = true
+		w.queue[0].wake <- struct{}{}
+	}
+	return w.release(leader)
+}
+
+// withdraw takes r out of the queue; false when somebody took it already or it has to lead.
+func (w *Writer) withdraw(r *request) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, q := range w.queue {
+		if q == r && !r.lead {
+			w.queue = append(w.queue[:i], w.queue[i+1:]...)
+			w.release(r)
+			return true
+		}
+	}
+	return false
+}
+
+// request and release keep requests to use them again. They are called with w.mu locked.
+func (w *Writer) request(tx *Tx) *request {
+	n := len(w.free)
+	if n == 0 {
+		return &request{tx: tx, wake: make(chan struct{}, 1)}
+	}
+	r := w.free[n-1]
+	w.free = w.free[:n-1]
+	r.tx = tx
+	return r
+}
+
+func (w *Writer) release(r *request) error {
+	err := r.err
+	r.tx, r.err, r.lead = nil, nil, false
+	w.free = append(w.free, r)
+	return err
+}
+
+func (w *Writer) recycle(r *request) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.release(r)
+}
+
+// Protection is what the tables are protected by: [ProtectionOwner] or [ProtectionMonitor].
+func (w *Writer) Protection() string { return w.protection }
+
+// Transactions is the number of kernel transactions that were committed. It is lower than the number of Commit calls when callers
+// shared some.
+func (w *Writer) Transactions() uint64 { return w.transactions.Load() }
+
+// Close closes the sockets: the tables become orphans that anybody can take over. It waits for the commits that were called before
+// it; later ones fail with [ErrClosed]. It can take a grace period, tens of milliseconds.
+func (w *Writer) Close() error {
+	r, err := w.turn(context.Background(), nil)
+	if err != nil {
+		return nil
+	}
+	w.mu.Lock()
+	w.closed = true
+	waiting := w.queue
+	w.queue = nil
+	w.mu.Unlock()
+	for _, q := range waiting {
+		q.err = ErrClosed
+		q.wake <- struct{}{}
+	}
+	w.taken = w.taken[:0]
+	err = w.conn.socket.close()
+	if e := w.reader.close(); err == nil {
+		err = e
+	}
+	w.handOver(r)
+	return err
+}
