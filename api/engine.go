@@ -1,0 +1,34 @@
+package api
+
+import (
+	"context"
+
+	"github.com/bridged/bridged"
+)
+
+// Engine is what the server needs of the engine: requests and answers as values. A ref is a name, an id, or the unique
+// beginning of an id. Errors carry the kinds of package bridged. It is safe for concurrent use; what it returns is the
+// caller's.
+type Engine interface {
+	Status() bridged.Status
+	// Ready is closed when the first reconcile is done. Changes are not asked for before.
+	Ready() <-chan struct{}
+
+	Networks() []bridged.NetworkInfo
+	Network(ref string) (bridged.NetworkInfo, error)
+	CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (n bridged.NetworkInfo, warnings []string, err error)
+	RemoveNetwork(ctx context.Context, ref string) error
+
+	Sandboxes() []bridged.SandboxInfo
+	Sandbox(ref string) (bridged.SandboxInfo, error)
+	CreateSandbox(ctx context.Context, spec bridged.SandboxSpec) (bridged.SandboxInfo, error)
+	RemoveSandbox(ctx context.Context, ref string) error
+
+	// Ports are those of one sandbox; of all for "".
+	Ports(sandboxRef string) ([]bridged.PortInfo, error)
+	AddPorts(ctx context.Context, sandboxRef string, specs []bridged.PortSpec) (added []bridged.Port, warnings []string, err error)
+	RemovePorts(ctx context.Context, sandboxRef string, specs []bridged.PortSpec) error
+
+	// Ruleset is the packet filter in nft syntax; differs is meant for the view diff only.
+	Ruleset(ctx context.Context, view bridged.RulesetView) (text string, differs bool, err error)
+}

@@ -1,0 +1,116 @@
+package api
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"os"
+	"os/user"
+	"slices"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/privilege"
+)
+
+// Group is the group whose members may use the daemon, where it exists.
+const Group = "bridged"
+
+// groupID is the number of Group; false: this system does not have it.
+func groupID() (gid uint32, ok bool) {
+	g, err := user.LookupGroup(Group)
+	if err != nil {
+		return 0, false // an empty root has no /etc/group at all
+	}
+	n, err := strconv.ParseUint(g.Gid, 10, 32)
+	return uint32(n), err == nil
+}
+
+// peer is who is at the other end of a connection, asked for when it came in.
+type peer struct {
+	privilege.Peer
+	// groups are the supplementary ones.
+	groups []uint32
+	err    error
+}
+
+type peerKey struct{}
+
+// withPeer is the [net/http.Server]'s ConnContext: requests know their peer.
+func withPeer(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, peerKey{}, peerOf(conn))
+}
+
+func peerOf(conn net.Conn) peer {
+	uc, ok := conn.(*net.UnixConn)
+	if !ok {
+		return peer{err: fmt.Errorf("%s is no unix connection", conn.RemoteAddr())}
+	}
+	p, err := privilege.PeerOf(uc)
+	if err != nil {
+		return peer{err: err}
+	}
+	groups, err := peerGroups(uc)
+	return peer{Peer: p, groups: groups, err: err}
+}
+
+// mayChange says whether the request's peer may change anything: root, the daemon's own user, a member of Group. The socket's mode
+// keeps others out; this holds when somebody has loosened it.
+func mayChange(ctx context.Context) error {
+	p, ok := ctx.Value(peerKey{}).(peer)
+	switch {
+	case !ok:
+		return bridged.Errorf(bridged.ErrDenied, "denied: the connection has no peer")
+	case p.err != nil:
+		return bridged.Errorf(bridged.ErrDenied, "denied: cannot see who asks: %w", p.err)
+	case p.UID == 0, int(p.UID) == os.Geteuid():
+		return nil
+	}
+	if gid, ok := groupID(); ok && (p.GID == gid || slices.Contains(p.groups, gid)) {
+		return nil
+	}
+	return bridged.Errorf(bridged.ErrDenied, "denied: user %d may not change anything: be root or a member of the group %s", p.UID, Group)
+}
+
+// peerGroups are the supplementary groups of conn's peer: SO_PEERGROUPS, Linux 4.13. x/sys/unix has no call for it.
+func peerGroups(conn *net.UnixConn) ([]uint32, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the connection: %w", err)
+	}
+	var text []byte
+	var errno error
+	if err := raw.Control(func(fd uintptr) { text, errno = socketOption(fd, unix.SO_PEERGROUPS) }); err != nil {
+		return nil, fmt.Errorf("cannot use the connection: %w", err)
+	}
+	if errno != nil {
+		return nil, fmt.Errorf("cannot ask for the peer's groups: %w", errno)
+	}
+	groups := make([]uint32, len(text)/4)
+	for i := range groups {
+		groups[i] = binary.NativeEndian.Uint32(text[4*i:])
+	}
+	return groups, nil
+}
+
+// socketOption reads an option of level SOL_SOCKET whose size is not known before.
+func socketOption(fd uintptr, option int) ([]byte, error) {
+	text := make([]byte, 256)
+	for {
+		size := uint32(len(text))
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, uintptr(option),
+			uintptr(unsafe.Pointer(&text[0])), uintptr(unsafe.Pointer(&size)), 0)
+		switch {
+		case errno == unix.ERANGE && int(size) > len(text):
+			text = make([]byte, size)
+		case errno != 0:
+			return nil, errno
+		default:
+			return text[:size], nil
+		}
+	}
+}

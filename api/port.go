@@ -1,0 +1,112 @@
+package api
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/client"
+)
+
+func (s *Server) ports(c *call) (any, error) {
+	query := c.URL.Query()
+	ref := query.Get("sandbox")
+	if query.Has("sandbox") && ref == "" {
+		return nil, bridged.Errorf(bridged.ErrInvalid, `query parameter "sandbox" is empty: want a sandbox's name or id`)
+	}
+	infos, err := s.engine.Ports(ref)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(infos, func(a, b bridged.PortInfo) int {
+		return cmp.Or(cmp.Compare(a.SandboxName, b.SandboxName), comparePorts(a.Port, b.Port))
+	})
+	all := make([]client.Port, len(infos))
+	for i, p := range infos {
+		all[i] = wirePort(p.SandboxName, p.Port)
+	}
+	return all, nil
+}
+
+func (s *Server) addPorts(c *call) (any, error) {
+	var in client.PortsAdd
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	specs, err := portSpecs(in.Ports)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(specs) == 0:
+		return nil, fieldError("Ports", "is empty: want port specifications, as in 8080:80")
+	case in.Sandbox == "":
+		return nil, fieldError("Sandbox", "is missing: want a sandbox's name or id")
+	}
+	sb, err := s.engine.Sandbox(in.Sandbox)
+	if err != nil {
+		return nil, err
+	}
+	added, warnings, err := s.engine.AddPorts(c.Context(), sb.ID, specs)
+	if err != nil {
+		return nil, err
+	}
+	out := client.PortsAdded{Ports: []client.Port{}, Warnings: notNil(warnings)}
+	for _, p := range sortedPorts(added) {
+		out.Ports = append(out.Ports, wirePort(sb.Name, p))
+	}
+	return out, nil
+}
+
+func (s *Server) removePorts(c *call) (any, error) {
+	query := c.URL.Query()
+	ref := query.Get("sandbox")
+	if ref == "" {
+		return nil, bridged.Errorf(bridged.ErrInvalid, `query parameter "sandbox" is missing: want a sandbox's name or id`)
+	}
+	specs, err := portSpecs(query["port"])
+	switch {
+	case err != nil:
+		return nil, err
+	case len(specs) == 0:
+		return nil, bridged.Errorf(bridged.ErrInvalid, `query parameter "port" is missing: want port specifications, as in 8080:80`)
+	}
+	return nil, s.engine.RemovePorts(c.Context(), ref, specs)
+}
+
+// portSpecs reads port specifications; a range is several.
+func portSpecs(texts []string) ([]bridged.PortSpec, error) {
+	var all []bridged.PortSpec
+	for _, text := range texts {
+		specs, err := bridged.ParsePortSpec(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, specs...)
+	}
+	return all, nil
+}
+
+func wirePort(sandbox string, p bridged.Port) client.Port {
+	return client.Port{Sandbox: sandbox, Port: containerPort(p), HostIP: p.Binding.HostIP.String(), HostPort: fmt.Sprint(p.Binding.HostPort)}
+}
+
+// containerPort is as in "80/tcp".
+func containerPort(p bridged.Port) string {
+	return fmt.Sprintf("%d/%s", p.ContainerPort, p.Binding.Proto)
+}
+
+// sortedPorts are the ports in the order of comparePorts.
+func sortedPorts(ports []bridged.Port) []bridged.Port {
+	return slices.SortedFunc(slices.Values(ports), comparePorts)
+}
+
+// comparePorts orders by what is published, then by where: container port, protocol, IPv4 before IPv6, host port.
+func comparePorts(a, b bridged.Port) int {
+	return cmp.Or(
+		cmp.Compare(a.ContainerPort, b.ContainerPort),
+		cmp.Compare(a.Binding.Proto, b.Binding.Proto),
+		a.Binding.HostIP.Compare(b.Binding.HostIP),
+		cmp.Compare(a.Binding.HostPort, b.Binding.HostPort),
+	)
+}

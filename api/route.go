@@ -1,0 +1,144 @@
+package api
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/client"
+)
+
+// route is a row of the table: one call.
+type route struct {
+	method string
+	// path may hold parameters, as {ref}, each a whole segment.
+	path string
+	// query are the names of the query parameters that the call knows.
+	query []string
+	// docker: the call is Docker's: the path may begin with its version, and unknown fields are accepted while they are zero.
+	docker bool
+	// change: the call changes something.
+	change bool
+	// status is the answer's when all went well.
+	status int
+	// serve returns the answer's body: nil, plainText, or a value for JSON.
+	serve func(*Server, *call) (any, error)
+}
+
+// routes is the table of all calls.
+func routes() []route {
+	const ours = client.Prefix
+	return []route{
+		{method: "GET", path: "/_ping", docker: true, status: 200, serve: (*Server).ping},
+		{method: "GET", path: "/version", docker: true, status: 200, serve: (*Server).dockerVersion},
+		{method: "GET", path: "/networks", query: []string{"filters"}, docker: true, status: 200, serve: (*Server).networks},
+		{method: "GET", path: "/networks/{ref}", query: []string{"verbose", "scope"}, docker: true, status: 200, serve: (*Server).network},
+		{method: "POST", path: "/networks/create", docker: true, change: true, status: 201, serve: (*Server).createNetwork},
+		{method: "DELETE", path: "/networks/{ref}", docker: true, change: true, status: 204, serve: (*Server).removeNetwork},
+
+		{method: "GET", path: ours + "/status", query: []string{"wait"}, status: 200, serve: (*Server).status},
+		{method: "GET", path: ours + "/version", status: 200, serve: (*Server).version},
+		{method: "GET", path: ours + "/ruleset", query: []string{"view"}, status: 200, serve: (*Server).ruleset},
+		{method: "GET", path: ours + "/sandboxes", status: 200, serve: (*Server).sandboxes},
+		{method: "GET", path: ours + "/sandboxes/{ref}", status: 200, serve: (*Server).sandbox},
+		{method: "POST", path: ours + "/sandboxes", change: true, status: 201, serve: (*Server).createSandbox},
+		{method: "DELETE", path: ours + "/sandboxes/{ref}", change: true, status: 204, serve: (*Server).removeSandbox},
+		{method: "GET", path: ours + "/ports", query: []string{"sandbox"}, status: 200, serve: (*Server).ports},
+		{method: "POST", path: ours + "/ports", change: true, status: 201, serve: (*Server).addPorts},
+		{method: "DELETE", path: ours + "/ports", query: []string{"sandbox", "port"}, change: true, status: 204, serve: (*Server).removePorts},
+	}
+}
+
+// httpError is an error with a status of its own; all others have that of their kind.
+type httpError struct {
+	error
+	status int
+	allow  string // the Allow header of a 405
+}
+
+func (e *httpError) Unwrap() error { return e.error }
+
+// versionPrefix begins Docker's paths when its client knows the API version.
+var versionPrefix = regexp.MustCompile(`^/v1\.[0-9]+/`)
+
+// notOffered begins the paths of Docker's API that are not ours to answer.
+var notOffered = regexp.MustCompile(`^/(auth|build|commit|configs|containers|distribution|events|exec|images|info|networks/prune|` +
+	`networks/[^/]+/(connect|disconnect)|nodes|plugins|secrets|services|session|swarm|system|tasks|volumes)(/|$)`)
+
+// findRoute finds the row for a request, and the parameters of its path.
+func findRoute(table []route, r *http.Request) (*route, map[string]string, error) {
+	path := r.URL.EscapedPath()
+	docker := path
+	if prefix := versionPrefix.FindString(path); prefix != "" {
+		docker = path[len(prefix)-1:]
+	}
+	var allow []string
+	for i := range table {
+		rt, p := &table[i], path
+		if rt.docker {
+			p = docker
+		}
+		params, ok := matchPath(rt.path, p)
+		switch {
+		case !ok:
+		case rt.method == r.Method, rt.method == http.MethodGet && r.Method == http.MethodHead:
+			return rt, params, nil
+		default:
+			allow = append(allow, rt.method)
+		}
+	}
+	switch {
+	case notOffered.MatchString(docker):
+		return nil, nil, &httpError{status: http.StatusNotImplemented,
+			error: bridged.Errorf(bridged.ErrUnavailable, "not supported: %s %s", r.Method, r.URL.Path)}
+	case allow != nil:
+		if slices.Contains(allow, http.MethodGet) {
+			allow = append(allow, http.MethodHead)
+		}
+		return nil, nil, &httpError{status: http.StatusMethodNotAllowed, allow: strings.Join(allow, ", "),
+			error: bridged.Errorf(bridged.ErrInvalid, "method %s is not possible for %s: use %s", r.Method, r.URL.Path, strings.Join(allow, ", "))}
+	}
+	return nil, nil, bridged.Errorf(bridged.ErrNotFound, "no such call: %s %s", r.Method, r.URL.Path)
+}
+
+// matchPath compares an escaped path with a route's, and returns the parameters, unescaped.
+func matchPath(pattern, path string) (params map[string]string, ok bool) {
+	want, have := strings.Split(pattern, "/"), strings.Split(path, "/")
+	if len(want) != len(have) {
+		return nil, false
+	}
+	for i, segment := range want {
+		if !strings.HasPrefix(segment, "{") {
+			if segment != have[i] {
+				return nil, false
+			}
+			continue
+		}
+		value, err := url.PathUnescape(have[i])
+		if err != nil || value == "" {
+			return nil, false
+		}
+		if params == nil {
+			params = make(map[string]string)
+		}
+		params[strings.Trim(segment, "{}")] = value
+	}
+	return params, true
+}
+
+// checkQuery refuses query parameters that the call does not know: a misspelt one must not pass for none.
+func (rt *route) checkQuery(r *http.Request) error {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return bridged.Errorf(bridged.ErrInvalid, "invalid query %q: %w", r.URL.RawQuery, err)
+	}
+	for name := range query {
+		if !slices.Contains(rt.query, name) {
+			return bridged.Errorf(bridged.ErrInvalid, "unknown query parameter %q for %s %s", name, rt.method, rt.path)
+		}
+	}
+	return nil
+}

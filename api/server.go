@@ -1,0 +1,158 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/bridged/bridged"
+)
+
+// What a client may cost us. A request is a header, then at most maxBody bytes, then an answer; each part has its time,
+// so that a slow client holds one connection and nothing else.
+const (
+	headerTimeout = 10 * time.Second
+	bodyTimeout   = 10 * time.Second
+	answerTimeout = 30 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 64 << 10 // bytes
+	maxBody       = 1 << 20  // bytes
+	// stopTimeout is how long a stop waits for the requests that are under way.
+	stopTimeout = 10 * time.Second
+)
+
+// Options are what a Server can be told. The zero value is usable.
+type Options struct {
+	// Log gets the server's own failures; nil: nobody does.
+	Log *slog.Logger
+}
+
+// Server answers HTTP requests by asking an engine.
+type Server struct {
+	engine   Engine
+	routes   []route
+	log      *slog.Logger
+	stopOnce sync.Once
+	stopping chan struct{} // closed when Serve begins to stop
+}
+
+// New makes a server of the engine.
+func New(engine Engine, opts Options) *Server {
+	log := opts.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{engine: engine, routes: routes(), log: log, stopping: make(chan struct{})}
+}
+
+// Serve answers requests that come in at l until ctx is done, then lets those under way finish, closes l and returns nil.
+// Each connection of l must be a unix socket's. It can be called once.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler:           http.HandlerFunc(s.serveHTTP),
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ConnContext:       withPeer,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	stopped := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		s.stop(server)
+	})
+	err := server.Serve(l)
+	if cancel() { // ctx is not done: the listener failed
+		s.stop(server)
+		return fmt.Errorf("cannot serve at %s: %w", l.Addr(), err)
+	}
+	<-stopped
+	return nil
+}
+
+// stop waits for the requests under way, with an end.
+func (s *Server) stop(server *http.Server) {
+	s.stopOnce.Do(func() { close(s.stopping) })
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		s.log.Warn("requests cut off by the stop", "error", err)
+		server.Close()
+	}
+}
+
+// serveHTTP finds the route and answers as it says.
+func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	defer s.recoverPanic(w, r)
+	rt, params, err := findRoute(s.routes, r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if rt.docker {
+		setDockerHeaders(w.Header())
+	}
+	for name, value := range params {
+		r.SetPathValue(name, value)
+	}
+	if err := s.admit(rt, r); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	body, err := rt.serve(s, &call{Request: r, w: w, docker: rt.docker})
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.answer(w, r, rt.status, body)
+}
+
+// admit lets a request through to its handler, when it is allowed to and can be done.
+func (s *Server) admit(rt *route, r *http.Request) error {
+	if err := rt.checkQuery(r); err != nil {
+		return err
+	}
+	if !rt.change {
+		return nil
+	}
+	if err := mayChange(r.Context()); err != nil {
+		return err
+	}
+	return s.awaitReady(r.Context())
+}
+
+// awaitReady waits for the engine's first reconcile.
+func (s *Server) awaitReady(ctx context.Context) error {
+	select {
+	case <-s.engine.Ready():
+		return nil
+	default:
+	}
+	select {
+	case <-s.engine.Ready():
+		return nil
+	case <-s.stopping:
+		return bridged.Errorf(bridged.ErrUnavailable, "the daemon is stopping")
+	case <-ctx.Done():
+		return bridged.Errorf(bridged.ErrUnavailable, "the daemon was not ready before the request ended: %w", ctx.Err())
+	}
+}
+
+// recoverPanic answers 500 for a handler that panicked: one request's fault is not the others'.
+func (s *Server) recoverPanic(w http.ResponseWriter, r *http.Request) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	if cause == http.ErrAbortHandler {
+		panic(cause)
+	}
+	s.log.Error("a request's handler panicked", "method", r.Method, "path", r.URL.Path, "panic", cause, "stack", string(debug.Stack()))
+	s.fail(w, r, errors.New("internal error: the daemon's log has the details"))
+}
