@@ -3,7 +3,10 @@ package link
 import (
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/internal/rtnl"
 )
 
 // Bridge is a bridge that is wanted.
@@ -20,4 +23,57 @@ type Bridge struct {
 func (b Bridge) Equal(o Bridge) bool { return b == o }
 
 // String is as "bridge br0, MAC 02:42:ac:11:00:01, MTU 1500".
-func (b Bridge) String() string { return fmt.Sprintf("bridge %s, MAC %v, MTU %d", b.Name, b.MAC, b.MTU) }
+func (b Bridge) String() string {
+	return fmt.Sprintf("bridge %s, MAC %v, MTU %d", b.Name, b.MAC, b.MTU)
+}
+
+// noLinkLocalLearn is the bit of BR_BOOLOPT_NO_LL_LEARN (linux/if_bridge.h).
+const noLinkLocalLearn = 1 << 0
+
+// CreateBridge creates a bridge, down, and returns it: unix.EEXIST when the name is taken.
+//
+// Ports forward as soon as they have a carrier (no spanning tree, no delay). Group frames go to every port: the kernel's multicast
+// snooping, once it has heard a querier, would keep neighbour discovery and mDNS from members that did not join. VLAN tags mean
+// nothing. It learns no MAC from link-local control frames, which pass every packet filter (Linux 5.0; older kernels refuse).
+func (c *Conn) CreateBridge(b Bridge) (Link, error) {
+	if err := checkName(b.Name); err != nil {
+		return Link{}, err
+	}
+	if b.MAC == (addr.MAC{}) {
+		return Link{}, fmt.Errorf("cannot create bridge %s: it needs a MAC of its own: %w", b.Name, unix.EINVAL)
+	}
+	var batch rtnl.Batch
+	b.append(&batch)
+	get(&batch, b.Name)
+	var made Link
+	failed, err := c.socket.Do(&batch, func(_ int, _ uint16, body []byte) { made, _ = decode(body) })
+	if err == nil && len(failed) > 0 {
+		err = failed[0].Err
+	}
+	if err != nil {
+		return Link{}, fmt.Errorf("cannot create bridge %s: %w", b.Name, err)
+	}
+	return made, nil
+}
+
+func (b Bridge) append(batch *rtnl.Batch) {
+	batch.Begin(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	batch.Link(unix.AF_UNSPEC, 0, 0, 0)
+	batch.String(unix.IFLA_IFNAME, b.Name)
+	batch.Bytes(unix.IFLA_ADDRESS, b.MAC[:])
+	if b.MTU != 0 {
+		batch.Uint32(unix.IFLA_MTU, uint32(b.MTU))
+	}
+	batch.Uint32(unix.IFLA_GROUP, Group)
+	batch.Nest(unix.IFLA_LINKINFO, func() {
+		batch.String(unix.IFLA_INFO_KIND, kindBridge)
+		batch.Nest(unix.IFLA_INFO_DATA, func() {
+			batch.Uint32(unix.IFLA_BR_FORWARD_DELAY, 0)
+			batch.Uint32(unix.IFLA_BR_STP_STATE, 0)
+			batch.Uint8(unix.IFLA_BR_VLAN_FILTERING, 0)
+			batch.Uint8(unix.IFLA_BR_MCAST_SNOOPING, 0)
+			batch.Bytes(unix.IFLA_BR_MULTI_BOOLOPT, order.AppendUint32( // struct br_boolopt_multi: values, mask
+				order.AppendUint32(nil, noLinkLocalLearn), noLinkLocalLearn))
+		})
+	})
+}

@@ -2,55 +2,60 @@ package link
 
 import (
 	"errors"
+	"fmt"
 
-	"github.com/bridged/bridged/addr"
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/rtnl"
 )
 
-// Conn is a connection to rtnetlink. It is safe for concurrent use.
+// Conn is a connection to rtnetlink. It is safe for concurrent use: calls run one after the other, and Delete, which takes long,
+// beside the others.
 //
-// Errors wrap the kernel's errno, for [errors.Is] with unix.ENODEV and the like, and carry its extended acknowledgement.
-type Conn struct{}
-
-// Dial opens a Conn in the calling thread's network namespace; the Conn stays there, whoever uses it.
-func Dial() (*Conn, error) { return nil, errors.ErrUnsupported }
-
-// Close closes the Conn.
-func (c *Conn) Close() error { return errors.ErrUnsupported }
-
-// List is all links of the namespace.
-func (c *Conn) List() ([]Link, error) { return nil, errors.ErrUnsupported }
-
-// ByName is one link: unix.ENODEV when it is not there.
-func (c *Conn) ByName(name string) (Link, error) { return Link{}, errors.ErrUnsupported }
-
-// CreateBridge creates a bridge, down: unix.EEXIST when the name is taken.
-func (c *Conn) CreateBridge(b Bridge) (Link, error) { return Link{}, errors.ErrUnsupported }
-
-// SetUp brings a link up.
-func (c *Conn) SetUp(index int) error { return errors.ErrUnsupported }
-
-// SetDown takes a link down.
-func (c *Conn) SetDown(index int) error { return errors.ErrUnsupported }
-
-// SetMTU sets a link's MTU, in bytes.
-func (c *Conn) SetMTU(index, mtu int) error { return errors.ErrUnsupported }
-
-// SetMAC sets a link's MAC.
-func (c *Conn) SetMAC(index int, mac addr.MAC) error { return errors.ErrUnsupported }
-
-// SetMaster makes a link a port of a bridge, with the settings that CreatePair gives; bridge 0: of none.
-func (c *Conn) SetMaster(index, bridge int) error { return errors.ErrUnsupported }
-
-// SetIsolated sets whether a bridge's port reaches other isolated ones.
-func (c *Conn) SetIsolated(index int, on bool) error { return errors.ErrUnsupported }
-
-// CreatePair creates the pair with the inner end, down, in the namespace that nsfd is open on, and returns the ends' indexes.
-func (c *Conn) CreatePair(p Pair, nsfd int) (host, inner int, err error) {
-	return 0, 0, errors.ErrUnsupported
+// Errors name the object, wrap the kernel's errno, for [errors.Is] with unix.ENODEV and the like, and carry the kernel's
+// extended acknowledgement.
+type Conn struct {
+	socket *rtnl.Socket
+	// slow is for what waits for grace periods.
+	slow *rtnl.Socket
 }
 
-// Configure sets up the inner end of a pair, on a Conn in its namespace.
-func (c *Conn) Configure(in Inner) error { return errors.ErrUnsupported }
+// slowBuffer is for a batch of Delete and its answers, in bytes.
+const slowBuffer = 1 << 20
 
-// Delete deletes links; names that are gone are no error.
-func (c *Conn) Delete(names ...string) error { return errors.ErrUnsupported }
+// Dial opens a Conn in the calling thread's network namespace; the Conn stays there, whoever uses it. It costs some
+// microseconds.
+func Dial() (*Conn, error) {
+	socket, err := rtnl.Dial()
+	if err != nil {
+		return nil, err
+	}
+	slow, err := rtnl.Dial()
+	if err != nil {
+		socket.Close()
+		return nil, err
+	}
+	slow.GrowBuffers(slowBuffer)
+	return &Conn{socket, slow}, nil
+}
+
+// Close closes the Conn.
+func (c *Conn) Close() error { return errors.Join(c.socket.Close(), c.slow.Close()) }
+
+// do runs a batch and returns its first failure.
+func (c *Conn) do(b *rtnl.Batch) error {
+	failed, err := c.socket.Do(b, nil)
+	if err == nil && len(failed) > 0 {
+		err = failed[0].Err
+	}
+	return err
+}
+
+// checkName says whether name can be an interface's name at all, since the kernel's own answer names neither it nor the
+// limit.
+func checkName(name string) error {
+	if name == "" || len(name) >= unix.IFNAMSIZ {
+		return fmt.Errorf("the interface name %q has %d bytes, 1 to %d are possible: %w", name, len(name), unix.IFNAMSIZ-1, unix.EINVAL)
+	}
+	return nil
+}

@@ -2,28 +2,45 @@ package link
 
 import (
 	"context"
-	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/rtnl"
 )
 
 // Event is a change of a link.
 type Event struct {
-	// Link is the link as it is now, or was when it went. Details of a bridge's port may be missing when it goes.
+	// Link is the link as it is now, or as it was when it went.
 	Link Link
 	// Gone: the link was deleted, or moved to another namespace; else it was added or changed.
 	Gone bool
-	// Resync: events were lost, Link is empty. What is known must be listed anew.
+	// Resync: events were lost, and Link is empty. What is known must be listed anew.
 	Resync bool
 }
 
 // Watcher receives the changes of links in one network namespace.
-type Watcher struct{}
+type Watcher struct {
+	subscription *rtnl.Watcher
+}
 
 // Watch subscribes, in the calling thread's network namespace. No change after its return is missed, so: watch, then list.
-func Watch() (*Watcher, error) { return nil, errors.ErrUnsupported }
+func Watch() (*Watcher, error) {
+	w, err := rtnl.Watch(unix.RTNLGRP_LINK)
+	if err != nil {
+		return nil, err
+	}
+	return &Watcher{w}, nil
+}
 
 // Run hands each change to handle, one after the other, until ctx is done (then it returns nil) or the socket fails. It closes
 // the Watcher.
-func (w *Watcher) Run(ctx context.Context, handle func(Event)) error { return errors.ErrUnsupported }
+func (w *Watcher) Run(ctx context.Context, handle func(Event)) error {
+	return w.subscription.Run(ctx, func(kind uint16, body []byte) {
+		if l, ok := decode(body); ok {
+			handle(Event{Link: l, Gone: kind == unix.RTM_DELLINK})
+		}
+	}, func() { handle(Event{Resync: true}) })
+}
 
 // Close is for a Watcher that is not run.
-func (w *Watcher) Close() error { return errors.ErrUnsupported }
+func (w *Watcher) Close() error { return w.subscription.Close() }

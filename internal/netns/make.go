@@ -1,0 +1,110 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Dir is where "ip netns" looks for namespaces by name.
+const Dir = "/run/netns"
+
+// Make makes a namespace, mounts it at path and opens it. Nothing may be at path: unix.EEXIST. When path is in [Dir], the
+// directory is made what "ip netns" makes of it, so that both see each other's namespaces and can remove them; another
+// directory must exist. After an error nothing is left at path.
+func Make(path string) (*NS, error) {
+	ns, err := makeAt(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make network namespace %s: %w", path, err)
+	}
+	return ns, nil
+}
+
+func makeAt(path string) (*NS, error) {
+	if filepath.Dir(path) == Dir {
+		if err := share(Dir); err != nil {
+			return nil, err
+		}
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o444)
+	if err != nil {
+		return nil, err
+	}
+	unix.Close(fd)
+	ns, err := fresh(path)
+	if err != nil {
+		return nil, errors.Join(err, os.Remove(path))
+	}
+	return ns, nil
+}
+
+// fresh makes a namespace and mounts it over the file at path. It does so on a thread that has nothing else to do any more.
+func fresh(path string) (*NS, error) {
+	type result struct {
+		ns  *NS
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		ns, err := func() (*NS, error) {
+			h, err := netns.New()
+			if err != nil {
+				return nil, err
+			}
+			ns, err := from(h)
+			if err != nil {
+				return nil, err
+			}
+			if err := unix.Mount(thread, path, "", unix.MS_BIND, ""); err != nil {
+				return nil, errors.Join(fmt.Errorf("cannot mount it: %w", err), ns.Close())
+			}
+			return ns, nil
+		}()
+		done <- result{ns, err}
+	}()
+	r := <-done
+	return r.ns, r.err
+}
+
+// share makes dir a mount point whose mounts reach all mount namespaces that have it, as they must to be removable in each of
+// them.
+func share(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	err := unix.Mount("", dir, "", unix.MS_SHARED|unix.MS_REC, "")
+	if !errors.Is(err, unix.EINVAL) {
+		return wrap("cannot share "+dir, err)
+	}
+	// It is no mount point yet.
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return wrap("cannot mount "+dir, err)
+	}
+	return wrap("cannot share "+dir, unix.Mount("", dir, "", unix.MS_SHARED|unix.MS_REC, ""))
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// Remove takes away what Make made. It is no error when it is gone already, as a whole or the mount only. The namespace itself
+// lives on as long as something else holds it.
+func Remove(path string) error {
+	if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("cannot unmount network namespace %s: %w", path, err)
+	}
+	if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot remove network namespace %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package rtnl
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// dumpBuffer is what one answer of a dump may have: the kernel fills at most 32 KiB (netlink_dump in
+	// net/netlink/af_netlink.c), and less for smaller buffers, which makes long dumps quadratic.
+	dumpBuffer = 32 << 10
+	// dumpAttempts bounds the repetitions of a dump that was interrupted by changes.
+	dumpAttempts = 16
+)
+
+// Dump asks for a list; b holds the one request, without flags. reset is called before the first object, and again when the list
+// changed while it was sent and so is asked for anew; after 16 attempts the error is unix.EINTR. each must not keep body.
+func (s *Socket) Dump(b *Batch, reset func(), each func(kind uint16, body []byte)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	buf := make([]byte, dumpBuffer)
+	for range dumpAttempts {
+		reset()
+		if err := s.dump(b, buf, each); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+	return fmt.Errorf("the list changes faster than it can be read: %w", unix.EINTR)
+}
+
+func (s *Socket) dump(b *Batch, buf []byte, each func(uint16, []byte)) error {
+	_, seq := s.send(b, unix.NLM_F_DUMP)
+	if _, err := unix.Write(s.fd, b.buf); err != nil {
+		return fmt.Errorf("cannot send to rtnetlink: %w", err)
+	}
+	interrupted := false
+	for {
+		n, err := s.read(buf)
+		if err != nil {
+			return err
+		}
+		for m := range Messages(buf[:n]) {
+			if m.Seq != seq {
+				continue
+			}
+			interrupted = interrupted || m.Flags&unix.NLM_F_DUMP_INTR != 0
+			switch m.Kind {
+			case unix.NLMSG_ERROR:
+				return m.err()
+			case unix.NLMSG_DONE:
+				if err := m.err(); err != nil || !interrupted {
+					return err
+				}
+				return unix.EINTR
+			default:
+				each(m.Kind, m.Body)
+			}
+		}
+	}
+}

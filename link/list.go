@@ -1,0 +1,148 @@
+package link
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/internal/rtnl"
+)
+
+// skipStatistics is RTEXT_FILTER_SKIP_STATS (linux/rtnetlink.h): half the size of an answer.
+const skipStatistics = 1 << 3
+
+// List is all links of the namespace, by index.
+func (c *Conn) List() ([]Link, error) {
+	var b rtnl.Batch
+	b.Begin(unix.RTM_GETLINK, 0)
+	b.Link(unix.AF_UNSPEC, 0, 0, 0)
+	b.Uint32(unix.IFLA_EXT_MASK, skipStatistics)
+	var list []Link
+	err := c.socket.Dump(&b, func() { list = list[:0] }, func(kind uint16, body []byte) {
+		if l, ok := decode(body); ok && kind == unix.RTM_NEWLINK {
+			list = append(list, l)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot list links: %w", err)
+	}
+	return list, nil
+}
+
+// ByName is one link: unix.ENODEV when it is not there.
+func (c *Conn) ByName(name string) (Link, error) {
+	if err := checkName(name); err != nil {
+		return Link{}, err
+	}
+	var b rtnl.Batch
+	get(&b, name)
+	var l Link
+	failed, err := c.socket.Do(&b, func(_ int, _ uint16, body []byte) { l, _ = decode(body) })
+	if err == nil && len(failed) > 0 {
+		err = failed[0].Err
+	}
+	if err != nil {
+		return Link{}, fmt.Errorf("cannot find link %s: %w", name, err)
+	}
+	return l, nil
+}
+
+func get(b *rtnl.Batch, name string) {
+	b.Begin(unix.RTM_GETLINK, 0)
+	b.Link(unix.AF_UNSPEC, 0, 0, 0)
+	b.String(unix.IFLA_IFNAME, name)
+	b.Uint32(unix.IFLA_EXT_MASK, skipStatistics)
+}
+
+// decode reads the body of an RTM_NEWLINK or RTM_DELLINK: struct ifinfomsg and attributes. Those of a bridge's own view of its
+// ports (family AF_BRIDGE) are not links.
+func decode(body []byte) (Link, bool) {
+	if len(body) < unix.SizeofIfInfomsg || body[0] != unix.AF_UNSPEC {
+		return Link{}, false
+	}
+	flags := order.Uint32(body[8:])
+	l := Link{
+		Index:     int(int32(order.Uint32(body[4:]))),
+		Up:        flags&unix.IFF_UP != 0,
+		Running:   flags&unix.IFF_LOWER_UP != 0,
+		PeerNetNS: -1,
+	}
+	peer := 0
+	for kind, v := range rtnl.Attributes(body[unix.SizeofIfInfomsg:]) {
+		switch kind {
+		case unix.IFLA_IFNAME:
+			l.Name = rtnl.String(v)
+		case unix.IFLA_ADDRESS:
+			if len(v) == len(addr.MAC{}) {
+				l.MAC = addr.MAC(v)
+			}
+		case unix.IFLA_MTU:
+			l.MTU = int(rtnl.Uint32(v))
+		case unix.IFLA_MASTER:
+			l.Master = int(rtnl.Uint32(v))
+		case unix.IFLA_GROUP:
+			l.Group = rtnl.Uint32(v)
+		case unix.IFLA_LINK:
+			peer = int(rtnl.Uint32(v))
+		case unix.IFLA_LINK_NETNSID:
+			l.PeerNetNS = int(int32(rtnl.Uint32(v)))
+		case unix.IFLA_LINKINFO:
+			l.decodeInfo(v)
+		}
+	}
+	if l.Kind == kindVeth {
+		l.PeerIndex = peer
+	}
+	return l, true
+}
+
+// decodeInfo reads IFLA_LINKINFO.
+func (l *Link) decodeInfo(b []byte) {
+	var data, port []byte
+	portKind := ""
+	for kind, v := range rtnl.Attributes(b) {
+		switch kind {
+		case unix.IFLA_INFO_KIND:
+			l.Kind = internKind(v)
+		case unix.IFLA_INFO_DATA:
+			data = v
+		case unix.IFLA_INFO_SLAVE_KIND:
+			portKind = internKind(v)
+		case unix.IFLA_INFO_SLAVE_DATA:
+			port = v
+		}
+	}
+	if l.Kind == kindBridge {
+		for kind, v := range rtnl.Attributes(data) {
+			if kind == unix.IFLA_BR_MULTI_BOOLOPT { // struct br_boolopt_multi: the options' values, and which there are
+				l.NoLinkLocalLearn = rtnl.Uint32(v)&noLinkLocalLearn != 0
+			}
+		}
+	}
+	if portKind == kindBridge {
+		for kind, v := range rtnl.Attributes(port) {
+			switch kind {
+			case unix.IFLA_BRPORT_MODE:
+				l.Hairpin = rtnl.Uint8(v) != 0
+			case unix.IFLA_BRPORT_ISOLATED:
+				l.Isolated = rtnl.Uint8(v) != 0
+			case unix.IFLA_BRPORT_STATE:
+				l.Forwarding = rtnl.Uint8(v) == stateForwarding
+			}
+		}
+	}
+}
+
+// stateForwarding is BR_STATE_FORWARDING (linux/if_bridge.h).
+const stateForwarding = 3
+
+// internKind is the kind without an allocation for those that are common here.
+func internKind(v []byte) string {
+	for _, k := range [...]string{kindVeth, kindBridge} {
+		if len(v) > len(k) && string(v[:len(k)]) == k && v[len(k)] == 0 {
+			return k
+		}
+	}
+	return rtnl.String(v)
+}
