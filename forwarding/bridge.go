@@ -106,8 +106,8 @@ func source() nft.Chain {
 			drop("another's MAC", nft.Join(nft.IIFName, nft.EtherSAddr).NotIn("macs")),
 			{nft.VerdictMap{Expr: nft.EtherType, Map: []nft.VerdictMapEntry{
 				{Key: etherIP, Verdict: nft.Goto("source-ip")},
-				{Key: etherIP6, Verdict: nft.Goto("source-ip6")},
 				{Key: etherARP, Verdict: nft.Goto("source-arp")},
+				{Key: etherIP6, Verdict: nft.Goto("source-ip6")},
 			}}},
 			drop("neither IP nor ARP"),
 		},
@@ -184,7 +184,7 @@ func rolesIP6() nft.Chain {
 			drop("another's neighbour advertisement", nft.ICMP6Type.Is(ndNeighborAdvert)),
 			{nft.IIFName.In("routers"), nft.Return},
 			{nft.FragOff.Is(nft.Port(0)), nft.Jump("first-fragment")},
-			drop("router", nft.ICMP6Type.Is(ndRouterAdvert, ndRedirect, mldQuery, routerRenumbering)),
+			drop("router", nft.ICMP6Type.Is(mldQuery, ndRouterAdvert, ndRedirect, routerRenumbering)),
 			drop("DHCP server", nft.UDPSPort.Is(dhcp6Server), nft.UDPDPort.Is(dhcp6Client)),
 		},
 	}

@@ -23,7 +23,7 @@ func loopback4() nft.Value { return nft.Addr(netip.AddrFrom4([4]byte{127})) } //
 func linkLocal() nft.Value { return nft.Addr(netip.MustParseAddr("fe80::")) } // of fe80::/10
 func isIPv4() nft.Match    { return nft.NFProto.Is(nft.Byte(uint8(nft.IPv4))) }
 func isIPv6() nft.Match    { return nft.NFProto.Is(nft.Byte(uint8(nft.IPv6))) }
-func noRoute() nft.Match   { return nft.FIBSAddrIIFOIF.Is(nft.Mark(0)) } // fib saddr . iif oif missing
+func noRoute() nft.Match   { return nft.FIBSAddrIIFOIF.Is(nft.Byte(0)) } // fib saddr . iif oif missing
 
 // drop ends a rule: it counts the packet, drops it and says why.
 func drop(reason string, matches ...nft.Stmt) nft.Rule {
@@ -187,7 +187,7 @@ func host() nft.Chain {
 			{nft.CTState.Any(establishedOrRelated), nft.Accept},
 			{nft.Join(nft.IIFName, nft.L4Proto, nft.THDPort).In("services"), nft.Accept},
 			{nft.ICMPType.Is(icmpEchoRequest), nft.Accept},
-			{nft.ICMP6Type.Is(icmp6EchoRequest, ndNeighborSolicit, ndNeighborAdvert, ndRouterSolicit), nft.Accept},
+			{nft.ICMP6Type.Is(icmp6EchoRequest, ndRouterSolicit, ndNeighborSolicit, ndNeighborAdvert), nft.Accept},
 			drop("closed network, to host"),
 		},
 	}

@@ -69,7 +69,7 @@
 //
 // A port's elements only permit: the program fences every port of ours by its name, so one without elements can send
 // nothing, and losing an element, or being late with one, can only close. The elements that restrict belong to networks and to
-// the host. [AppendNetwork]'s go in before the bridge has a port and out after the bridge is gone; [AppendHost]'s go in before
+// the host: those of [Network] go in before the bridge has a port and out after the bridge is gone, those of [Host] go in before
 // forwarding is switched on.
 //
 // # Beside the ruleset

@@ -8,101 +8,113 @@ import (
 	"github.com/bridged/bridged/nft"
 )
 
-// AppendConstant appends the elements that are always there: lo is a loopback.
-func AppendConstant(dst []nft.Element) []nft.Element {
-	return append(dst, nft.Element{Set: inet("loopbacks"), Key: nft.Name("lo")})
+// Base is the elements that are always there: lo is a loopback.
+func Base() []nft.Element {
+	return []nft.Element{{Set: inet("loopbacks"), Key: nft.Name("lo")}}
 }
 
-// AppendHost appends the elements that keep the host from being a router for others, where we switched forwarding on. They are
-// committed before that.
-func AppendHost(dst []nft.Element, f bridged.Forwarding) []nft.Element {
+// Host is the elements that keep the host from being a router for others, for the families whose forwarding we switch on.
+// They are committed before that.
+func Host(f bridged.Forwarding) []nft.Element {
+	var elements []nft.Element
 	if f.IPv4 {
-		dst = append(dst, nft.Element{Set: inet("norouter"), Key: nft.Byte(uint8(nft.IPv4))})
+		elements = append(elements, nft.Element{Set: inet("norouter"), Key: nft.Byte(uint8(nft.IPv4))})
 	}
 	if f.IPv6 {
-		dst = append(dst, nft.Element{Set: inet("norouter"), Key: nft.Byte(uint8(nft.IPv6))})
+		elements = append(elements, nft.Element{Set: inet("norouter"), Key: nft.Byte(uint8(nft.IPv6))})
 	}
-	return dst
+	return elements
 }
 
-// AppendNetwork appends the elements of a network; a network without a bridge (drivers host and null) has none. Some of
-// them restrict, so all are committed before the bridge has a port, and removed after the bridge is gone.
-func AppendNetwork(dst []nft.Element, n bridged.Network) []nft.Element {
+// Network is a network's elements; a network without a bridge (drivers host and null) has none. Some of them restrict, so all
+// are committed before the bridge has a port, and removed after the bridge is gone.
+func Network(n bridged.Network) []nft.Element {
 	if n.Bridge == "" {
-		return dst
+		return nil
 	}
 	bridge := nft.Name(n.Bridge)
-	dst = append(dst,
-		nft.Element{Set: inet("bridges"), Key: bridge},
-		nft.Element{Set: inet("same"), Key: nft.Concat(bridge, bridge)},
-	)
+	elements := []nft.Element{
+		{Set: inet("bridges"), Key: bridge},
+		{Set: inet("same"), Key: nft.Concat(bridge, bridge)},
+	}
 	if n.ICC {
-		dst = append(dst, nft.Element{Set: inet("icc"), Key: bridge})
+		elements = append(elements, nft.Element{Set: inet("icc"), Key: bridge})
 	}
 	if n.Internal {
-		dst = append(dst, nft.Element{Set: inet("internal"), Key: bridge})
+		elements = append(elements, nft.Element{Set: inet("internal"), Key: bridge})
 	}
 	if n.IPv4.Valid() {
-		dst = appendSubnet(dst, n, n.IPv4.Prefix, "subnets4", "protected4", "internal4", "nested4")
+		elements = appendSubnet(elements, n, n.IPv4.Prefix, subnetSets{"subnets4", "protected4", "internal4", "nested4"})
 	}
 	if n.IPv6.Valid() {
-		dst = appendSubnet(dst, n, n.IPv6.Prefix, "subnets6", "protected6", "internal6", "nested6")
+		elements = appendSubnet(elements, n, n.IPv6.Prefix, subnetSets{"subnets6", "protected6", "internal6", "nested6"})
 	}
-	return dst
+	return elements
 }
 
-// appendSubnet appends the elements of one family of a network.
-func appendSubnet(dst []nft.Element, n bridged.Network, p netip.Prefix, subnets, protected, internal, nested string) []nft.Element {
-	first, last := nft.Prefix(p)
-	dst = append(dst, nft.Element{Set: inet(subnets), Key: first, End: last})
-	// All of a subnet of ours is protected. In that of a given bridge there are hosts that are not ours to guard.
+// subnetSets are the sets that one family of a network can have an element in.
+type subnetSets struct{ subnets, protected, internal, nested string }
+
+func appendSubnet(dst []nft.Element, n bridged.Network, subnet netip.Prefix, sets subnetSets) []nft.Element {
+	first, last := nft.Prefix(subnet)
+	dst = append(dst, nft.Element{Set: inet(sets.subnets), Key: first, End: last})
+	// The whole subnet of a bridge of ours is protected. Behind a given bridge there are hosts that are not ours to guard: there it
+	// is the sandboxes' addresses, one by one, and not the subnet.
 	if !n.Given {
-		dst = append(dst, nft.Element{Set: inet(protected), Key: first, End: last})
+		dst = append(dst, nft.Element{Set: inet(sets.protected), Key: first, End: last})
 	}
 	if n.Internal {
-		dst = append(dst, nft.Element{Set: inet(internal), Key: first, End: last})
+		dst = append(dst, nft.Element{Set: inet(sets.internal), Key: first, End: last})
 	}
 	if !n.SourceGuard {
-		first, last = nft.Prefix(netip.PrefixFrom(p.Addr(), 0))
 		bridge := nft.Name(n.Bridge)
-		dst = append(dst, nft.Element{Set: inet(nested), Key: nft.Concat(bridge, first), End: nft.Concat(bridge, last)})
+		first, last = nft.Prefix(netip.PrefixFrom(subnet.Addr(), 0))
+		dst = append(dst, nft.Element{Set: inet(sets.nested), Key: nft.Concat(bridge, first), End: nft.Concat(bridge, last)})
 	}
 	return dst
 }
 
-// AppendEndpoint appends the elements of an endpoint of network n; all of them permit. others are the endpoints by which the
-// same sandbox is in other networks: its addresses there may be seen on this port too.
+// endpointElements are as many elements as an endpoint with both families has, in one network.
+const endpointElements = 9
+
+// Endpoint is the elements of an endpoint of network n; all of them permit. others are the endpoints by which the same sandbox
+// is in other networks: its addresses there may be sources on this port, too.
 //
-// This is the hot path of an attach: nothing is allocated where dst has room.
-func AppendEndpoint(dst []nft.Element, n bridged.Network, e bridged.Endpoint, others []bridged.Endpoint) []nft.Element {
-	port := nft.Name(e.HostInterface)
+// Endpoint is inlined, and its result lives on the caller's stack unless it escapes from there: without others, the hot path of
+// an attach allocates nothing.
+func Endpoint(n bridged.Network, e bridged.Endpoint, others []bridged.Endpoint) []nft.Element {
+	return appendEndpoint(make([]nft.Element, 0, endpointElements), &n, &e, others)
+}
+
+func appendEndpoint(dst []nft.Element, n *bridged.Network, e *bridged.Endpoint, others []bridged.Endpoint) []nft.Element {
+	port, mac := nft.Name(e.HostInterface), nft.MAC(e.MAC)
+	dst = append(dst, nft.Element{Set: bridgeSet("gateways"), Key: nft.Concat(port, nft.MAC(n.BridgeMAC))})
 	if n.ICC {
 		dst = append(dst, nft.Element{Set: bridgeSet("icc"), Key: port})
 	}
-	dst = append(dst, nft.Element{Set: bridgeSet("gateways"), Key: nft.Concat(port, nft.MAC(n.BridgeMAC))})
 	if !n.SourceGuard {
 		return append(dst, nft.Element{Set: bridgeSet("unguarded"), Key: port})
 	}
-	dst = appendOwn(dst, port, e)
-	for _, o := range others {
-		dst = appendOther(dst, n, port, nft.MAC(e.MAC), o)
+	dst = append(dst, nft.Element{Set: bridgeSet("macs"), Key: nft.Concat(port, mac)})
+	dst = appendOwn(dst, e, port, mac)
+	for i := range others {
+		dst = appendOther(dst, n, &others[i], port, mac)
 	}
 	return dst
 }
 
-// appendOwn appends what a guarded port may claim to be.
-func appendOwn(dst []nft.Element, port nft.Value, e bridged.Endpoint) []nft.Element {
-	mac := nft.MAC(e.MAC)
-	dst = append(dst, nft.Element{Set: bridgeSet("macs"), Key: nft.Concat(port, mac)})
+// appendOwn appends the addresses that a guarded port may claim to have.
+func appendOwn(dst []nft.Element, e *bridged.Endpoint, port, mac nft.Value) []nft.Element {
 	if e.IPv4.IsValid() {
 		dst = append(dst, nft.Element{Set: bridgeSet("source4"), Key: nft.Concat(port, mac, nft.Addr(e.IPv4.Addr()))})
 	}
-	if e.IPv6.IsValid() {
-		for _, a := range [...]netip.Addr{e.IPv6.Addr(), linkLocalOf(e.MAC)} {
-			dst = append(dst,
-				nft.Element{Set: bridgeSet("source6"), Key: nft.Concat(port, mac, nft.Addr(a))},
-				nft.Element{Set: bridgeSet("targets6"), Key: nft.Concat(port, nft.Addr(a))})
-		}
+	if !e.IPv6.IsValid() {
+		return dst
+	}
+	for _, a := range [...]nft.Value{nft.Addr(e.IPv6.Addr()), nft.Addr(linkLocalOf(e.MAC))} {
+		dst = append(dst,
+			nft.Element{Set: bridgeSet("source6"), Key: nft.Concat(port, mac, a)},
+			nft.Element{Set: bridgeSet("targets6"), Key: nft.Concat(port, a)})
 	}
 	return dst
 }
@@ -110,7 +122,7 @@ func appendOwn(dst []nft.Element, port nft.Value, e bridged.Endpoint) []nft.Elem
 // appendOther appends the addresses that a sandbox has on another network, as sources on this port. They are no targets: a
 // sandbox answers no solicitation here for an address that it has elsewhere. An address within this network's own subnet
 // (where networks overlap) would be a sibling's: it is left out.
-func appendOther(dst []nft.Element, n bridged.Network, port, mac nft.Value, o bridged.Endpoint) []nft.Element {
+func appendOther(dst []nft.Element, n *bridged.Network, o *bridged.Endpoint, port, mac nft.Value) []nft.Element {
 	bridge := nft.Name(n.Bridge)
 	if a := o.IPv4.Addr(); a.IsValid() && !n.IPv4.Prefix.Contains(a) {
 		dst = append(dst,

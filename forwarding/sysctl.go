@@ -12,8 +12,8 @@ type Sysctl struct {
 // String is as in "net/ipv4/ip_forward = 1".
 func (s Sysctl) String() string { return s.Path + " = " + s.Value }
 
-// Sysctls are those of a network's bridge, in the order in which to set them: after the bridge was made, before it goes up
-// and gets addresses. A network without a bridge, and one whose bridge was given, has none.
+// Sysctls are those of a network's bridge, in the order in which to set them, which is that of their paths: after the
+// bridge was made, before it goes up and gets addresses. A network without a bridge, and one whose bridge was given, has none.
 //
 //   - route_localnet=1: ports published on 127.0.0.1 lead to a sandbox, so packets from 127.0.0.1 leave by the bridge. That
 //     switches off the kernel's martian checks; guard has them instead.
@@ -33,24 +33,24 @@ func Sysctls(n bridged.Network) []Sysctl {
 	}
 	conf4, conf6 := "net/ipv4/conf/"+n.Bridge+"/", "net/ipv6/conf/"+n.Bridge+"/"
 	s := []Sysctl{
+		{conf4 + "accept_redirects", "0"},
 		{conf4 + "route_localnet", "1"},
 		{conf4 + "rp_filter", "2"},
 		{conf4 + "send_redirects", "0"},
-		{conf4 + "accept_redirects", "0"},
 	}
 	if !n.IPv6.Valid() {
 		return append(s, Sysctl{conf6 + "disable_ipv6", "1"})
 	}
 	return append(s,
+		Sysctl{conf6 + "accept_dad", "0"},
 		Sysctl{conf6 + "accept_ra", "0"},
 		Sysctl{conf6 + "accept_redirects", "0"},
-		Sysctl{conf6 + "accept_dad", "0"},
 		Sysctl{conf6 + "disable_ipv6", "0"},
 	)
 }
 
-// HostSysctls switch forwarding on for the families of f. Before that, in this order: [AppendHost]'s elements are committed,
-// and, for IPv6, [AcceptRA] is set where it applies.
+// HostSysctls switch forwarding on for the families of f. Before that, in this order: the elements of [Host] are committed, and,
+// for IPv6, [AcceptRA] is set where it applies.
 func HostSysctls(f bridged.Forwarding) []Sysctl {
 	var s []Sysctl
 	if f.IPv4 {
