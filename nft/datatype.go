@@ -1,10 +1,12 @@
 package nft
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 )
 
 // Types that fields have and sets of ours don't.
@@ -18,6 +20,7 @@ const (
 	typeIGMPType
 	typeFIBAddrType
 	typeMissing
+	typeNumber
 	typeInteger
 )
 
@@ -64,9 +67,15 @@ var datatypes = [...]datatype{
 	TypeIPv4:  {name: "ipv4_addr", magic: 7, len: 4, order: networkOrder, format: formatAddr},
 	TypeIPv6:  {name: "ipv6_addr", magic: 8, len: 16, order: networkOrder, format: formatAddr},
 	TypeEther: {name: "ether_addr", magic: 9, len: 6, order: networkOrder, format: formatEther},
+	// The names are those of /etc/protocols, which nft reads.
 	TypeProto: {name: "inet_proto", magic: 12, len: 1, order: networkOrder, format: formatDecimal, names: []symbol{
-		{1, "icmp"}, {2, "igmp"}, {6, "tcp"}, {17, "udp"}, {33, "dccp"}, {47, "gre"}, {50, "esp"}, {51, "ah"},
-		{58, "ipv6-icmp"}, {132, "sctp"}, {136, "udplite"}}},
+		{0, "ip"}, {1, "icmp"}, {2, "igmp"}, {3, "ggp"}, {4, "ipencap"}, {5, "st"}, {6, "tcp"}, {8, "egp"}, {9, "igp"}, {12, "pup"},
+		{17, "udp"}, {20, "hmp"}, {22, "xns-idp"}, {27, "rdp"}, {29, "iso-tp4"}, {33, "dccp"}, {36, "xtp"}, {37, "ddp"},
+		{38, "idpr-cmtp"}, {41, "ipv6"}, {43, "ipv6-route"}, {44, "ipv6-frag"}, {45, "idrp"}, {46, "rsvp"}, {47, "gre"}, {50, "esp"}, {51, "ah"},
+		{57, "skip"}, {58, "ipv6-icmp"}, {59, "ipv6-nonxt"}, {60, "ipv6-opts"}, {73, "rspf"}, {81, "vmtp"}, {88, "eigrp"},
+		{89, "ospf"}, {93, "ax.25"}, {94, "ipip"}, {97, "etherip"}, {98, "encap"}, {103, "pim"}, {108, "ipcomp"}, {112, "vrrp"},
+		{115, "l2tp"}, {124, "isis"}, {132, "sctp"}, {133, "fc"}, {135, "mobility-header"}, {136, "udplite"}, {137, "mpls-in-ip"},
+		{138, "manet"}, {139, "hip"}, {140, "shim6"}, {141, "wesp"}, {142, "rohc"}, {143, "ethernet"}}},
 	TypePort: {name: "inet_service", magic: 13, len: 2, order: networkOrder, format: formatDecimal},
 	TypeMark: {name: "mark", magic: 19, len: 4, order: hostOrder, format: formatMark},
 	TypeFamily: {magic: 2, len: 1, order: hostOrder, format: formatDecimal, names: []symbol{{2, "ipv4"}, {10, "ipv6"}},
@@ -79,7 +88,7 @@ var datatypes = [...]datatype{
 		{1, "invalid"}, {2, "established"}, {4, "related"}, {8, "new"}, {64, "untracked"}}},
 	typeCTStatus: {name: "ct_status", magic: 28, len: 4, order: hostOrder, format: formatHost, names: []symbol{
 		{1, "expected"}, {2, "seen-reply"}, {4, "assured"}, {8, "confirmed"}, {16, "snat"}, {32, "dnat"}, {512, "dying"}}},
-	typeEtherType: {name: "ether_type", magic: 10, len: 2, order: networkOrder, format: formatHex, names: []symbol{
+	typeEtherType: {name: "ether_type", magic: 10, len: 2, order: networkOrder, format: formatEtherType, names: []symbol{
 		{0x0800, "ip"}, {0x0806, "arp"}, {0x86dd, "ip6"}, {0x8100, "8021q"}, {0x88a8, "8021ad"}}},
 	typeARPOperation: {name: "arp_op", magic: 11, len: 2, order: networkOrder, format: formatDecimal, names: []symbol{
 		{1, "request"}, {2, "reply"}, {3, "rrequest"}, {4, "rreply"}, {8, "inrequest"}, {9, "inreply"}, {10, "nak"}}},
@@ -102,6 +111,7 @@ var datatypes = [...]datatype{
 		{7, "unreachable"}, {8, "prohibit"}}},
 	typeMissing: {name: "boolean", magic: 39, len: 1, order: hostOrder, format: formatDecimal, names: []symbol{
 		{0, "missing"}, {1, "exists"}}},
+	typeNumber:  {magic: 4, order: networkOrder, format: formatDecimal},
 	typeInteger: {magic: 4, order: networkOrder, format: formatHex},
 }
 
@@ -136,12 +146,11 @@ func (d *datatype) number(b []byte) uint32 {
 	return binary.BigEndian.Uint32(n[:])
 }
 
+// formatName quotes a name; without the escape an asterisk at the end would stand for all names that begin so.
 func formatName(b []byte) string {
-	for i, c := range b {
-		if c == 0 {
-			b = b[:i]
-			break
-		}
+	b, _, _ = bytes.Cut(b, []byte{0})
+	if prefix, ok := bytes.CutSuffix(b, []byte("*")); ok {
+		return `"` + string(prefix) + `\*"`
 	}
 	return `"` + string(b) + `"`
 }
@@ -150,6 +159,9 @@ func formatAddr(b []byte) string {
 	a, ok := netip.AddrFromSlice(b)
 	if !ok {
 		return formatHex(b)
+	}
+	if low := a.As16(); a.Is6() && [12]byte(low[:12]) == [12]byte{} && (low[12] != 0 || low[13] != 0) {
+		return "::" + netip.AddrFrom4([4]byte(low[12:])).String() // as inet_ntop(3) writes it
 	}
 	return a.String()
 }
@@ -187,9 +199,12 @@ func formatMark(b []byte) string {
 	return fmt.Sprintf("0x%08x", binary.NativeEndian.Uint32(b))
 }
 
+func formatEtherType(b []byte) string { return fmt.Sprintf("0x%04x", b) }
+
 func formatHex(b []byte) string {
-	for len(b) > 1 && b[0] == 0 {
-		b = b[1:]
+	digits := strings.TrimLeft(fmt.Sprintf("%x", b), "0")
+	if digits == "" {
+		digits = "0"
 	}
-	return fmt.Sprintf("0x%x", b)
+	return "0x" + digits
 }

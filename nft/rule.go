@@ -1,5 +1,10 @@
 package nft
 
+import (
+	"fmt"
+	"slices"
+)
+
 // Rule is its statements, in order. A rule is written the way it reads in nft syntax:
 //
 //	nft.Rule{nft.IIFName.In("bridges"), nft.Counter, nft.Drop, nft.Comment("other network")}
@@ -14,7 +19,8 @@ type Match struct {
 	// Not inverts the match.
 	Not bool
 	// Set is the name of a set in the same table; or else one of Values, one of which must be equal.
-	Set    string
+	Set string
+	// Values are in order, each once.
 	Values []Value
 	// Mask, when it is not zero, is and'ed with what Expr finds before the comparison: ether daddr & 01:00:… == 01:00:…
 	Mask Value
@@ -46,7 +52,8 @@ const (
 	VerdictGoto
 )
 
-// VerdictMap looks a verdict up: ether type vmap { ip : goto source-ip, … }. The map is anonymous and constant.
+// VerdictMap looks a verdict up: ether type vmap { ip : goto source-ip, … }. The map is anonymous and constant, its entries
+// are in order of their keys, each once. [Expr.Verdicts] makes one.
 type VerdictMap struct {
 	Expr Expr
 	Map  []VerdictMapEntry
@@ -70,8 +77,11 @@ type Translate struct {
 type (
 	counterStmt    struct{}
 	masqueradeStmt struct{}
-	// Comment is a rule's comment, at most 127 bytes.
+	// Comment is a rule's comment, at most 127 bytes, and its last statement.
 	Comment string
+	// Unknown stands for a rule that was found in the kernel and that no program of ours has: what it does, in words. It cannot be
+	// written.
+	Unknown string
 )
 
 // Statements without parameters.
@@ -109,6 +119,7 @@ func (Verdict) stmt()        {}
 func (VerdictMap) stmt()     {}
 func (Translate) stmt()      {}
 func (Comment) stmt()        {}
+func (Unknown) stmt()        {}
 func (counterStmt) stmt()    {}
 func (masqueradeStmt) stmt() {}
 
@@ -203,8 +214,26 @@ func (e Expr) In(set string) Match { return Match{Expr: e, Set: set} }
 // NotIn matches when the set does not have what e finds.
 func (e Expr) NotIn(set string) Match { return Match{Expr: e, Set: set, Not: true} }
 
-// Is matches one of the values.
-func (e Expr) Is(values ...Value) Match { return Match{Expr: e, Values: values} }
+// Is matches one of the values, in whatever order they are given.
+func (e Expr) Is(values ...Value) Match {
+	values = slices.Clone(values)
+	if len(e.fields) == 1 {
+		d := e.fields[0].info().typ.info()
+		slices.SortFunc(values, func(a, b Value) int { return compareValues(d, &a, &b) })
+		values = slices.Compact(values)
+	}
+	return Match{Expr: e, Values: values}
+}
+
+// Verdicts looks a verdict up, in whatever order the entries are given; a packet with another value goes on to the next statement.
+func (e Expr) Verdicts(entries ...VerdictMapEntry) VerdictMap {
+	entries = slices.Clone(entries)
+	if len(e.fields) == 1 {
+		d := e.fields[0].info().typ.info()
+		slices.SortFunc(entries, func(a, b VerdictMapEntry) int { return compareValues(d, &a.Key, &b.Key) })
+	}
+	return VerdictMap{Expr: e, Map: entries}
+}
 
 // IsNot matches everything but the value.
 func (e Expr) IsNot(value Value) Match { return Match{Expr: e, Values: []Value{value}, Not: true} }
@@ -214,13 +243,20 @@ func (e Expr) Any(flags uint32) Match {
 	return Match{Expr: e, Values: []Value{Mark(flags)}, Flags: true}
 }
 
-// None matches when none of the flags is set: ct state != established,related.
+// None matches when none of the flags is set: ct state ! established,related. (In nft, != compares the field as a whole with all
+// of the flags together: a state is never equal to two.)
 func (e Expr) None(flags uint32) Match {
 	return Match{Expr: e, Values: []Value{Mark(flags)}, Flags: true, Not: true}
 }
 
-// InPrefix matches addresses whose first bits are those of addr.
+// InPrefix matches addresses whose first bits, at least one, are those of addr. The rest of addr is 0.
 func (e Expr) InPrefix(addr Value, bits int) Match {
+	if bits == 8*addr.Len() {
+		return e.Is(addr)
+	}
+	if bits < 1 || bits > 8*addr.Len() {
+		panic(fmt.Sprintf("nft: prefix of %d bits", bits))
+	}
 	return Match{Expr: e, Values: []Value{addr}, Bits: bits}
 }
 

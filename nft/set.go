@@ -11,6 +11,8 @@ const (
 	udataSetDataTypeof    = 4
 	udataSetDataInterval  = 6
 
+	udataRuleComment = 0 // of a rule's user data
+
 	udataTypeofExpr = 0
 	udataTypeofData = 1
 )
