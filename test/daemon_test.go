@@ -1,0 +1,273 @@
+package test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds every wait for something that must happen. It is long because it is only ever used up by a failure.
+const patience = 10 * time.Second
+
+// daemon is a running `bridged daemon`.
+type daemon struct {
+	w    *world
+	cmd  *exec.Cmd
+	log  lockedBuffer
+	done chan struct{} // closed when the process has ended
+}
+
+// lockedBuffer is a bytes.Buffer for several goroutines.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// daemon starts the daemon on the host with these flags and waits until it is ready. It is killed when the test ends; its
+// log is shown when the test failed.
+func (w *world) daemon(flags ...string) *daemon {
+	w.t.Helper()
+	d := w.spawn(flags...)
+	d.ready()
+	return d
+}
+
+// spawn is daemon without the wait.
+func (w *world) spawn(flags ...string) *daemon {
+	w.t.Helper()
+	d := &daemon{w: w, done: make(chan struct{})}
+	d.cmd = exec.Command(program, append([]string{"daemon", "--state-dir", w.dir}, flags...)...)
+	d.cmd.Env = []string{"PATH=", "GORACE=halt_on_error=1"}
+	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
+	if err := w.host.start(d.cmd); err != nil {
+		w.t.Fatalf("cannot start the daemon: %v", err)
+	}
+	go func() {
+		d.cmd.Wait()
+		close(d.done)
+	}()
+	w.t.Cleanup(func() {
+		d.kill()
+		if w.t.Failed() {
+			w.t.Logf("log of the daemon with %v:\n%s", flags, d.log.String())
+		}
+	})
+	return d
+}
+
+// ready waits until the daemon is, and ends the test if it never will be.
+func (d *daemon) ready() {
+	d.w.t.Helper()
+	answered := make(chan result, 1)
+	go func() { answered <- d.w.try("status", "--wait", "10s") }()
+	select {
+	case r := <-answered:
+		if r.code != 0 {
+			d.w.t.Fatalf("the daemon does not get ready: %v\n%s", r, d.log.String())
+		}
+	case <-d.done:
+		<-answered
+		d.w.t.Fatalf("the daemon ended at once: %v\n%s", d.cmd.ProcessState, d.log.String())
+	}
+}
+
+// stop ends the daemon with SIGTERM; it must end with status 0.
+func (d *daemon) stop() {
+	d.w.t.Helper()
+	d.cmd.Process.Signal(syscall.SIGTERM)
+	d.wait()
+	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
+		d.w.t.Errorf("the daemon ended with status %d after SIGTERM:\n%s", code, d.log.String())
+	}
+}
+
+// kill ends the daemon with SIGKILL.
+func (d *daemon) kill() {
+	d.cmd.Process.Kill()
+	<-d.done
+}
+
+// wait waits for the daemon's end.
+func (d *daemon) wait() {
+	d.w.t.Helper()
+	select {
+	case <-d.done:
+	case <-time.After(patience):
+		d.w.t.Fatalf("the daemon does not end:\n%s", d.log.String())
+	}
+}
+
+// result is what a command did.
+type result struct {
+	args           []string
+	stdout, stderr string
+	code           int
+}
+
+func (r result) String() string {
+	return "bridged " + strings.Join(r.args, " ") + ": status " + exitText(r.code) + "\n" + r.stdout + r.stderr
+}
+
+func exitText(code int) string {
+	b, _ := json.Marshal(code)
+	return string(b)
+}
+
+// try runs a command of the binary on the host.
+func (w *world) try(args ...string) result {
+	return w.tryEnv(nil, args...)
+}
+
+func (w *world) tryEnv(env []string, args ...string) result {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(program, args...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := w.host.do(cmd.Run)
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return result{args: args, stderr: err.Error(), code: -1}
+	}
+	return result{args: args, stdout: stdout.String(), stderr: stderr.String(), code: cmd.ProcessState.ExitCode()}
+}
+
+// bridged runs a command that must succeed, and returns what it printed without the last newline.
+func (w *world) bridged(args ...string) string {
+	w.t.Helper()
+	r := w.try(args...)
+	if r.code != 0 {
+		w.t.Fatal(r)
+	}
+	return strings.TrimSuffix(r.stdout, "\n")
+}
+
+// fails runs a command that must end with this status, print nothing on stdout, and say each of the words.
+func (w *world) fails(code int, says []string, args ...string) {
+	w.t.Helper()
+	r := w.try(args...)
+	if r.code != code {
+		w.t.Errorf("want status %d: %v", code, r)
+		return
+	}
+	if r.stdout != "" {
+		w.t.Errorf("a failure printed on stdout: %v", r)
+	}
+	for _, word := range says {
+		if !strings.Contains(r.stderr, word) {
+			w.t.Errorf("want %q in the message: %v", word, r)
+		}
+	}
+}
+
+// decode runs a command that prints JSON.
+func decode[T any](w *world, args ...string) T {
+	w.t.Helper()
+	var v T
+	text := w.bridged(args...)
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		w.t.Fatalf("bridged %s printed no such JSON: %v\n%s", strings.Join(args, " "), err, text)
+	}
+	return v
+}
+
+// The JSON of the command line, as far as tests look at it.
+type (
+	sandboxJSON struct {
+		ID       string `json:"Id"`
+		Name     string
+		Mode     string
+		NetNS    string
+		Networks map[string]endpointJSON
+		Ports    map[string][]bindingJSON
+	}
+	endpointJSON struct {
+		NetworkID, EndpointID, Interface, HostInterface, MacAddress, IPAddress string
+		IPPrefixLen                                                            int
+		Gateway, GlobalIPv6Address                                             string
+		GlobalIPv6PrefixLen                                                    int
+		IPv6Gateway                                                            string
+	}
+	bindingJSON struct{ HostIP, HostPort string }
+	portJSON    struct{ Sandbox, Port, HostIP, HostPort string }
+	statusJSON  struct {
+		Ready                                                        bool
+		Since                                                        time.Time
+		Version, Protection, ICCBy                                   string
+		Networks, Sandboxes, Endpoints, Ports, Transactions, Repairs int
+		Warnings                                                     []string
+	}
+)
+
+// inspect is `sandbox inspect` of one sandbox.
+func (w *world) inspect(name string) sandboxJSON {
+	w.t.Helper()
+	all := decode[[]sandboxJSON](w, "sandbox", "inspect", name)
+	if len(all) != 1 {
+		w.t.Fatalf("sandbox inspect %s shows %d sandboxes", name, len(all))
+	}
+	return all[0]
+}
+
+// endpoint is a sandbox's endpoint on a network.
+func (w *world) endpoint(sandbox, network string) endpointJSON {
+	w.t.Helper()
+	e, ok := w.inspect(sandbox).Networks[network]
+	if !ok {
+		w.t.Fatalf("sandbox %s is not on network %s", sandbox, network)
+	}
+	return e
+}
+
+// settled ends the test unless the kernel holds exactly what is desired.
+func (w *world) settled() {
+	w.t.Helper()
+	if r := w.try("ruleset", "--diff"); r.code != 0 || strings.TrimSpace(r.stdout) != "" {
+		w.t.Errorf("kernel and desired state differ: %v", r)
+	}
+}
+
+// stateFiles are the daemon's files and their content, to see that nothing was written.
+func (w *world) stateFiles(t testing.TB) map[string]string {
+	t.Helper()
+	files := make(map[string]string)
+	err := w.host.do(func() error {
+		for _, dir := range []string{w.dir, "/run/bridged"} {
+			err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+				if err != nil || !e.Type().IsRegular() {
+					return err
+				}
+				text, err := os.ReadFile(path)
+				files[path] = string(text)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}

@@ -1,0 +1,117 @@
+package test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// program is the path of the bridged that is tested; TestMain builds it. Nothing changes it afterwards.
+var program string
+
+// The main goroutine keeps the main thread: a goroutine that ends in a foreign namespace must take its thread along, and
+// the main thread can't end.
+func init() { runtime.LockOSThread() }
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "bridged-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if err := build(dir); err != nil && os.Getenv("X") == "" {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	before := mounts()
+	code := m.Run()
+	for _, left := range leftovers(dir, before) {
+		fmt.Fprintln(os.Stderr, "left behind:", left)
+		code = 1
+	}
+	return code
+}
+
+// build makes the binary as the Makefile does: static. BRIDGED_TEST_RACE=1 makes one with the race detector instead.
+func build(dir string) error {
+	program = filepath.Join(dir, "bridged")
+	args := []string{"build", "-buildvcs=false", "-o", program}
+	env := append(os.Environ(), "CGO_ENABLED=0")
+	if os.Getenv("BRIDGED_TEST_RACE") == "1" {
+		args = append(args, "-race")
+		env = append(os.Environ(), "CGO_ENABLED=1")
+	}
+	cmd := exec.Command("go", append(args, "../cmd/bridged")...)
+	cmd.Env = env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot build bridged: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// need ends or skips the test where the machine can't run it: without root, or without one of the tools.
+func need(t testing.TB, tools ...string) {
+	t.Helper()
+	missing := ""
+	if os.Getuid() != 0 {
+		missing = "root"
+	}
+	for _, tool := range append([]string{"ip", "nft"}, tools...) {
+		if _, err := exec.LookPath(tool); err != nil {
+			missing = tool
+		}
+	}
+	switch {
+	case missing == "":
+	case os.Getenv("CI") == "true":
+		t.Fatalf("this test needs %s", missing)
+	default:
+		t.Skipf("this test needs %s", missing)
+	}
+}
+
+// leftovers names the processes and mounts of the tests that are still there.
+func leftovers(dir string, before map[string]bool) []string {
+	var left []string
+	procs, _ := filepath.Glob("/proc/[0-9]*")
+	self := strconv.Itoa(os.Getpid())
+	for _, p := range procs {
+		exe, _ := os.Readlink(p + "/exe")
+		stat, _ := os.ReadFile(p + "/stat")
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		if f := strings.Fields(rest); strings.HasPrefix(exe, dir) || len(f) > 1 && f[1] == self {
+			line, _ := os.ReadFile(p + "/cmdline")
+			left = append(left, fmt.Sprintf("process %s: %s", filepath.Base(p), bytes.ReplaceAll(line, []byte{0}, []byte{' '})))
+		}
+	}
+	for m := range mounts() {
+		if !before[m] && strings.Contains(m, "nsfs") {
+			left = append(left, "mount "+m)
+		}
+	}
+	return left
+}
+
+func mounts() map[string]bool {
+	text, _ := os.ReadFile("/proc/self/mountinfo")
+	all := make(map[string]bool)
+	for line := range strings.Lines(string(text)) {
+		all[line] = true
+	}
+	return all
+}
+
+var _ = testscript.Params{}
