@@ -1,0 +1,56 @@
+package engine
+
+import (
+	"log/slog"
+	"net/netip"
+
+	"github.com/bridged/bridged"
+)
+
+// Config is the daemon's checked configuration. [Config.Check] says what is wrong with it.
+type Config struct {
+	// RunDir holds what does not outlive a boot, StateDir the networks.
+	RunDir, StateDir string
+
+	// Bridge is "none" for no default network (-b none), else "". BridgeName is the default bridge's interface name.
+	Bridge, BridgeName string
+	// BIP and BIP6 are the default bridge's address and prefix; zero: chosen.
+	BIP, BIP6 netip.Prefix
+	// FixedCIDR and FixedCIDR6 are the part of the subnet that addresses are given out of; zero: all of it.
+	FixedCIDR, FixedCIDR6 netip.Prefix
+	// IPv6 on the default bridge.
+	IPv6 bool
+	// ICC: may the default network's members talk to one another?
+	ICC bool
+	// IPMasq: masquerade what leaves the bridge subnets.
+	IPMasq bool
+	// IP is the host address of published ports that name none; 0.0.0.0 is every address of both families.
+	IP netip.Addr
+	// MTU of bridges and pairs, in bytes; 0: that of the default route's link, else 1500.
+	MTU int
+	// Pools are for networks created without a subnet; empty: the built-in ones.
+	Pools []AddressPool
+
+	// IPForward: may forwarding be switched on? IPForwardNoDrop: do not close it for others when we did.
+	IPForward, IPForwardNoDrop bool
+
+	// Protection of our tables: "auto", "owner+persist" or "monitor".
+	Protection string
+	Version    string
+	Log        *slog.Logger
+}
+
+// AddressPool is a prefix that is cut into subnets of Size bits.
+type AddressPool struct {
+	Base netip.Prefix
+	Size int
+}
+
+// Check says what is wrong with the configuration, naming the flag, before anything is touched.
+func (c Config) Check() error {
+	if c.Bridge != "" && c.BIP.IsValid() {
+		return bridged.Errorf(bridged.ErrInvalid,
+			"You specified -b & --bip, mutually exclusive options. Please specify only one.")
+	}
+	return nil
+}

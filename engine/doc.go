@@ -1,0 +1,15 @@
+// Package engine makes the State true on a host.
+//
+// There is one path, for start, change, repair and roll-back:
+//
+//	request ─► Change ─► State ─► compile ─► objects wanted ─┐
+//	                     (index)                             ├─ diff ─► Plan ─► kernel, step by step
+//	           kernel ─► observe, or compile before ─► have ─┘
+//
+// A request becomes a [bridged.Change]. The objects that it touches are compiled before it and after it (objects.go); the
+// difference is a Plan (plan.go), with one nf_tables transaction in it. At the start and when in doubt the whole state is compiled, and what there is
+// is observed instead (start.go). What the kernel refuses is forgotten by changing the objects back: the same path again.
+//
+// The engine's own lock guards memory only. Work in the kernel goes on under the lock of its object (locks.go); what nobody waits
+// for is done in batches behind the answer (batch.go).
+package engine

@@ -1,0 +1,296 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/conntrack"
+	"github.com/bridged/bridged/nft"
+	"github.com/bridged/bridged/store"
+)
+
+// Engine makes the State true. Its methods are safe for concurrent use; those that change something return when the kernel has
+// it, and leave nothing behind when they fail.
+type Engine struct {
+	cfg     Config
+	log     *slog.Logger
+	program []nft.Table
+	host    host
+	store   *store.Store
+	locks   *locks
+	ready   chan struct{}
+	facts   facts        // read at the start
+	ula     netip.Prefix // this host's IPv6 /48
+
+	// world is held for reading by every request that changes the kernel, and for writing by a reconcile of the whole state.
+	world sync.RWMutex
+
+	mu       sync.Mutex // guards what follows; never held while the kernel works
+	index    *index
+	book     *book
+	sockets  map[bridged.Binding]io.Closer
+	warnings []string
+	since    time.Time
+
+	pairs  *batch[pair]  // to be removed
+	purges *batch[purge] // conntrack entries to be purged
+	hails  *batch[pair]  // to be announced
+}
+
+func every[T any](T) bool { return true }
+
+// purge is what a port or an endpoint leaves in conntrack; then is called when it is gone.
+type purge struct {
+	flow conntrack.Flow
+	addr netip.Addr
+	then func()
+}
+
+// New opens the state and the kernel. Nothing is changed before [Engine.Run]. Errors of configuration are
+// [bridged.ErrInvalid], a second daemon on the same run directory is [bridged.ErrConflict], missing privileges are
+// [bridged.ErrDenied].
+func New(cfg Config) (*Engine, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	e := newEngine(cfg)
+	var err error
+	e.store, err = store.Open(store.Dirs{Run: cfg.RunDir, State: cfg.StateDir}, e.index.apply)
+	if err != nil {
+		return nil, err
+	}
+	e.warn(e.store.Warnings()...)
+	m, err := openMachine(cfg.Protection, cfg.Log)
+	if err != nil {
+		return nil, errors.Join(err, e.store.Close())
+	}
+	e.host = m
+	return e, nil
+}
+
+func newEngine(cfg Config) *Engine {
+	e := &Engine{
+		cfg:     cfg,
+		log:     cfg.Log,
+		program: Program(),
+		locks:   newLocks(),
+		ready:   make(chan struct{}),
+		index:   newIndex(),
+		book:    newBook(),
+		sockets: make(map[bridged.Binding]io.Closer),
+	}
+	e.pairs = newBatch(e.removePairs)
+	e.purges = newBatch(e.purge)
+	e.hails = newBatch(e.announce)
+	return e
+}
+
+// Run makes the kernel equal to the state, is ready, and goes on until ctx ends. The data path stays as it is then: nothing is
+// torn down.
+func (e *Engine) Run(ctx context.Context) error {
+	defer e.close()
+	if err := e.start(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.since = time.Now()
+	e.mu.Unlock()
+	close(e.ready)
+	<-ctx.Done()
+	return nil
+}
+
+// Ready is closed when the kernel is equal to the state for the first time.
+func (e *Engine) Ready() <-chan struct{} { return e.ready }
+
+func (e *Engine) close() {
+	e.world.Lock() // requests under way end first
+	defer e.world.Unlock()
+	ctx := context.Background() // it never ends, so there is no error
+	_ = e.pairs.wait(ctx, every[pair])
+	_ = e.purges.wait(ctx, every[purge])
+	_ = e.hails.wait(ctx, every[pair])
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range e.sockets {
+		_ = s.Close() // a bound socket has nothing to lose
+	}
+	if err := errors.Join(e.host.close(), e.store.Close()); err != nil {
+		e.log.Warn("cannot close", "error", err)
+	}
+}
+
+// warn keeps warnings for `status`.
+func (e *Engine) warn(warnings ...string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, w := range warnings {
+		e.log.Warn(w)
+		if !slices.Contains(e.warnings, w) {
+			e.warnings = append(e.warnings, w)
+		}
+	}
+}
+
+func (e *Engine) compiler() compiler {
+	return compiler{x: e.index, program: e.program, router: e.cfg.IPForwardNoDrop}
+}
+
+// transact makes a change of the state true. change is called under the engine's lock: it checks the request against the state,
+// claims what it needs and returns the change. Then: record → kernel → done. What the kernel refuses is forgotten by setting
+// each object back to its previous value, which is a change like any other.
+func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Change, error)) error {
+	ctx = context.WithoutCancel(ctx) // a caller that goes away must not leave half an operation
+	c, plan, inverse, err := e.resolve(change)
+	if err != nil {
+		return err
+	}
+	done := 0
+	if len(c.Networks) > 0 {
+		err = e.record(c)
+	}
+	if err == nil {
+		done, err = e.carryOut(ctx, plan)
+	}
+	if err == nil {
+		return nil
+	}
+	undoErr := e.takeBack(ctx, inverse, plan[:done])
+	if undoErr == nil {
+		return translate(err)
+	}
+	e.log.Error("cannot take a failed operation back; comparing everything with the kernel", "error", undoErr)
+	if rerr := e.Reconcile(ctx); rerr != nil {
+		e.log.Error("cannot make the kernel equal to the state", "error", rerr)
+	}
+	return translate(err)
+}
+
+// resolve makes the change in memory and records it. From then on others see it. Networks are recorded by the caller: their files
+// are synced to the disk, which nobody else should wait for.
+func (e *Engine) resolve(change func(*index) (bridged.Change, error)) (c bridged.Change, plan Plan, inverse bridged.Change, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c, err = change(e.index); err != nil {
+		return c, nil, inverse, err
+	}
+	inverse = e.index.Inverse(c)
+	have := e.compiler().want(c)
+	e.index.apply(c)
+	plan = diff(have, e.compiler().want(c))
+	if len(c.Networks) == 0 {
+		if err = e.record(c); err != nil {
+			e.index.apply(inverse)
+			return c, nil, inverse, err
+		}
+		e.compact()
+	}
+	return c, plan, inverse, nil
+}
+
+func (e *Engine) record(c bridged.Change) error {
+	if c.Empty() {
+		return nil
+	}
+	if err := e.store.Append(c); err != nil {
+		return fmt.Errorf("cannot record the request: %w", err)
+	}
+	return nil
+}
+
+// compact rewrites the log when most of it is history. The caller holds e.mu.
+func (e *Engine) compact() {
+	if !e.store.Grown() {
+		return
+	}
+	if err := e.store.Compact(e.index.whole()); err != nil {
+		e.log.Warn("cannot compact the log", "error", err)
+	}
+}
+
+// carryOut makes the plan's steps until one fails and returns how many were done. What nobody waits for is handed over.
+func (e *Engine) carryOut(ctx context.Context, p Plan) (done int, err error) {
+	for i, s := range p {
+		switch s := s.(type) {
+		case delPair:
+			e.pairs.add(s.pair)
+			continue
+		case join:
+			err = e.host.do(ctx, s)
+			if err == nil {
+				e.hails.add(s.pair)
+			}
+		default:
+			err = e.host.do(ctx, s)
+		}
+		if err != nil {
+			return i, fmt.Errorf("cannot %s: %w", firstLine(s.String()), err)
+		}
+	}
+	return len(p), nil
+}
+
+// takeBack sets the objects to their previous values: what the steps that were done made of them is compared with these.
+func (e *Engine) takeBack(ctx context.Context, inverse bridged.Change, done Plan) error {
+	e.mu.Lock()
+	e.index.apply(inverse)
+	want := e.compiler().want(inverse)
+	err := e.store.Append(inverse)
+	e.mu.Unlock()
+	have := want.clone()
+	for _, s := range done {
+		s.on(&have)
+	}
+	_, undoErr := e.carryOut(ctx, diff(have, want))
+	return errors.Join(err, undoErr)
+}
+
+func (e *Engine) removePairs(pairs []pair) {
+	names := make([]string, len(pairs))
+	for i, p := range pairs {
+		names[i] = p.Host
+	}
+	if err := e.host.delPairs(names); err != nil {
+		e.log.Warn("cannot remove links; they have no elements, so nothing passes them", "links", names, "error", err)
+	}
+}
+
+func (e *Engine) purge(purges []purge) {
+	var flows []conntrack.Flow
+	var addrs []netip.Addr
+	for _, p := range purges {
+		if p.addr.IsValid() {
+			addrs = append(addrs, p.addr)
+		}
+		if p.flow.HostPort != 0 {
+			flows = append(flows, p.flow)
+		}
+	}
+	if err := e.host.purge(flows, addrs); err != nil {
+		e.log.Warn("cannot purge conntrack entries; old flows go on until they time out", "error", err)
+	}
+	for _, p := range purges {
+		if p.then != nil {
+			p.then()
+		}
+	}
+}
+
+func (e *Engine) announce(pairs []pair) {
+	for _, p := range pairs {
+		if err := e.host.announce(p); err != nil {
+			e.log.Debug("cannot announce a sandbox's addresses; neighbours learn them when they ask", "link", p.Host, "error", err)
+		}
+	}
+}

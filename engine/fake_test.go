@@ -1,0 +1,192 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/conntrack"
+	"github.com/bridged/bridged/nft"
+	"github.com/bridged/bridged/store"
+)
+
+// fakeHost keeps the kernel's objects in memory. It fails at the step that it is told to, and a step that fails changes nothing.
+type fakeHost struct {
+	mu         sync.Mutex
+	objects    objects
+	spaces     map[string]bridged.NamespaceID
+	bound      map[bridged.Binding]bool
+	next       uint64
+	failAt     int // the step, counted from 1, that fails; 0: none
+	steps      int
+	commits    uint64
+	made, gone int
+}
+
+var errFake = errors.New("the step fails")
+
+func newFakeHost() *fakeHost {
+	return &fakeHost{objects: newObjects(), spaces: make(map[string]bridged.NamespaceID), bound: make(map[bridged.Binding]bool)}
+}
+
+// count is one step: it fails when its turn has come.
+func (f *fakeHost) count() error {
+	f.steps++
+	if f.steps == f.failAt {
+		return errFake
+	}
+	return nil
+}
+
+// failNext lets the nth step from now fail.
+func (f *fakeHost) failNext(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.steps, f.failAt = 0, n
+}
+
+func (f *fakeHost) do(_ context.Context, s step) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.count(); err != nil {
+		return err
+	}
+	if s, ok := s.(addBridge); ok {
+		if _, there := f.objects.bridges[s.Name]; there {
+			return fmt.Errorf("bridge %s exists", s.Name)
+		}
+	}
+	if _, ok := s.(commit); ok {
+		f.commits++
+	}
+	s.on(&f.objects)
+	return nil
+}
+
+func (f *fakeHost) observe(_ context.Context, want objects) (objects, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	have := f.objects.clone()
+	if len(have.tables) == 0 {
+		have.elements = make(nft.Elements)
+	}
+	return have, nil
+}
+
+func (f *fakeHost) adopt(context.Context) error { return nil }
+
+func (f *fakeHost) delPairs(names []string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range names {
+		delete(f.objects.pairs, n)
+	}
+	return nil
+}
+
+func (f *fakeHost) announce(pair) error         { return nil }
+func (f *fakeHost) ownership() (string, uint64) { return "fake", f.commits }
+func (f *fakeHost) close() error                { return nil }
+
+func (f *fakeHost) facts() (facts, error) {
+	return facts{mtu: 1400, machineID: []byte("machine"), namespace: bridged.NamespaceID{Dev: 1, Ino: 1}}, nil
+}
+
+func (f *fakeHost) makeNamespace(path string) (bridged.NamespaceID, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.count(); err != nil {
+		return bridged.NamespaceID{}, err
+	}
+	f.next++
+	f.spaces[path] = bridged.NamespaceID{Dev: 4, Ino: 100 + f.next}
+	return f.spaces[path], nil
+}
+
+func (f *fakeHost) removeNamespace(path string, _ bridged.NamespaceID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.spaces, path)
+	return nil
+}
+
+func (f *fakeHost) taken(path string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, ok := f.spaces[path]
+	return ok
+}
+
+func (f *fakeHost) namespace(path string, _ int) (bridged.NamespaceID, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	id, ok := f.spaces[path]
+	if !ok {
+		return id, bridged.Errorf(bridged.ErrInvalid, "%s: no such namespace", path)
+	}
+	return id, nil
+}
+
+type fakeSocket func()
+
+func (s fakeSocket) Close() error { s(); return nil }
+
+func (f *fakeHost) reserve(b bridged.Binding) (io.Closer, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.count(); err != nil {
+		return nil, err
+	}
+	f.bound[b] = true
+	return fakeSocket(func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.bound, b)
+	}), nil
+}
+
+func (f *fakeHost) ephemeral() (uint16, uint16, func(uint16) bool, error) {
+	return 32768, 60999, func(uint16) bool { return false }, nil
+}
+
+func (f *fakeHost) purge([]conntrack.Flow, []netip.Addr) error { return nil }
+
+// testConfig is the configuration of the daemon's defaults.
+func testConfig(t testing.TB) Config {
+	dir := t.TempDir()
+	return Config{
+		RunDir: dir + "/run", StateDir: dir + "/state", BridgeName: "docker0", ICC: true, IPv6: true, IPMasq: true,
+		IPForward: true, IP: netip.IPv4Unspecified(), Protection: "auto", Version: "test", Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+// startFake runs an engine on a fake host and returns what stops it.
+func startFake(t testing.TB, cfg Config, h *fakeHost) (*Engine, func()) {
+	t.Helper()
+	e := newEngine(cfg)
+	var err error
+	if e.store, err = store.Open(store.Dirs{Run: cfg.RunDir, State: cfg.StateDir}, e.index.apply); err != nil {
+		t.Fatal(err)
+	}
+	e.host = h
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	select {
+	case <-e.Ready():
+	case err := <-done:
+		t.Fatalf("the engine did not start: %v", err)
+	}
+	return e, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the engine ended with %v", err)
+		}
+	}
+}

@@ -1,0 +1,271 @@
+package engine
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/ipam"
+)
+
+// index is the State with what finds its way in it: names, members, address pools. It is a pure value store: whoever holds
+// the engine's lock may read and change it. Every change, at start and later, goes through apply.
+type index struct {
+	bridged.State
+	networkNames map[string]string                       // name → id
+	sandboxNames map[string]string                       // name → id
+	namespaces   map[bridged.NamespaceID]string          // → sandbox id
+	macs         map[macKey]string                       // → endpoint id
+	members      map[string]map[string]struct{}          // network id → endpoint ids
+	endpoints    map[string][]string                     // sandbox id → endpoint ids, in the order of joining
+	ports        map[string]map[bridged.Binding]struct{} // sandbox id → bindings
+	pools        map[bridged.PoolID]*ipam.Pool
+}
+
+// macKey is a MAC address on a network: no two endpoints share one.
+type macKey struct {
+	network string // id
+	mac     bridged.MAC
+}
+
+func newIndex() *index {
+	return &index{
+		State:        bridged.State{}.Clone(),
+		networkNames: make(map[string]string),
+		sandboxNames: make(map[string]string),
+		namespaces:   make(map[bridged.NamespaceID]string),
+		macs:         make(map[macKey]string),
+		members:      make(map[string]map[string]struct{}),
+		endpoints:    make(map[string][]string),
+		ports:        make(map[string]map[bridged.Binding]struct{}),
+		pools:        make(map[bridged.PoolID]*ipam.Pool),
+	}
+}
+
+// apply makes the change in the state and in everything that is derived from it. It takes each object in the order in
+// which one needs the other: networks before endpoints, histories before leases.
+func (x *index) apply(c bridged.Change) {
+	for id, n := range c.Networks {
+		x.setNetwork(id, n)
+	}
+	for id, p := range c.Pools {
+		if pool := x.pools[id]; pool != nil && p != nil {
+			pool.Restore(p.Next, p.Freed)
+		}
+	}
+	for id, s := range c.Sandboxes {
+		if old, ok := x.Sandboxes[id]; ok {
+			delete(x.sandboxNames, old.Name)
+			delete(x.namespaces, old.NSID)
+		}
+		if s != nil {
+			x.sandboxNames[s.Name] = id
+			if s.NSID != (bridged.NamespaceID{}) {
+				x.namespaces[s.NSID] = id
+			}
+		}
+	}
+	for id, e := range c.Endpoints {
+		x.setEndpoint(id, e)
+	}
+	for b, p := range c.Ports {
+		if old, ok := x.Ports[b]; ok {
+			leave(x.ports, old.Sandbox, b)
+		}
+		if p != nil {
+			enter(x.ports, p.Sandbox, b)
+		}
+	}
+	c.Pools = nil // histories live in x.pools
+	x.State.Apply(c)
+}
+
+func (x *index) setNetwork(id string, n *bridged.Network) {
+	old, had := x.Networks[id]
+	if had {
+		delete(x.networkNames, old.Name)
+	}
+	if n != nil {
+		x.networkNames[n.Name] = id
+	}
+	for _, family := range []struct {
+		v6   bool
+		pick func(bridged.Network) bridged.Subnet
+	}{
+		{false, func(n bridged.Network) bridged.Subnet { return n.IPv4 }},
+		{true, func(n bridged.Network) bridged.Subnet { return n.IPv6 }},
+	} {
+		pid := bridged.PoolID{Network: id, IPv6: family.v6}
+		if n == nil || !family.pick(*n).Valid() {
+			delete(x.pools, pid)
+			continue
+		}
+		if had && sameSubnet(family.pick(old), family.pick(*n)) {
+			continue
+		}
+		s := family.pick(*n)
+		pool, err := ipam.New(ipam.Config{Prefix: s.Prefix, Range: s.Range, Gateway: s.Gateway, Aux: s.Aux})
+		if err != nil {
+			continue // checked when the network was made; a network without a pool gives no addresses
+		}
+		x.pools[pid] = pool
+		for e := range x.members[id] {
+			x.hold(x.Endpoints[e])
+		}
+	}
+}
+
+func sameSubnet(a, b bridged.Subnet) bool {
+	return a.Prefix == b.Prefix && a.Range == b.Range && a.Gateway == b.Gateway &&
+		len(a.Aux) == len(b.Aux) && !slices.ContainsFunc(sortedKeys(a.Aux), func(k string) bool { return a.Aux[k] != b.Aux[k] })
+}
+
+func (x *index) setEndpoint(id string, e *bridged.Endpoint) {
+	if old, ok := x.Endpoints[id]; ok {
+		if e == nil || old.IPv4 != e.IPv4 || old.IPv6 != e.IPv6 {
+			x.release(old)
+		}
+		x.endpoints[old.Sandbox] = without(x.endpoints[old.Sandbox], id)
+		if len(x.endpoints[old.Sandbox]) == 0 {
+			delete(x.endpoints, old.Sandbox)
+		}
+		leave(x.members, old.Network, id)
+		delete(x.macs, macKey{old.Network, old.MAC})
+	}
+	if e == nil {
+		return
+	}
+	x.hold(*e)
+	x.endpoints[e.Sandbox] = append(x.endpoints[e.Sandbox], id)
+	enter(x.members, e.Network, id)
+	x.macs[macKey{e.Network, e.MAC}] = id
+}
+
+// enter and leave keep sets by key; a key without a set is not kept.
+func enter[T comparable](m map[string]map[T]struct{}, key string, v T) {
+	if m[key] == nil {
+		m[key] = make(map[T]struct{})
+	}
+	m[key][v] = struct{}{}
+}
+
+func leave[T comparable](m map[string]map[T]struct{}, key string, v T) {
+	delete(m[key], v)
+	if len(m[key]) == 0 {
+		delete(m, key)
+	}
+}
+
+// hold marks the endpoint's addresses as used. Those that were just taken out of the pool are already.
+func (x *index) hold(e bridged.Endpoint) {
+	for _, a := range e.Addrs() {
+		if pool := x.pool(e.Network, a); pool != nil {
+			_ = pool.Claim(a) // "in use" is what we want; an address that no longer fits the subnet needs no lease
+		}
+	}
+}
+
+func (x *index) release(e bridged.Endpoint) {
+	for _, a := range e.Addrs() {
+		if pool := x.pool(e.Network, a); pool != nil {
+			pool.Release(a)
+		}
+	}
+}
+
+func (x *index) pool(network string, like netip.Addr) *ipam.Pool {
+	return x.pools[bridged.PoolID{Network: network, IPv6: !like.Is4()}]
+}
+
+// whole is the state, pool histories included, as one change: what a fresh index needs to become equal to x.
+func (x *index) whole() bridged.Change {
+	c := x.State.Whole()
+	c.Pools = make(map[bridged.PoolID]*bridged.Pool, len(x.pools))
+	for id, p := range x.pools {
+		next, freed := p.History()
+		if next.IsValid() || len(freed) > 0 {
+			c.Pools[id] = &bridged.Pool{Next: next, Freed: freed}
+		}
+	}
+	return c
+}
+
+// network finds a network by name, id or unique prefix of the id.
+func (x *index) network(ref string) (bridged.Network, error) {
+	id, err := find("network", ref, x.networkNames, x.Networks)
+	return x.Networks[id], err
+}
+
+// sandbox finds a sandbox by name, id or unique prefix of the id. One that is being made or removed is not found.
+func (x *index) sandbox(ref string) (bridged.Sandbox, error) {
+	id, err := find("sandbox", ref, x.sandboxNames, x.Sandboxes)
+	if err == nil && !x.Sandboxes[id].Settled {
+		return bridged.Sandbox{}, bridged.Errorf(bridged.ErrNotFound, "sandbox %s not found: it is just being made or removed", ref)
+	}
+	return x.Sandboxes[id], err
+}
+
+// find looks a name up, then an id, then the prefix of one.
+func find[V any](kind, ref string, names map[string]string, objects map[string]V) (string, error) {
+	if ref == "" {
+		return "", bridged.Errorf(bridged.ErrInvalid, "no %s was named", kind)
+	}
+	if id, ok := names[ref]; ok {
+		return id, nil
+	}
+	if _, ok := objects[ref]; ok {
+		return ref, nil
+	}
+	var found string
+	for id := range objects {
+		if strings.HasPrefix(id, ref) {
+			if found != "" {
+				return "", bridged.Errorf(bridged.ErrInvalid, "%s id %s is ambiguous: use more digits", kind, ref)
+			}
+			found = id
+		}
+	}
+	if found == "" {
+		return "", bridged.Errorf(bridged.ErrNotFound, "%s %s not found", kind, ref)
+	}
+	return found, nil
+}
+
+// take chooses the next address of one family, or claims the one asked for.
+func (x *index) take(n bridged.Network, s bridged.Subnet, asked netip.Addr) (netip.Prefix, error) {
+	pool := x.pool(n.ID, s.Gateway)
+	if pool == nil {
+		return netip.Prefix{}, bridged.Errorf(bridged.ErrInvalid, "network %s has no addresses in %s", n.Name, s.Prefix)
+	}
+	if asked.IsValid() {
+		if err := pool.Claim(asked); err != nil {
+			kind := bridged.ErrInvalid
+			if errors.Is(err, ipam.ErrInUse) {
+				kind = bridged.ErrConflict
+			}
+			return netip.Prefix{}, bridged.Errorf(kind, "cannot use address %s in network %s: %w", asked, n.Name, err)
+		}
+		return netip.PrefixFrom(asked, s.Prefix.Bits()), nil
+	}
+	a, err := pool.Take()
+	if err != nil {
+		return netip.Prefix{}, bridged.Errorf(bridged.ErrConflict, "network %s has no free address: %w", n.Name, err)
+	}
+	return netip.PrefixFrom(a, s.Prefix.Bits()), nil
+}
+
+func without[T comparable](s []T, v T) []T {
+	return slices.DeleteFunc(slices.Clone(s), func(e T) bool { return e == v })
+}
+
+// sortedKeys are m's keys in order, where a listing or a comparison needs one.
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

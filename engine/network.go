@@ -1,0 +1,284 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/ipam"
+)
+
+// CreateNetwork makes a network with its bridge, in one transaction. When it fails, nothing is left of it.
+func (e *Engine) CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (_ bridged.NetworkInfo, warnings []string, err error) {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return bridged.NetworkInfo{}, nil, err
+	}
+	defer leave()
+	n, err := e.newNetwork(spec)
+	if err != nil {
+		return bridged.NetworkInfo{}, nil, err
+	}
+	defer e.locks.lock("network " + n.Name)()
+	err = e.transact(ctx, func(x *index) (bridged.Change, error) {
+		if _, taken := x.networkNames[n.Name]; taken {
+			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "network with name %s already exists", n.Name)
+		}
+		if err := e.chooseSubnets(x, &n); err != nil {
+			return bridged.Change{}, err
+		}
+		n.BridgeMAC = bridged.MAC(addr.MACOf(n.Subnets()[0].Gateway))
+		return bridged.Change{
+			Networks:   map[string]*bridged.Network{n.ID: &n},
+			Forwarding: e.forwardingFor(x, n),
+		}, nil
+	})
+	if err != nil {
+		return bridged.NetworkInfo{}, nil, fmt.Errorf("cannot create network %s: %w", n.Name, err)
+	}
+	e.log.Info("network created", "network", n.Name, "link", n.Bridge)
+	return bridged.NetworkInfo{Network: n}, nil, nil
+}
+
+// newNetwork checks the request as far as it can be without the state.
+func (e *Engine) newNetwork(spec bridged.NetworkSpec) (bridged.Network, error) {
+	n := bridged.Network{
+		ID: bridged.NewID(), Name: spec.Name, Created: time.Now().UTC(), Driver: bridged.DriverBridge,
+		Bridge: bridged.NewLinkName(bridged.BridgePrefix), MTU: e.mtu(), Internal: spec.Internal,
+		ICC: true, Masquerade: true, SourceGuard: true, Labels: spec.Labels,
+	}
+	if err := bridged.CheckName("network", spec.Name); err != nil {
+		return n, err
+	}
+	if n.Predefined() {
+		return n, bridged.Errorf(bridged.ErrConflict, "network with name %s already exists: it is one of those that are there from the start", n.Name)
+	}
+	if spec.Driver != "" && spec.Driver != string(bridged.DriverBridge) {
+		return n, bridged.Errorf(bridged.ErrInvalid, "there is no network driver %q to create a network with: use bridge", spec.Driver)
+	}
+	if spec.NoIPv4 && !spec.IPv6 {
+		return n, bridged.Errorf(bridged.ErrInvalid, "network %s would have neither IPv4 nor IPv6", n.Name)
+	}
+	if err := n.SetOptions(spec.Options); err != nil {
+		return n, err
+	}
+	for _, s := range spec.Subnets {
+		if err := setSubnet(&n, s); err != nil {
+			return n, err
+		}
+	}
+	if spec.NoIPv4 && n.IPv4.Valid() {
+		return n, bridged.Errorf(bridged.ErrInvalid, "network %s has the IPv4 subnet %s, but IPv4 is off", n.Name, n.IPv4.Prefix)
+	}
+	// What is still missing is chosen under the lock: the wildcard prefix says that the family is wanted.
+	if !n.IPv4.Valid() && !spec.NoIPv4 {
+		n.IPv4.Prefix = anyPrefix4
+	}
+	if !n.IPv6.Valid() && spec.IPv6 {
+		n.IPv6.Prefix = anyPrefix6
+	}
+	return n, nil
+}
+
+var (
+	anyPrefix4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	anyPrefix6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+)
+
+// setSubnet checks a subnet and sets it on the network, with the default gateway when none is given.
+func setSubnet(n *bridged.Network, s bridged.Subnet) error {
+	if !s.Prefix.IsValid() {
+		return bridged.Errorf(bridged.ErrInvalid, "a subnet needs a prefix, as in 192.168.1.0/24")
+	}
+	family := &n.IPv4
+	if !s.Prefix.Addr().Is4() {
+		family = &n.IPv6
+	}
+	if family.Valid() {
+		return bridged.Errorf(bridged.ErrInvalid, "subnets %s and %s are of the same family: a network has one a family", family.Prefix, s.Prefix)
+	}
+	if s.Prefix.Bits() == 0 || s.Prefix.Addr().IsLoopback() || s.Prefix.Addr().IsMulticast() || s.Prefix.Addr().IsUnspecified() {
+		return bridged.Errorf(bridged.ErrInvalid, "subnet %s can't be a network's: use a private one, as 192.168.1.0/24 or fd00:1::/64", s.Prefix)
+	}
+	s.Prefix = s.Prefix.Masked()
+	c := ipam.Config{Prefix: s.Prefix, Range: s.Range, Gateway: s.Gateway, Aux: s.Aux}
+	if !c.Gateway.IsValid() {
+		c.Gateway = ipam.DefaultGateway(c)
+		s.Gateway = c.Gateway
+	}
+	if _, err := ipam.New(c); err != nil {
+		return bridged.Errorf(bridged.ErrInvalid, "invalid subnet %s: %w", s.Prefix, err)
+	}
+	*family = s
+	return nil
+}
+
+// chooseSubnets gives a network the subnets that it wants and did not name, and refuses those that overlap another network's.
+func (e *Engine) chooseSubnets(x *index, n *bridged.Network) error {
+	var taken []netip.Prefix
+	for _, other := range x.Networks {
+		if other.ID == n.ID {
+			continue
+		}
+		for _, s := range other.Subnets() {
+			taken = append(taken, s.Prefix)
+			for _, mine := range n.Subnets() {
+				if mine.Prefix.Bits() > 0 && mine.Prefix.Overlaps(s.Prefix) {
+					return bridged.Errorf(bridged.ErrConflict, "subnet %s overlaps with %s of network %s", mine.Prefix, s.Prefix, other.Name)
+				}
+			}
+		}
+	}
+	for _, f := range []struct {
+		subnet *bridged.Subnet
+		wanted netip.Prefix
+		blocks []ipam.Block
+	}{{&n.IPv4, anyPrefix4, e.blocks(false)}, {&n.IPv6, anyPrefix6, e.blocks(true)}} {
+		if f.subnet.Prefix != f.wanted {
+			continue
+		}
+		p, err := ipam.Choose(f.blocks, taken)
+		if err != nil {
+			return bridged.Errorf(bridged.ErrConflict, "no subnet is free for network %s: %w; name one with --subnet", n.Name, err)
+		}
+		*f.subnet = bridged.Subnet{}
+		if err := setSubnet(n, bridged.Subnet{Prefix: p}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// blocks are what subnets of one family are cut from.
+func (e *Engine) blocks(ipv6 bool) []ipam.Block {
+	var blocks []ipam.Block
+	for _, p := range e.cfg.Pools {
+		if p.Base.Addr().Is6() == ipv6 {
+			blocks = append(blocks, ipam.Block{Base: p.Base, Size: p.Size})
+		}
+	}
+	switch {
+	case len(blocks) > 0:
+		return blocks
+	case ipv6:
+		return []ipam.Block{{Base: e.ula, Size: 64}}
+	}
+	return ipam.DefaultBlocks()
+}
+
+// forwardingFor says which families' forwarding the network needs, when they are not on: we switch them on then, and remember
+// it. Nil: nothing changes.
+func (e *Engine) forwardingFor(x *index, n bridged.Network) *bridged.Forwarding {
+	f := x.Forwarding
+	if e.cfg.IPForward {
+		f.IPv4 = f.IPv4 || n.IPv4.Valid() && !e.facts.forwarding.IPv4
+		f.IPv6 = f.IPv6 || n.IPv6.Valid() && !e.facts.forwarding.IPv6
+	}
+	if f == x.Forwarding {
+		return nil
+	}
+	return &f
+}
+
+func (e *Engine) mtu() int {
+	switch {
+	case e.cfg.MTU != 0:
+		return e.cfg.MTU
+	case e.facts.mtu != 0:
+		return e.facts.mtu
+	}
+	return 1500
+}
+
+// hostIP is the default host address of published ports; the zero Addr for every address of both families.
+func (e *Engine) hostIP() netip.Addr {
+	if e.cfg.IP.IsUnspecified() {
+		return netip.Addr{}
+	}
+	return e.cfg.IP
+}
+
+// RemoveNetwork removes a network that nothing is in. One in use is [bridged.ErrConflict], with its members named.
+func (e *Engine) RemoveNetwork(ctx context.Context, ref string) error {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	e.mu.Lock()
+	n, err := e.index.network(ref)
+	e.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if n.Predefined() {
+		return bridged.Errorf(bridged.ErrDenied, "%s is a pre-defined network and cannot be removed", n.Name)
+	}
+	defer e.locks.lock("network " + n.Name)()
+	// Its ports go behind the answers of others; a bridge must not go before them.
+	if err := e.pairs.wait(ctx, func(p pair) bool { return p.Bridge == n.Bridge }); err != nil {
+		return err
+	}
+	err = e.transact(ctx, func(x *index) (bridged.Change, error) {
+		if _, ok := x.Networks[n.ID]; !ok {
+			return bridged.Change{}, bridged.Errorf(bridged.ErrNotFound, "network %s not found", ref)
+		}
+		if members := x.memberNames(n.ID); len(members) > 0 {
+			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "network %s has active endpoints: %s; remove or disconnect them first",
+				n.Name, strings.Join(members, ", "))
+		}
+		return bridged.Change{Networks: map[string]*bridged.Network{n.ID: nil}}, nil
+	})
+	if err != nil {
+		return err
+	}
+	e.log.Info("network removed", "network", n.Name, "link", n.Bridge)
+	return nil
+}
+
+func (x *index) memberNames(network string) []string {
+	var names []string
+	for id := range x.members[network] {
+		names = append(names, x.Sandboxes[x.Endpoints[id].Sandbox].Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Network is one network, by name, id or unique prefix of the id.
+func (e *Engine) Network(ref string) (bridged.NetworkInfo, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n, err := e.index.network(ref)
+	if err != nil {
+		return bridged.NetworkInfo{}, err
+	}
+	return e.index.networkInfo(n), nil
+}
+
+// Networks lists all networks in the order of their names.
+func (e *Engine) Networks() []bridged.NetworkInfo {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	infos := make([]bridged.NetworkInfo, 0, len(e.index.Networks))
+	for _, n := range e.index.Networks {
+		infos = append(infos, e.index.networkInfo(n))
+	}
+	slices.SortFunc(infos, func(a, b bridged.NetworkInfo) int { return strings.Compare(a.Name, b.Name) })
+	return infos
+}
+
+func (x *index) networkInfo(n bridged.Network) bridged.NetworkInfo {
+	info := bridged.NetworkInfo{Network: n}
+	for id := range x.members[n.ID] {
+		ep := x.Endpoints[id]
+		info.Members = append(info.Members, bridged.Member{Endpoint: ep, SandboxName: x.Sandboxes[ep.Sandbox].Name})
+	}
+	slices.SortFunc(info.Members, func(a, b bridged.Member) int { return strings.Compare(a.SandboxName, b.SandboxName) })
+	return info
+}

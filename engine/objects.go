@@ -1,0 +1,195 @@
+package engine
+
+import (
+	"maps"
+	"net/netip"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/forwarding"
+	"github.com/bridged/bridged/link"
+	"github.com/bridged/bridged/nat"
+	"github.com/bridged/bridged/nft"
+)
+
+// objects are kernel objects: those that a part of the State wants, or those that are there. [diff] of the two is a Plan.
+type objects struct {
+	// tables are the programs. A request changes elements only: before and after it, they are one and the same slice.
+	tables   []nft.Table
+	elements nft.Elements
+	bridges  map[string]bridge // by name
+	pairs    map[string]pair   // by the host end's name
+	// forwarding is switched on after the rules that go with it are there.
+	forwarding bridged.Forwarding
+}
+
+// bridge is a bridge with what belongs to it.
+type bridge struct {
+	link.Bridge
+	sysctls []forwarding.Sysctl // set before it gets addresses and goes up
+	addrs   []netip.Prefix
+	up      bool
+}
+
+// pair is an attached veth pair.
+type pair struct {
+	link.Pair
+	netns string // path of the sandbox's namespace
+	inner link.Inner
+	// joined: the inner end was set up. From then on everything inside is the container's own business.
+	joined bool
+}
+
+func newObjects() objects {
+	return objects{
+		elements: make(nft.Elements),
+		bridges:  make(map[string]bridge),
+		pairs:    make(map[string]pair),
+	}
+}
+
+// compiler turns objects of the State into the kernel objects they want: pure functions of what it holds.
+type compiler struct {
+	x       *index
+	program []nft.Table
+	// router: the host may be a router for others although we switched forwarding on (--ip-forward-no-drop).
+	router bool
+}
+
+// want is what the objects that c names want, as they are in the state now. Compiled before and after a change, it is all
+// the change does to the kernel.
+func (k compiler) want(c bridged.Change) objects {
+	w := newObjects()
+	w.tables = k.program
+	for id := range c.Networks {
+		if n, ok := k.x.Networks[id]; ok {
+			k.network(&w, n)
+		}
+	}
+	for id := range k.touched(c) {
+		if e, ok := k.x.Endpoints[id]; ok {
+			k.endpoint(&w, e)
+		}
+	}
+	for b := range c.Ports {
+		if p, ok := k.x.Ports[b]; ok {
+			k.port(&w, p)
+		}
+	}
+	if c.Forwarding != nil {
+		k.host(&w)
+	}
+	return w
+}
+
+// whole is what the whole state wants, the programs included.
+func (k compiler) whole() objects {
+	w := k.want(k.x.State.Whole())
+	w.add(forwarding.Base())
+	return w
+}
+
+// touched are the endpoints that c names and their siblings in the same sandboxes: each port of a sandbox may use all of the
+// sandbox's addresses.
+func (k compiler) touched(c bridged.Change) map[string]struct{} {
+	ids := make(map[string]struct{}, len(c.Endpoints))
+	for id := range c.Endpoints {
+		ids[id] = struct{}{}
+		for _, sibling := range k.x.endpoints[k.x.Endpoints[id].Sandbox] {
+			ids[sibling] = struct{}{}
+		}
+	}
+	return ids
+}
+
+func (w *objects) add(elements []nft.Element) {
+	for _, e := range elements {
+		w.elements[e] = struct{}{}
+	}
+}
+
+func (k compiler) network(w *objects, n bridged.Network) {
+	if n.Driver != bridged.DriverBridge {
+		return
+	}
+	w.add(nat.Network(n))
+	w.add(forwarding.Network(n))
+	b := bridge{
+		Bridge:  link.Bridge{Name: n.Bridge, MAC: addr.MAC(n.BridgeMAC), MTU: n.MTU},
+		sysctls: forwarding.Sysctls(n),
+		up:      true,
+	}
+	for _, s := range n.Subnets() {
+		b.addrs = append(b.addrs, s.GatewayPrefix())
+	}
+	w.bridges[n.Bridge] = b
+}
+
+func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
+	n := k.x.Networks[e.Network]
+	var others []bridged.Endpoint
+	for _, id := range k.x.endpoints[e.Sandbox] {
+		if id != e.ID {
+			others = append(others, k.x.Endpoints[id])
+		}
+	}
+	w.add(forwarding.Endpoint(n, e, others))
+	p := pair{
+		Pair: link.Pair{
+			Host: e.HostInterface, Inner: e.Interface, Bridge: n.Bridge,
+			MAC: addr.MAC(e.MAC), HostMAC: hostMAC(e), MTU: n.MTU,
+		},
+		netns:  k.x.Sandboxes[e.Sandbox].NetNS,
+		joined: true,
+		inner:  link.Inner{Name: e.Interface, IPv6: e.IPv6.IsValid()},
+	}
+	for _, a := range []netip.Prefix{e.IPv4, e.IPv6} {
+		if a.IsValid() {
+			p.inner.Addrs = append(p.inner.Addrs, a)
+		}
+	}
+	if !n.Internal {
+		for _, s := range n.Subnets() {
+			if e.Addr(s.Gateway).IsValid() {
+				p.inner.Gateways = append(p.inner.Gateways, s.Gateway)
+			}
+		}
+	}
+	w.pairs[e.HostInterface] = p
+}
+
+// hostMAC is the host end's address: it begins with fe:, so that a bridge without an address of its own never takes it over
+// (the kernel takes the lowest), and goes on with bytes of the endpoint's random id.
+func hostMAC(e bridged.Endpoint) addr.MAC {
+	m := addr.MAC{0xfe}
+	for i := 1; i < len(m); i++ {
+		m[i] = unhex(e.ID[2*i])<<4 | unhex(e.ID[2*i+1])
+	}
+	return m
+}
+
+func unhex(c byte) byte {
+	if c >= 'a' {
+		return c - 'a' + 10
+	}
+	return c - '0'
+}
+
+func (k compiler) port(w *objects, p bridged.Port) {
+	w.add(nat.Port(p, k.x.Endpoints[p.Endpoint]))
+}
+
+func (k compiler) host(w *objects) {
+	w.forwarding = k.x.Forwarding
+	if !k.router {
+		w.add(forwarding.Host(k.x.Forwarding))
+	}
+}
+
+// clone is a copy that shares only values.
+func (w objects) clone() objects {
+	w.elements = maps.Clone(w.elements)
+	w.bridges = maps.Clone(w.bridges)
+	w.pairs = maps.Clone(w.pairs)
+	return w
+}

@@ -1,0 +1,248 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/bridged/bridged/forwarding"
+	"github.com/bridged/bridged/link"
+	"github.com/bridged/bridged/nft"
+)
+
+// Plan is what must be done, in order, to get from the objects that are there to those that are wanted. It is a value: it can
+// be printed, and tried on objects without a kernel.
+//
+// The order is the one of the packet program: what restricts is committed before a bridge has a port and taken away after the
+// bridge is gone; a port without elements can send nothing, so its link may come before them and go after them; forwarding is
+// switched on when the fences stand.
+type Plan []step
+
+// step is one thing the kernel does as a whole: it is done or it is not.
+type step interface {
+	fmt.Stringer
+	// on makes the step on objects: what the kernel would hold afterwards.
+	on(w *objects)
+}
+
+type (
+	addBridge struct{ link.Bridge }
+	delBridge struct{ name string }
+	setBridge struct{ link.Bridge } // MAC address and MTU of a bridge that is there
+	setSysctl struct {
+		bridge string
+		forwarding.Sysctl
+	}
+	addAddr struct {
+		bridge string
+		prefix netip.Prefix
+	}
+	delAddr struct {
+		bridge string
+		prefix netip.Prefix
+	}
+	upBridge struct{ name string }
+	// addPair is the first datagram of an attach, join the second.
+	addPair struct{ pair }
+	join    struct{ pair }
+	// enslave puts a host end back into its bridge.
+	enslave struct{ host, bridge string }
+	// commit is the one nf_tables transaction of a plan.
+	commit struct{ tx *nft.Tx }
+	// forward switches IP forwarding on.
+	forward struct{ ipv6 bool }
+	// delPair may be done behind the answer: nothing can pass the pair any more.
+	delPair struct{ pair }
+)
+
+func (s addBridge) String() string { return "create bridge " + s.Name }
+func (s delBridge) String() string { return "remove bridge " + s.name }
+func (s setBridge) String() string {
+	return fmt.Sprintf("set bridge %s: address %s, mtu %d", s.Name, s.MAC, s.MTU)
+}
+func (s setSysctl) String() string { return "set " + s.Sysctl.String() }
+func (s addAddr) String() string   { return fmt.Sprintf("add address %s to %s", s.prefix, s.bridge) }
+func (s delAddr) String() string   { return fmt.Sprintf("remove address %s from %s", s.prefix, s.bridge) }
+func (s upBridge) String() string  { return "set bridge " + s.name + " up" }
+func (s addPair) String() string {
+	return fmt.Sprintf("create pair %s (%s) and %s in %s", s.Host, s.Bridge, s.Inner, s.netns)
+}
+func (s join) String() string {
+	return fmt.Sprintf("set %s in %s up with %v", s.Inner, s.netns, s.inner.Addrs)
+}
+func (s enslave) String() string { return "put " + s.host + " back into " + s.bridge }
+func (s commit) String() string  { return "commit\n" + s.tx.String() }
+func (s forward) String() string {
+	if s.ipv6 {
+		return "switch IPv6 forwarding on"
+	}
+	return "switch IPv4 forwarding on"
+}
+func (s delPair) String() string { return "remove pair " + s.Host }
+
+// String is one step a line.
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, s := range p {
+		fmt.Fprintln(&b, s)
+	}
+	return b.String()
+}
+
+func (s addBridge) on(w *objects) { w.bridges[s.Name] = bridge{Bridge: s.Bridge} }
+func (s delBridge) on(w *objects) {
+	delete(w.bridges, s.name)
+	for name, p := range w.pairs {
+		if p.Bridge == s.name {
+			p.Bridge = ""
+			w.pairs[name] = p
+		}
+	}
+}
+func (s setBridge) on(w *objects) {
+	b := w.bridges[s.Name]
+	b.Bridge = s.Bridge
+	w.bridges[s.Name] = b
+}
+func (s setSysctl) on(w *objects) {
+	b := w.bridges[s.bridge]
+	b.sysctls = slices.DeleteFunc(slices.Clone(b.sysctls), func(o forwarding.Sysctl) bool { return o.Path == s.Path })
+	b.sysctls = append(b.sysctls, s.Sysctl)
+	w.bridges[s.bridge] = b
+}
+func (s addAddr) on(w *objects) {
+	b := w.bridges[s.bridge]
+	b.addrs = append(slices.Clone(b.addrs), s.prefix)
+	w.bridges[s.bridge] = b
+}
+func (s delAddr) on(w *objects) {
+	b := w.bridges[s.bridge]
+	b.addrs = without(b.addrs, s.prefix)
+	w.bridges[s.bridge] = b
+}
+func (s upBridge) on(w *objects) {
+	b := w.bridges[s.name]
+	b.up = true
+	w.bridges[s.name] = b
+}
+func (s addPair) on(w *objects) {
+	p := s.pair
+	p.joined = false
+	w.pairs[s.Host] = p
+}
+func (s join) on(w *objects) { w.pairs[s.Host] = s.pair }
+func (s enslave) on(w *objects) {
+	p := w.pairs[s.host]
+	p.Bridge = s.bridge
+	w.pairs[s.host] = p
+}
+func (s commit) on(w *objects) {
+	rs := nft.Ruleset{Tables: w.tables, Elements: w.elements}
+	rs.Apply(s.tx)
+	w.tables, w.elements = rs.Tables, rs.Elements
+}
+func (s forward) on(w *objects) {
+	if s.ipv6 {
+		w.forwarding.IPv6 = true
+	} else {
+		w.forwarding.IPv4 = true
+	}
+}
+func (s delPair) on(w *objects) { delete(w.pairs, s.Host) }
+
+// diff plans the way from have to want.
+func diff(have, want objects) Plan {
+	var p Plan
+	p = p.bridgesGone(have, want)
+	p = p.bridgesMade(have, want)
+	p = p.pairsMade(have, want)
+	tx := nft.Diff(nft.Ruleset{Tables: have.tables, Elements: have.elements},
+		nft.Ruleset{Tables: want.tables, Elements: want.elements})
+	if !tx.Empty() {
+		p = append(p, commit{tx})
+	}
+	if want.forwarding.IPv4 && !have.forwarding.IPv4 {
+		p = append(p, forward{})
+	}
+	if want.forwarding.IPv6 && !have.forwarding.IPv6 {
+		p = append(p, forward{ipv6: true})
+	}
+	for _, name := range sortedKeys(want.pairs) {
+		if !have.pairs[name].joined {
+			p = append(p, join{want.pairs[name]})
+		}
+	}
+	for _, name := range sortedKeys(have.pairs) {
+		if _, ok := want.pairs[name]; !ok {
+			p = append(p, delPair{have.pairs[name]})
+		}
+	}
+	return p
+}
+
+func (p Plan) bridgesGone(have, want objects) Plan {
+	for _, name := range sortedKeys(have.bridges) {
+		if _, ok := want.bridges[name]; !ok {
+			p = append(p, delBridge{name})
+		}
+	}
+	return p
+}
+
+func (p Plan) bridgesMade(have, want objects) Plan {
+	for _, name := range sortedKeys(want.bridges) {
+		w := want.bridges[name]
+		h, ok := have.bridges[name]
+		switch {
+		case !ok:
+			p = append(p, addBridge{w.Bridge})
+		case h.Bridge != w.Bridge:
+			p = append(p, setBridge{w.Bridge})
+		}
+		for _, s := range w.sysctls {
+			if !slices.Contains(h.sysctls, s) {
+				p = append(p, setSysctl{name, s})
+			}
+		}
+		for _, a := range h.addrs {
+			if !slices.Contains(w.addrs, a) {
+				p = append(p, delAddr{name, a})
+			}
+		}
+		for _, a := range w.addrs {
+			if !slices.Contains(h.addrs, a) {
+				p = append(p, addAddr{name, a})
+			}
+		}
+		if !h.up {
+			p = append(p, upBridge{name})
+		}
+	}
+	return p
+}
+
+func (p Plan) pairsMade(have, want objects) Plan {
+	for _, name := range sortedKeys(want.pairs) {
+		w := want.pairs[name]
+		h, ok := have.pairs[name]
+		switch {
+		case !ok:
+			p = append(p, addPair{w})
+		case h.Bridge != w.Bridge || slices.Contains(p.madeBridges(), w.Bridge):
+			p = append(p, enslave{name, w.Bridge})
+		}
+	}
+	return p
+}
+
+// madeBridges are the bridges that the plan creates: ports that an earlier one of that name had are out of it.
+func (p Plan) madeBridges() []string {
+	var names []string
+	for _, s := range p {
+		if b, ok := s.(addBridge); ok {
+			names = append(names, b.Name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,369 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/conntrack"
+)
+
+// claim is a port specification with the host's side found: reserved in the book and on the host.
+type claim struct {
+	container uint16
+	bindings  []bridged.Binding // one a family, with the same number
+}
+
+// claimPorts reserves the host's side of each specification, all of them or none, for a sandbox on network n.
+func (e *Engine) claimPorts(ctx context.Context, n bridged.Network, specs []bridged.PortSpec) ([]claim, error) {
+	claims := make([]claim, 0, len(specs))
+	for _, s := range specs {
+		bindings, err := e.claimPort(ctx, n, s)
+		if err != nil {
+			e.freePorts(bindingsOf(claims))
+			return nil, err
+		}
+		claims = append(claims, claim{container: s.ContainerPort, bindings: bindings})
+	}
+	return claims, nil
+}
+
+func bindingsOf(claims []claim) []bridged.Binding {
+	var b []bridged.Binding
+	for _, c := range claims {
+		b = append(b, c.bindings...)
+	}
+	return b
+}
+
+// claimPort tries the candidates of one specification in their order.
+func (e *Engine) claimPort(ctx context.Context, n bridged.Network, s bridged.PortSpec) ([]bridged.Binding, error) {
+	hostIPs, err := e.hostIPs(n, s)
+	if err != nil {
+		return nil, err
+	}
+	candidates, err := e.candidates(s.HostPort)
+	if err != nil {
+		return nil, err
+	}
+	var first error
+	for port := range candidates {
+		bindings := make([]bridged.Binding, len(hostIPs))
+		for i, ip := range hostIPs {
+			bindings[i] = bridged.Binding{HostIP: ip, Proto: s.Proto, HostPort: port}
+		}
+		err := e.reservePorts(ctx, bindings)
+		switch {
+		case err == nil:
+			return bindings, nil
+		case s.HostPort.First == s.HostPort.Last && s.HostPort.First != 0, bridged.Code(err) != "conflict":
+			return nil, err
+		case first == nil:
+			first = err
+		}
+	}
+	if s.HostPort == (bridged.PortRange{}) {
+		return nil, bridged.Errorf(bridged.ErrConflict, "no free host port is left for %s: every port of net.ipv4.ip_local_port_range is taken", s)
+	}
+	return nil, bridged.Errorf(bridged.ErrConflict, "no free host port is left in %s for %s: %w", s.HostPort, s, first)
+}
+
+// hostIPs are the host addresses of a publication, one a family.
+func (e *Engine) hostIPs(n bridged.Network, s bridged.PortSpec) ([]netip.Addr, error) {
+	ip := s.HostIP
+	if !ip.IsValid() {
+		ip = n.HostIP
+	}
+	if !ip.IsValid() {
+		ip = e.hostIP()
+	}
+	if !ip.IsValid() {
+		var ips []netip.Addr
+		if n.IPv4.Valid() {
+			ips = append(ips, netip.IPv4Unspecified())
+		}
+		if n.IPv6.Valid() {
+			ips = append(ips, netip.IPv6Unspecified())
+		}
+		return ips, nil
+	}
+	switch {
+	case ip == netip.IPv6Loopback():
+		return nil, bridged.Errorf(bridged.ErrInvalid,
+			"cannot publish %s: [::1] can't be reached by DNAT (IPv6 has no route_localnet); use 127.0.0.1 or another address of the host", s)
+	case ip.IsMulticast(), ip.IsLinkLocalUnicast() && ip.Is6(), ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return nil, bridged.Errorf(bridged.ErrInvalid, "cannot publish %s: %s is no address that a port can be published on", s, ip)
+	case ip.Is4() && !n.IPv4.Valid():
+		return nil, bridged.Errorf(bridged.ErrInvalid, "cannot publish %s: network %s has no IPv4", s, n.Name)
+	case ip.Is6() && !n.IPv6.Valid():
+		return nil, bridged.Errorf(bridged.ErrInvalid, "cannot publish %s: network %s has no IPv6", s, n.Name)
+	}
+	return []netip.Addr{ip}, nil
+}
+
+// candidates are the host ports to try. Ports to choose come from the ephemeral range, beginning anywhere in it, so that one that
+// was just given back is not the next one given out.
+func (e *Engine) candidates(r bridged.PortRange) (func(yield func(uint16) bool), error) {
+	if r != (bridged.PortRange{}) {
+		return func(yield func(uint16) bool) {
+			for p := int(r.First); p <= int(r.Last) && yield(uint16(p)); p++ {
+			}
+		}, nil
+	}
+	first, last, reserved, err := e.host.ephemeral()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the ephemeral port range: %w", err)
+	}
+	count := int(last) - int(first) + 1
+	start := rand.IntN(count)
+	return func(yield func(uint16) bool) {
+		for i := range count {
+			if p := first + uint16((start+i)%count); !reserved(p) && !yield(p) {
+				return
+			}
+		}
+	}, nil
+}
+
+// reservePorts takes the bindings in the book, then on the host. A port that is just draining is waited for.
+func (e *Engine) reservePorts(ctx context.Context, bindings []bridged.Binding) error {
+	for {
+		e.mu.Lock()
+		other, drained, ok := e.book.take(bindings)
+		e.mu.Unlock()
+		if ok {
+			break
+		}
+		if drained == nil {
+			return bridged.Errorf(bridged.ErrConflict, "%s: port is already allocated", bindFailed(other))
+		}
+		select {
+		case <-drained:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for i, b := range bindings {
+		s, err := e.host.reserve(b)
+		if err != nil {
+			e.closeSockets(bindings[:i])
+			e.mu.Lock()
+			e.book.free(bindings)
+			e.mu.Unlock()
+			return translate(fmt.Errorf("%s: %w", bindFailed(b), err))
+		}
+		e.mu.Lock()
+		e.sockets[b] = s
+		e.mu.Unlock()
+	}
+	return nil
+}
+
+// bindFailed is Docker's text.
+func bindFailed(b bridged.Binding) string {
+	return fmt.Sprintf("Bind for %s failed", netip.AddrPortFrom(b.HostIP, b.HostPort))
+}
+
+func (e *Engine) closeSockets(bindings []bridged.Binding) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, b := range bindings {
+		if s := e.sockets[b]; s != nil {
+			_ = s.Close() // a bound socket has nothing to lose
+			delete(e.sockets, b)
+		}
+	}
+}
+
+// freePorts gives back what was claimed and never published.
+func (e *Engine) freePorts(bindings []bridged.Binding) {
+	e.closeSockets(bindings)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.book.free(bindings)
+}
+
+// drainPorts gives back ports that were published: behind the answer their connections are purged, then they are free.
+func (e *Engine) drainPorts(ports []bridged.Port) {
+	purges := make([]purge, len(ports))
+	bindings := make([]bridged.Binding, len(ports))
+	for i, p := range ports {
+		bindings[i] = p.Binding
+		purges[i] = purge{flow: flowOf(p.Binding), then: func() { e.freePorts([]bridged.Binding{p.Binding}) }}
+	}
+	e.mu.Lock()
+	e.book.drain(bindings)
+	e.mu.Unlock()
+	e.purges.add(purges...)
+}
+
+func flowOf(b bridged.Binding) conntrack.Flow {
+	return conntrack.Flow{Proto: uint8(b.Proto), HostIP: b.HostIP, HostPort: b.HostPort}
+}
+
+// purgeBypassing removes connections that began before their port was published and would go on past it. TCP has none: a new
+// connection begins with a SYN, for which conntrack starts anew.
+func (e *Engine) purgeBypassing(claims []claim) {
+	var purges []purge
+	for _, b := range bindingsOf(claims) {
+		if b.Proto != bridged.TCP {
+			purges = append(purges, purge{flow: flowOf(b)})
+		}
+	}
+	e.purges.add(purges...)
+}
+
+// publication is the change that publishes claims on an endpoint.
+func publication(endpoint bridged.Endpoint, claims []claim) map[bridged.Binding]*bridged.Port {
+	ports := make(map[bridged.Binding]*bridged.Port)
+	for _, c := range claims {
+		for _, b := range c.bindings {
+			ports[b] = &bridged.Port{Binding: b, Sandbox: endpoint.Sandbox, Endpoint: endpoint.ID, ContainerPort: c.container}
+		}
+	}
+	return ports
+}
+
+// publishable is the endpoint that ports of a sandbox lead to.
+func (x *index) publishable(s bridged.Sandbox) (bridged.Endpoint, bridged.Network, error) {
+	if s.Mode == bridged.ModeHost {
+		return bridged.Endpoint{}, bridged.Network{}, bridged.Errorf(bridged.ErrConflict,
+			"sandbox %s shares the host's network stack: its ports are the host's own and can't be published", s.Name)
+	}
+	for _, id := range x.endpoints[s.ID] {
+		e := x.Endpoints[id]
+		return e, x.Networks[e.Network], nil
+	}
+	return bridged.Endpoint{}, bridged.Network{}, bridged.Errorf(bridged.ErrConflict,
+		"sandbox %s is in no network: connect it to one before its ports can be published", s.Name)
+}
+
+// AddPorts publishes ports of a sandbox, all of them or none, in one transaction, and returns them in the order asked for. The
+// sandbox is named by name, id or unique prefix. A taken port is [bridged.ErrConflict].
+func (e *Engine) AddPorts(ctx context.Context, ref string, specs []bridged.PortSpec) (added []bridged.Port, warnings []string, err error) {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer leave()
+	s, unlock, err := e.lockSandbox(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	e.mu.Lock()
+	endpoint, network, err := e.index.publishable(s)
+	e.mu.Unlock()
+	if err != nil {
+		return nil, nil, err
+	}
+	claims, err := e.claimPorts(ctx, network, specs)
+	if err != nil {
+		return nil, nil, err
+	}
+	ports := publication(endpoint, claims)
+	err = e.transact(ctx, func(*index) (bridged.Change, error) { return bridged.Change{Ports: ports}, nil })
+	if err != nil {
+		e.freePorts(bindingsOf(claims))
+		return nil, nil, err
+	}
+	e.purgeBypassing(claims)
+	for _, b := range bindingsOf(claims) {
+		added = append(added, *ports[b])
+	}
+	return added, publishWarnings(network, specs), nil
+}
+
+func publishWarnings(n bridged.Network, specs []bridged.PortSpec) []string {
+	if !n.Internal || len(specs) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("network %s is internal: its published ports can be reached from this host only", n.Name)}
+}
+
+// RemovePorts takes back the publications that match the specifications; what a specification leaves open (host address, host
+// port) matches all. A specification without a match is [bridged.ErrNotFound], and nothing changes.
+func (e *Engine) RemovePorts(ctx context.Context, ref string, specs []bridged.PortSpec) error {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	s, unlock, err := e.lockSandbox(ref)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	var gone []bridged.Port
+	err = e.transact(ctx, func(x *index) (bridged.Change, error) {
+		c := bridged.Change{Ports: make(map[bridged.Binding]*bridged.Port)}
+		for _, spec := range specs {
+			found := x.matching(s, spec)
+			if len(found) == 0 {
+				return c, bridged.Errorf(bridged.ErrNotFound, "sandbox %s does not publish %s", s.Name, spec)
+			}
+			for _, p := range found {
+				if _, twice := c.Ports[p.Binding]; !twice {
+					c.Ports[p.Binding] = nil
+					gone = append(gone, p)
+				}
+			}
+		}
+		return c, nil
+	})
+	if err != nil {
+		return err
+	}
+	e.drainPorts(gone)
+	return nil
+}
+
+func (x *index) matching(s bridged.Sandbox, spec bridged.PortSpec) []bridged.Port {
+	var found []bridged.Port
+	for b := range x.ports[s.ID] {
+		p := x.Ports[b]
+		if p.ContainerPort == spec.ContainerPort && b.Proto == spec.Proto &&
+			(!spec.HostIP.IsValid() || spec.HostIP == b.HostIP) &&
+			(spec.HostPort == bridged.PortRange{} || spec.HostPort.First <= b.HostPort && b.HostPort <= spec.HostPort.Last) {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// Ports lists the published ports of one sandbox, of all when ref is empty, in the order of their bindings.
+func (e *Engine) Ports(ref string) ([]bridged.PortInfo, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	infos := []bridged.PortInfo{}
+	if ref == "" {
+		for _, p := range e.index.Ports {
+			infos = append(infos, bridged.PortInfo{Port: p, SandboxName: e.index.Sandboxes[p.Sandbox].Name})
+		}
+	} else {
+		s, err := e.index.sandbox(ref)
+		if err != nil {
+			return nil, err
+		}
+		for b := range e.index.ports[s.ID] {
+			infos = append(infos, bridged.PortInfo{Port: e.index.Ports[b], SandboxName: s.Name})
+		}
+	}
+	slices.SortFunc(infos, func(a, b bridged.PortInfo) int {
+		return cmp.Or(cmp.Compare(a.SandboxName, b.SandboxName), comparePorts(a.Port, b.Port))
+	})
+	return infos, nil
+}
+
+func comparePorts(a, b bridged.Port) int {
+	return cmp.Or(
+		cmp.Compare(a.ContainerPort, b.ContainerPort),
+		cmp.Compare(a.Binding.Proto, b.Binding.Proto),
+		a.Binding.HostIP.Compare(b.Binding.HostIP),
+		cmp.Compare(a.Binding.HostPort, b.Binding.HostPort),
+	)
+}

@@ -1,0 +1,404 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/addr"
+)
+
+// namespaceDir is where the namespaces that we make are mounted: the one of iproute2, so that `ip netns` shows them.
+const namespaceDir = "/run/netns"
+
+// enter waits until the engine is ready and holds it open for one request that changes something.
+func (e *Engine) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case <-e.ready:
+	case <-ctx.Done():
+		return nil, bridged.Errorf(bridged.ErrUnavailable, "the daemon is not ready yet: %w", ctx.Err())
+	}
+	e.world.RLock()
+	return e.world.RUnlock, nil
+}
+
+// lockSandbox finds a sandbox and locks it.
+func (e *Engine) lockSandbox(ref string) (bridged.Sandbox, func(), error) {
+	e.mu.Lock()
+	id, err := find("sandbox", ref, e.index.sandboxNames, e.index.Sandboxes)
+	name := e.index.Sandboxes[id].Name
+	e.mu.Unlock()
+	if err != nil {
+		return bridged.Sandbox{}, nil, err
+	}
+	unlock := e.locks.lock("sandbox " + name)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, err := e.index.sandbox(id) // what happened while we waited for the lock
+	if err != nil {
+		unlock()
+		return bridged.Sandbox{}, nil, bridged.Errorf(bridged.ErrNotFound, "sandbox %s not found", ref)
+	}
+	return s, unlock, nil
+}
+
+// CreateSandbox makes a sandbox and attaches it, with its ports, in one transaction. When it fails, nothing is left of it.
+func (e *Engine) CreateSandbox(ctx context.Context, spec bridged.SandboxSpec) (bridged.SandboxInfo, error) {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return bridged.SandboxInfo{}, err
+	}
+	defer leave()
+	s, network, err := e.newSandbox(spec)
+	if err != nil {
+		return bridged.SandboxInfo{}, err
+	}
+	defer e.locks.lock("sandbox " + s.Name)()
+	if network.Bridge != "" {
+		defer e.locks.rlock("network " + network.Name)()
+	}
+	if s.Made && e.host.taken(s.NetNS) {
+		return bridged.SandboxInfo{}, bridged.Errorf(bridged.ErrConflict,
+			"cannot make namespace %s: it exists already; give it with --netns, or choose another name", s.NetNS)
+	}
+	if err := e.putSandbox(ctx, s); err != nil {
+		return bridged.SandboxInfo{}, err
+	}
+	if err := e.setUpSandbox(ctx, &s, network, spec); err != nil {
+		return bridged.SandboxInfo{}, errors.Join(err, e.forgetSandbox(ctx, s))
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	info := e.index.sandboxInfo(e.index.Sandboxes[s.ID])
+	info.Warnings = publishWarnings(network, spec.Ports)
+	e.log.Info("sandbox created", "sandbox", s.Name, "network", network.Name, "ports", len(info.Ports))
+	return info, nil
+}
+
+// newSandbox checks the request as far as it can be without the sandbox's lock: nothing is touched.
+func (e *Engine) newSandbox(spec bridged.SandboxSpec) (bridged.Sandbox, bridged.Network, error) {
+	s := bridged.Sandbox{ID: bridged.NewID(), Name: spec.Name, Created: time.Now().UTC(), Mode: bridged.ModeBridge}
+	fail := func(err error) (bridged.Sandbox, bridged.Network, error) { return s, bridged.Network{}, err }
+	if err := bridged.CheckName("sandbox", spec.Name); err != nil {
+		return fail(err)
+	}
+	if spec.NetNS != "" && spec.PID != 0 {
+		return fail(bridged.Errorf(bridged.ErrInvalid, "a sandbox has one namespace: give its path or a pid, not both"))
+	}
+	if spec.PID < 0 {
+		return fail(bridged.Errorf(bridged.ErrInvalid, "invalid pid %d", spec.PID))
+	}
+	if strings.HasPrefix(spec.Network, "container:") {
+		return fail(bridged.Errorf(bridged.ErrInvalid, "cannot create sandbox %s in mode %s: sharing another sandbox's stack is not offered", s.Name, spec.Network))
+	}
+	network, err := e.networkOf(spec)
+	if err != nil {
+		return fail(err)
+	}
+	switch network.Driver {
+	case bridged.DriverHost:
+		s.Mode = bridged.ModeHost
+		if spec.NetNS != "" || spec.PID != 0 {
+			return fail(bridged.Errorf(bridged.ErrInvalid, "sandbox %s is in mode host: it has the host's namespace and no other", s.Name))
+		}
+	case bridged.DriverNull:
+		s.Mode = bridged.ModeNone
+	}
+	if s.Mode != bridged.ModeBridge {
+		if err := onlyInNetworks(s, spec); err != nil {
+			return fail(err)
+		}
+	}
+	switch {
+	case s.Mode == bridged.ModeHost:
+	case spec.NetNS != "":
+		s.NetNS = filepath.Clean(spec.NetNS)
+		if !filepath.IsAbs(s.NetNS) {
+			return fail(bridged.Errorf(bridged.ErrInvalid, "namespace path %q must be absolute, as in /run/netns/%s", spec.NetNS, spec.Name))
+		}
+	case spec.PID != 0:
+		s.NetNS = fmt.Sprintf("/proc/%d/ns/net", spec.PID)
+	default:
+		s.Made = true
+		s.NetNS = filepath.Join(namespaceDir, s.Name)
+	}
+	return s, network, nil
+}
+
+// networkOf is the network that the request names, or the default one.
+func (e *Engine) networkOf(spec bridged.SandboxSpec) (bridged.Network, error) {
+	ref := spec.Network
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if ref == "" {
+		ref = bridged.NetworkBridge
+		if _, ok := e.index.networkNames[ref]; !ok {
+			ref = bridged.NetworkNone
+		}
+	}
+	return e.index.network(ref)
+}
+
+// onlyInNetworks refuses what has a meaning only for a sandbox that is in a network.
+func onlyInNetworks(s bridged.Sandbox, spec bridged.SandboxSpec) error {
+	switch {
+	case len(spec.Ports) > 0:
+		return bridged.Errorf(bridged.ErrConflict, "cannot publish ports of sandbox %s in mode %s: it has no address of its own", s.Name, s.Mode)
+	case spec.IPv4.IsValid(), spec.IPv6.IsValid(), spec.MAC != bridged.MAC{}:
+		return bridged.Errorf(bridged.ErrInvalid, "cannot give sandbox %s an address in mode %s", s.Name, s.Mode)
+	}
+	return nil
+}
+
+// putSandbox records the sandbox, so that a restart after a crash knows what to take back.
+func (e *Engine) putSandbox(ctx context.Context, s bridged.Sandbox) error {
+	return e.transact(ctx, func(x *index) (bridged.Change, error) {
+		if id, taken := x.sandboxNames[s.Name]; taken && id != s.ID {
+			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "sandbox %s exists already: remove it first, or choose another name", s.Name)
+		}
+		if id, taken := x.namespaces[s.NSID]; taken && id != s.ID {
+			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "namespace %s is sandbox %s already", s.NetNS, x.Sandboxes[id].Name)
+		}
+		return bridged.Change{Sandboxes: map[string]*bridged.Sandbox{s.ID: &s}}, nil
+	})
+}
+
+// setUpSandbox makes a recorded sandbox and settles it. When it fails, s says how far it got.
+func (e *Engine) setUpSandbox(ctx context.Context, s *bridged.Sandbox, n bridged.Network, spec bridged.SandboxSpec) (err error) {
+	if s.Mode != bridged.ModeHost {
+		if s.NSID, err = e.openNamespace(ctx, *s, spec.PID); err != nil {
+			return err
+		}
+		if err := e.putSandbox(ctx, *s); err != nil {
+			return err
+		}
+	}
+	if s.Mode == bridged.ModeBridge {
+		if err := e.attach(ctx, *s, n, spec); err != nil {
+			return err
+		}
+	}
+	settled := *s
+	settled.Settled = true
+	return e.putSandbox(ctx, settled)
+}
+
+// openNamespace makes the sandbox's namespace, or finds the one that was given.
+func (e *Engine) openNamespace(ctx context.Context, s bridged.Sandbox, pid int) (bridged.NamespaceID, error) {
+	if s.Made {
+		return e.host.makeNamespace(s.NetNS)
+	}
+	id, err := e.host.namespace(s.NetNS, pid)
+	if err != nil {
+		return id, err
+	}
+	if id == e.facts.namespace {
+		return id, bridged.Errorf(bridged.ErrInvalid, "%s is the host's own network namespace; use mode host for a sandbox that shares it", s.NetNS)
+	}
+	// A sandbox that was just removed may still have its link in there.
+	return id, e.pairs.wait(ctx, func(p pair) bool { return p.netns == s.NetNS })
+}
+
+// attach joins the sandbox to the network: addresses and ports are claimed, then everything is one change.
+func (e *Engine) attach(ctx context.Context, s bridged.Sandbox, n bridged.Network, spec bridged.SandboxSpec) error {
+	claims, err := e.claimPorts(ctx, n, spec.Ports)
+	if err != nil {
+		return err
+	}
+	err = e.transact(ctx, func(x *index) (bridged.Change, error) {
+		n, ok := x.Networks[n.ID]
+		if !ok {
+			return bridged.Change{}, bridged.Errorf(bridged.ErrNotFound, "network %s not found: it was just removed", spec.Network)
+		}
+		endpoint, err := x.newEndpoint(s, n, spec)
+		if err != nil {
+			return bridged.Change{}, err
+		}
+		return bridged.Change{
+			Endpoints: map[string]*bridged.Endpoint{endpoint.ID: &endpoint},
+			Ports:     publication(endpoint, claims),
+		}, nil
+	})
+	if err != nil {
+		e.freePorts(bindingsOf(claims))
+		return err
+	}
+	e.purgeBypassing(claims)
+	return nil
+}
+
+// newEndpoint gives an endpoint its addresses and names.
+func (x *index) newEndpoint(s bridged.Sandbox, n bridged.Network, spec bridged.SandboxSpec) (_ bridged.Endpoint, err error) {
+	e := bridged.Endpoint{
+		ID: bridged.NewID(), Network: n.ID, Sandbox: s.ID,
+		HostInterface: bridged.NewLinkName(bridged.PortPrefix), Interface: "eth0",
+	}
+	if err := x.checkMAC(n, spec.MAC); err != nil {
+		return e, err
+	}
+	defer func() {
+		if err != nil {
+			x.release(e)
+		}
+	}()
+	for _, f := range []struct {
+		subnet bridged.Subnet
+		asked  netip.Addr
+		name   string
+		got    *netip.Prefix
+	}{{n.IPv4, spec.IPv4, "IPv4", &e.IPv4}, {n.IPv6, spec.IPv6, "IPv6", &e.IPv6}} {
+		switch {
+		case f.subnet.Valid():
+			if *f.got, err = x.take(n, f.subnet, f.asked); err != nil {
+				return e, err
+			}
+		case f.asked.IsValid():
+			return e, bridged.Errorf(bridged.ErrInvalid, "cannot use address %s: network %s has no %s", f.asked, n.Name, f.name)
+		}
+	}
+	e.MAC = spec.MAC
+	if e.MAC == (bridged.MAC{}) {
+		e.MAC = x.newMAC(n, e)
+	}
+	return e, nil
+}
+
+// checkMAC says whether a user's MAC can be used on the network; the zero MAC asks for none.
+func (x *index) checkMAC(n bridged.Network, mac bridged.MAC) error {
+	switch {
+	case mac == bridged.MAC{}:
+		return nil
+	case mac[0]&1 != 0:
+		return bridged.Errorf(bridged.ErrInvalid, "cannot use MAC address %s: it is a multicast address", mac)
+	case mac == n.BridgeMAC:
+		return bridged.Errorf(bridged.ErrConflict, "cannot use MAC address %s: it is the gateway's", mac)
+	}
+	if id, taken := x.macs[macKey{n.ID, mac}]; taken {
+		return bridged.Errorf(bridged.ErrConflict, "cannot use MAC address %s: sandbox %s has it on network %s",
+			mac, x.Sandboxes[x.Endpoints[id].Sandbox].Name, n.Name)
+	}
+	return nil
+}
+
+// newMAC derives the MAC from the address, so that an address that is used again is reachable without waiting for stale neighbour
+// entries. Where a user took just that one for another sandbox, it is random.
+func (x *index) newMAC(n bridged.Network, e bridged.Endpoint) bridged.MAC {
+	mac := bridged.MAC(addr.MACOf(e.Addrs()[0]))
+	for x.checkMAC(n, mac) != nil {
+		rand.Read(mac[:])
+		mac[0] = mac[0]&^1 | 2 // unicast, locally administered
+	}
+	return mac
+}
+
+// RemoveSandbox detaches a sandbox and gives everything back; the namespace goes if it is ours. It works the same when the
+// namespace is gone.
+func (e *Engine) RemoveSandbox(ctx context.Context, ref string) error {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	s, unlock, err := e.lockSandbox(ref)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := e.forgetSandbox(ctx, s); err != nil {
+		return err
+	}
+	e.log.Info("sandbox removed", "sandbox", s.Name)
+	return nil
+}
+
+// forgetSandbox takes a sandbox away in any state that it is in. First the record that it goes, so that a crash in the middle
+// goes on from there; last the record that it is gone.
+func (e *Engine) forgetSandbox(ctx context.Context, s bridged.Sandbox) error {
+	s.Settled = false
+	var ports []bridged.Port
+	var endpoints []bridged.Endpoint
+	err := e.transact(ctx, func(x *index) (bridged.Change, error) {
+		c := x.detachment(s)
+		c.Sandboxes = map[string]*bridged.Sandbox{s.ID: &s}
+		for b := range c.Ports {
+			ports = append(ports, x.Ports[b])
+		}
+		for id := range c.Endpoints {
+			endpoints = append(endpoints, x.Endpoints[id])
+		}
+		return c, nil
+	})
+	if err != nil {
+		return fmt.Errorf("cannot remove sandbox %s: %w", s.Name, err)
+	}
+	e.drainPorts(ports)
+	for _, ep := range endpoints {
+		for _, a := range ep.Addrs() {
+			e.purges.add(purge{addr: a})
+		}
+	}
+	var nsErr error
+	if s.Made && s.NSID != (bridged.NamespaceID{}) {
+		nsErr = e.host.removeNamespace(s.NetNS, s.NSID)
+	}
+	return errors.Join(nsErr, e.transact(ctx, func(*index) (bridged.Change, error) {
+		return bridged.Change{Sandboxes: map[string]*bridged.Sandbox{s.ID: nil}}, nil
+	}))
+}
+
+// detachment is the change that takes all endpoints and ports of a sandbox away.
+func (x *index) detachment(s bridged.Sandbox) bridged.Change {
+	c := bridged.Change{Endpoints: make(map[string]*bridged.Endpoint), Ports: make(map[bridged.Binding]*bridged.Port)}
+	for _, id := range x.endpoints[s.ID] {
+		c.Endpoints[id] = nil
+	}
+	for b := range x.ports[s.ID] {
+		c.Ports[b] = nil
+	}
+	return c
+}
+
+// Sandbox is one sandbox, by name, id or unique prefix of the id.
+func (e *Engine) Sandbox(ref string) (bridged.SandboxInfo, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, err := e.index.sandbox(ref)
+	if err != nil {
+		return bridged.SandboxInfo{}, err
+	}
+	return e.index.sandboxInfo(s), nil
+}
+
+// Sandboxes lists all sandboxes in the order of their names, without those that are just being made or removed.
+func (e *Engine) Sandboxes() []bridged.SandboxInfo {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	infos := []bridged.SandboxInfo{}
+	for _, s := range e.index.Sandboxes {
+		if s.Settled {
+			infos = append(infos, e.index.sandboxInfo(s))
+		}
+	}
+	slices.SortFunc(infos, func(a, b bridged.SandboxInfo) int { return strings.Compare(a.Name, b.Name) })
+	return infos
+}
+
+func (x *index) sandboxInfo(s bridged.Sandbox) bridged.SandboxInfo {
+	info := bridged.SandboxInfo{Sandbox: s}
+	for _, id := range x.endpoints[s.ID] {
+		e := x.Endpoints[id]
+		info.Joined = append(info.Joined, bridged.Joined{Endpoint: e, Network: x.Networks[e.Network]})
+	}
+	for b := range x.ports[s.ID] {
+		info.Ports = append(info.Ports, x.Ports[b])
+	}
+	slices.SortFunc(info.Ports, comparePorts)
+	return info
+}

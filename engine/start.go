@@ -1,0 +1,304 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/ipam"
+	"github.com/bridged/bridged/link"
+)
+
+// start brings the state up to date with the configuration and with what became of the sandboxes, and makes the kernel equal
+// to it. On an unchanged system it changes nothing.
+func (e *Engine) start(ctx context.Context) error {
+	var err error
+	if e.facts, err = e.host.facts(); err != nil {
+		return err
+	}
+	if e.ula, err = e.hostULA(); err != nil {
+		return err
+	}
+	if err := e.takeBackUnsettled(); err != nil {
+		return err
+	}
+	change, err := e.configured()
+	if err != nil {
+		return err
+	}
+	if err := e.host.adopt(ctx); err != nil {
+		return translate(err)
+	}
+	e.mu.Lock()
+	inverse := e.index.Inverse(change)
+	e.index.apply(change)
+	e.mu.Unlock()
+	if err := e.record(change); err != nil {
+		return err
+	}
+	if err := e.reconcile(ctx); err != nil {
+		return e.failedStart(ctx, inverse, err)
+	}
+	e.reservePublished()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.store.Compact(e.index.whole()); err != nil {
+		return fmt.Errorf("cannot compact the log: %w", err)
+	}
+	return nil
+}
+
+// failedStart forgets what this start wanted beyond what the last one had.
+func (e *Engine) failedStart(ctx context.Context, inverse bridged.Change, cause error) error {
+	e.mu.Lock()
+	e.index.apply(inverse)
+	e.mu.Unlock()
+	if err := e.record(inverse); err != nil {
+		e.log.Error("cannot record that the start failed", "error", err)
+	}
+	if err := e.reconcile(ctx); err != nil {
+		e.log.Error("cannot go back to the state before the start", "error", err)
+	}
+	return translate(cause)
+}
+
+// Reconcile compares the whole state with the kernel and makes them equal.
+func (e *Engine) Reconcile(ctx context.Context) error {
+	e.world.Lock()
+	defer e.world.Unlock()
+	return e.reconcile(ctx)
+}
+
+// reconcile is Reconcile for a caller that is alone.
+func (e *Engine) reconcile(ctx context.Context) error {
+	e.mu.Lock()
+	want := e.compiler().whole()
+	e.mu.Unlock()
+	have, err := e.host.observe(ctx, want)
+	if err != nil {
+		return fmt.Errorf("cannot observe the kernel: %w", err)
+	}
+	plan := diff(have, want)
+	for _, s := range plan {
+		e.log.Debug("reconcile", "step", firstLine(s.String()))
+	}
+	done, err := e.carryOut(ctx, plan)
+	if err != nil {
+		e.log.Error("reconcile failed", "done", done, "of", len(plan), "error", err)
+	}
+	return err
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+// hostULA is this host's IPv6 /48: from the machine id, else random and kept.
+func (e *Engine) hostULA() (netip.Prefix, error) {
+	if len(e.facts.machineID) > 0 {
+		return ipam.ULA(e.facts.machineID), nil
+	}
+	seed, err := e.store.Value("ula-seed")
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	if len(seed) == 0 {
+		seed = []byte(rand.Text())
+		if err := e.store.SetValue("ula-seed", seed); err != nil {
+			return netip.Prefix{}, err
+		}
+	}
+	return ipam.ULA(seed), nil
+}
+
+// takeBackUnsettled forgets sandboxes that were being made or removed when the last daemon ended (nobody was told that they
+// exist), and those whose namespace is gone or another one now. What they leave in the kernel goes with the reconcile.
+func (e *Engine) takeBackUnsettled() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for id, s := range e.index.Sandboxes {
+		reason := "it was being made or removed when the daemon ended"
+		if s.Settled {
+			if s.Mode == bridged.ModeHost {
+				continue
+			}
+			now, err := e.host.namespace(s.NetNS, 0)
+			if err == nil && now == s.NSID {
+				continue
+			}
+			reason = "its namespace " + s.NetNS + " is gone"
+		}
+		if s.Made {
+			if err := e.host.removeNamespace(s.NetNS, s.NSID); err != nil {
+				return fmt.Errorf("cannot remove the namespace of sandbox %s: %w", s.Name, err)
+			}
+		}
+		c := e.index.detachment(s)
+		c.Sandboxes = map[string]*bridged.Sandbox{id: nil}
+		e.index.apply(c)
+		if err := e.record(c); err != nil {
+			return err
+		}
+		e.log.Warn("sandbox collected", "sandbox", s.Name, "reason", reason)
+	}
+	return nil
+}
+
+// configured is the change that the configuration asks for.
+func (e *Engine) configured() (bridged.Change, error) {
+	x := e.index
+	c := bridged.Change{Networks: make(map[string]*bridged.Network)}
+	for _, p := range []struct {
+		name   string
+		driver bridged.Driver
+	}{{bridged.NetworkHost, bridged.DriverHost}, {bridged.NetworkNone, bridged.DriverNull}} {
+		if _, ok := x.networkNames[p.name]; !ok {
+			n := bridged.Network{ID: bridged.NewID(), Name: p.name, Created: time.Now().UTC(), Driver: p.driver}
+			c.Networks[n.ID] = &n
+		}
+	}
+	old, had := x.Networks[x.networkNames[bridged.NetworkBridge]]
+	if e.cfg.Bridge == "none" {
+		if had {
+			if members := x.memberNames(old.ID); len(members) > 0 {
+				return c, bridged.Errorf(bridged.ErrConflict,
+					"-b none would take the default network away from %s: remove these sandboxes first", strings.Join(members, ", "))
+			}
+			c.Networks[old.ID] = nil
+		}
+	} else {
+		n, err := e.defaultNetwork(old, had)
+		if err != nil {
+			return c, err
+		}
+		if !n.Equal(old) {
+			c.Networks[n.ID] = &n
+		}
+	}
+	c.Forwarding = e.forwardingAtStart(c)
+	return c, nil
+}
+
+// forwardingAtStart is what the networks need after the change c. What an earlier start switched on stays remembered.
+func (e *Engine) forwardingAtStart(c bridged.Change) *bridged.Forwarding {
+	all := e.index.State.Clone()
+	all.Apply(c)
+	f := e.index.Forwarding
+	scratch := newIndex()
+	scratch.Forwarding = f
+	for _, n := range all.Networks {
+		if more := e.forwardingFor(scratch, n); more != nil {
+			scratch.Forwarding = *more
+		}
+	}
+	if scratch.Forwarding == f {
+		return nil
+	}
+	return &scratch.Forwarding
+}
+
+// defaultNetwork is the network "bridge" as the flags want it; old is the one of the last run.
+func (e *Engine) defaultNetwork(old bridged.Network, had bool) (bridged.Network, error) {
+	n := old
+	if !had {
+		n = bridged.Network{ID: bridged.NewID(), Name: bridged.NetworkBridge, Created: time.Now().UTC(), Driver: bridged.DriverBridge, SourceGuard: true}
+	}
+	n.Bridge, n.ICC, n.Masquerade, n.MTU = e.cfg.BridgeName, e.cfg.ICC, e.cfg.IPMasq, e.mtu()
+	n.Options = map[string]string{"com.docker.network.bridge.default_bridge": "true"}
+	n.IPv4, n.IPv6 = bridged.Subnet{}, bridged.Subnet{}
+	if err := setSubnet(&n, e.defaultSubnet4(old)); err != nil {
+		return n, err
+	}
+	if e.cfg.IPv6 {
+		s, err := e.defaultSubnet6(old)
+		if err != nil {
+			return n, err
+		}
+		if err := setSubnet(&n, s); err != nil {
+			return n, err
+		}
+	}
+	if err := e.chooseSubnets(e.index, &n); err != nil {
+		return n, err
+	}
+	n.BridgeMAC = bridged.MAC(addr.MACOf(n.IPv4.Gateway))
+	if had && (n.Bridge != old.Bridge || n.IPv4.GatewayPrefix() != old.IPv4.GatewayPrefix() || n.IPv6.GatewayPrefix() != old.IPv6.GatewayPrefix()) {
+		if members := e.index.memberNames(old.ID); len(members) > 0 {
+			return n, bridged.Errorf(bridged.ErrConflict,
+				"the flags would move the default network from %s on %s to %s on %s, and %s would lose their network: remove these sandboxes first, or start with the former flags",
+				old.IPv4.GatewayPrefix(), old.Bridge, n.IPv4.GatewayPrefix(), n.Bridge, strings.Join(members, ", "))
+		}
+	}
+	return n, e.checkBridgeName(n)
+}
+
+// checkBridgeName refuses the name of a link that is not ours.
+func (e *Engine) checkBridgeName(n bridged.Network) error {
+	i := slices.IndexFunc(e.facts.links, func(l link.Link) bool { return l.Name == n.Bridge })
+	if i < 0 || e.facts.links[i].Ours() {
+		return nil
+	}
+	kind := e.facts.links[i].Kind
+	if kind == "" {
+		kind = "link"
+	}
+	return bridged.Errorf(bridged.ErrConflict, "%s belongs to something else: there is a %s of that name that bridged did not make; use --bridge-name or -b none",
+		n.Bridge, kind)
+}
+
+func (e *Engine) defaultSubnet4(old bridged.Network) bridged.Subnet {
+	p := e.cfg.BIP
+	if !p.IsValid() {
+		p = old.IPv4.GatewayPrefix()
+	}
+	if !p.IsValid() {
+		p = ipam.LegacyCandidates()[0]
+	}
+	return bridged.Subnet{Prefix: p.Masked(), Gateway: p.Addr(), Range: e.cfg.FixedCIDR}
+}
+
+// defaultSubnet6 is --bip6, else --fixed-cidr-v6, else what it had before, else the first /64 of this host's ULA prefix.
+func (e *Engine) defaultSubnet6(old bridged.Network) (bridged.Subnet, error) {
+	switch {
+	case e.cfg.BIP6.IsValid():
+		return bridged.Subnet{Prefix: e.cfg.BIP6.Masked(), Gateway: e.cfg.BIP6.Addr(), Range: e.cfg.FixedCIDR6}, nil
+	case e.cfg.FixedCIDR6.IsValid():
+		return bridged.Subnet{Prefix: e.cfg.FixedCIDR6}, nil
+	case old.IPv6.Valid():
+		return bridged.Subnet{Prefix: old.IPv6.Prefix, Gateway: old.IPv6.Gateway}, nil
+	}
+	p, err := ipam.Choose(e.blocks(true), e.index.prefixes())
+	return bridged.Subnet{Prefix: p}, err
+}
+
+// prefixes are the subnets of all networks.
+func (x *index) prefixes() []netip.Prefix {
+	var all []netip.Prefix
+	for _, n := range x.Networks {
+		for _, s := range n.Subnets() {
+			all = append(all, s.Prefix)
+		}
+	}
+	return all
+}
+
+// reservePublished holds the host's side of the ports that a former daemon published. One that another process took meanwhile
+// stays published, with a warning.
+func (e *Engine) reservePublished() {
+	for _, p := range e.index.Ports {
+		if err := e.reservePorts(context.Background(), []bridged.Binding{p.Binding}); err != nil {
+			e.warn(fmt.Sprintf("port %s of sandbox %s stays published, but the host's own port is taken: %v",
+				p, e.index.Sandboxes[p.Sandbox].Name, err))
+			e.mu.Lock()
+			e.book.take([]bridged.Binding{p.Binding})
+			e.mu.Unlock()
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package engine
+
+import (
+	"context"
+	"slices"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/nft"
+)
+
+// Status is how the daemon is, at once.
+func (e *Engine) Status() bridged.Status {
+	protection, transactions := e.host.ownership()
+	s := bridged.Status{Version: e.cfg.Version, Protection: protection, ICCBy: "bridge table", Transactions: transactions}
+	select {
+	case <-e.ready:
+		s.Ready = true
+	default:
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s.Since = e.since
+	s.Networks, s.Sandboxes = len(e.index.Networks), len(e.index.Sandboxes)
+	s.Endpoints, s.Ports = len(e.index.Endpoints), len(e.index.Ports)
+	s.Warnings = slices.Clone(e.warnings)
+	return s
+}
+
+// Ruleset is our part of the packet filter in nft syntax: what should be there, what the kernel holds, or what must be changed
+// to get from the one to the other. differs says that the last is not empty.
+func (e *Engine) Ruleset(ctx context.Context, view bridged.RulesetView) (text string, differs bool, err error) {
+	e.world.Lock() // nothing is under way, so both sides show the same instant
+	defer e.world.Unlock()
+	e.mu.Lock()
+	w := e.compiler().whole()
+	e.mu.Unlock()
+	want := nft.Ruleset{Tables: w.tables, Elements: w.elements}
+	if view == bridged.RulesetDesired {
+		return want.String(), false, nil
+	}
+	o, err := e.host.observe(ctx, w)
+	if err != nil {
+		return "", false, err
+	}
+	have := nft.Ruleset{Tables: o.tables, Elements: o.elements}
+	switch view {
+	case bridged.RulesetKernel:
+		return have.String(), false, nil
+	case bridged.RulesetDiff:
+		tx := nft.Diff(have, want)
+		return tx.String(), !tx.Empty(), nil
+	}
+	return "", false, bridged.Errorf(bridged.ErrInvalid, "unknown view %q of the ruleset: use desired, kernel or diff", view)
+}
+
+// State is a copy of what was asked for.
+func (e *Engine) State() bridged.State {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.index.State.Clone()
+}
