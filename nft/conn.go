@@ -216,13 +216,7 @@ func extendedAck(b []byte) string {
 	if at < 0 || at > len(b) {
 		return ""
 	}
-	text := ""
-	eachAttribute(b[at:], func(typ uint16, v []byte) {
-		if typ == unix.NLMSGERR_ATTR_MSG {
-			text = cString(v)
-		}
-	})
-	return text
+	return cString(find(b[at:], unix.NLMSGERR_ATTR_MSG))
 }
 
 // probe finds the table flags that the kernel takes, by a transaction that is made to fail: it deletes a table that is not there.

@@ -3,27 +3,143 @@ package nft
 import (
 	"context"
 	"errors"
-	"sync"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
-// Observe reads what the kernel holds: the programs of these tables, and their elements. A table that does not exist is not in the
-// Ruleset. What it returns was all there at one time: nobody changed nf_tables in the namespace meanwhile.
+// Observe reads what the kernel holds: the programs of these tables, and their elements. A table that does not exist is not in
+// Tables. All of it was there at one time: when anybody changes nf_tables in the namespace meanwhile, it reads again, the last
+// times with commits of this writer held up.
+//
+// The programs are decoded from what the kernel will execute. What can't be decoded is in Foreign, and so is a table that has
+// other flags than this writer gives its tables.
 func (w *Writer) Observe(ctx context.Context, ids ...TableID) (Ruleset, error) {
-	return Ruleset{}, errors.New("not complete")
+	for range freeAttempts {
+		rs, err := w.observe(ctx, ids)
+		if !errors.Is(err, errChanged) {
+			return rs, err
+		}
+	}
+	r, err := w.turn(ctx, nil)
+	if err != nil {
+		return Ruleset{}, err
+	}
+	if !r.lead {
+		return Ruleset{}, w.recycle(r)
+	}
+	defer w.handOver(r)
+	for range heldAttempts {
+		rs, err := w.observe(ctx, ids)
+		if !errors.Is(err, errChanged) {
+			return rs, err
+		}
+	}
+	return Ruleset{}, fmt.Errorf("cannot observe: %w, %d times", errChanged, freeAttempts+heldAttempts)
 }
 
-// Adopt becomes the owner of those of the tables that exist and belong to nobody, in one transaction for all. It fails with
-// [ErrOwned] when one belongs to another process. Call it before Observe: afterwards nobody else can change them. Without
-// protection it commits nothing.
+// How often Observe reads while this writer may commit, and while it may not.
+const (
+	freeAttempts = 3
+	heldAttempts = 100
+)
+
+func (w *Writer) observe(ctx context.Context, ids []TableID) (Ruleset, error) {
+	w.reader.mu.Lock()
+	defer w.reader.mu.Unlock()
+	before, err := w.reader.generation(ctx)
+	if err != nil {
+		return Ruleset{}, fmt.Errorf("cannot observe: %w", err)
+	}
+	rs, err := w.reader.ruleset(ctx, ids, w.conn.tableFlags)
+	if errors.Is(err, unix.ENOENT) { // what was listed first is gone
+		err = errChanged
+	}
+	if err != nil {
+		return Ruleset{}, fmt.Errorf("cannot observe: %w", err)
+	}
+	after, err := w.reader.generation(ctx)
+	if err == nil && before != after {
+		err = errChanged
+	}
+	if err != nil {
+		return Ruleset{}, fmt.Errorf("cannot observe: %w", err)
+	}
+	return rs, nil
+}
+
+func (r *reader) ruleset(ctx context.Context, ids []TableID, tableFlags uint32) (Ruleset, error) {
+	listed, err := r.tables(ctx)
+	if err != nil {
+		return Ruleset{}, err
+	}
+	rs := Ruleset{}
+	var elements []Element
+	for _, l := range listed {
+		if !slices.Contains(ids, l.id) {
+			continue
+		}
+		o := observation{reader: r, ctx: ctx, table: Table{ID: l.id}, elements: elements, anonymous: make(map[string]anonymousSet)}
+		if l.flags&tableOwner == 0 && l.flags != tableFlags&^tableOwner || l.flags&tableOwner != 0 && l.flags != tableFlags {
+			o.foreign("table flags %#x", l.flags)
+		}
+		if err := o.observe(); err != nil {
+			return Ruleset{}, err
+		}
+		rs.Tables = append(rs.Tables, o.table)
+		elements = o.elements
+	}
+	rs.Elements = make(Elements, len(elements))
+	for i := range elements {
+		rs.Elements[elements[i]] = struct{}{}
+	}
+	return rs, nil
+}
+
+// listedTable is a table in the kernel's list.
+type listedTable struct {
+	id    TableID
+	flags uint32
+	owner uint32 // netlink port; 0: nobody
+}
+
+func (r *reader) tables(ctx context.Context) (tables []listedTable, err error) {
+	const tableOwnerPort = 7 // NFTA_TABLE_OWNER
+	err = r.dump(ctx, unix.NFT_MSG_GETTABLE, 0, nil, func(f Family, attrs []byte) error {
+		tables = append(tables, listedTable{
+			id:    TableID{f, cString(find(attrs, unix.NFTA_TABLE_NAME))},
+			flags: bigEndian(find(attrs, unix.NFTA_TABLE_FLAGS)),
+			owner: bigEndian(find(attrs, tableOwnerPort)),
+		})
+		return nil
+	})
+	return tables, err
+}
+
+// Adopt becomes the owner of those of the tables that are there and belong to nobody: orphans of an earlier writer, in one
+// transaction for all. When there are none, it commits nothing. It fails with [ErrOwned] when one belongs to another process.
+// Call it before Observe: afterwards nobody else can change them. Tables that can't be adopted because they were created without
+// protection, or this writer has none, are left alone; Observe calls them foreign, so that Diff replaces them.
 func (w *Writer) Adopt(ctx context.Context, tables []TableID) error {
-	return errors.New("not complete")
+	w.reader.mu.Lock()
+	listed, err := w.reader.tables(ctx)
+	w.reader.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("cannot list tables: %w", err)
+	}
+	tx := NewTx()
+	for _, l := range listed {
+		switch {
+		case !slices.Contains(tables, l.id):
+		case l.owner != 0 && l.owner != w.conn.socket.port():
+			return &Error{Op: opNames[takeTable], Table: l.id, Errno: unix.EPERM, Kind: ErrOwned}
+		case l.owner == 0 && l.flags == tablePersist:
+			tx.op(op{kind: takeTable, table: &Table{ID: l.id}})
+		}
+	}
+	if w.protection != ProtectionOwner {
+		return nil
+	}
+	return w.Commit(ctx, tx)
 }
-
-type reader struct {
-	mu     *sync.Mutex
-	socket socket
-}
-
-func newReader(s socket) reader { return reader{mu: new(sync.Mutex), socket: s} }
-
-func (r reader) close() error { return r.socket.close() }

@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -65,16 +64,15 @@ func (b *batch) element(s *Set, e *Element, del bool) error {
 		b.unnest(outer)
 		return nil
 	}
-	key, end := s.ordered(e.Key), s.ordered(e.End)
-	b.value(unix.NFTA_SET_ELEM_KEY, key.b[:key.n])
+	b.value(unix.NFTA_SET_ELEM_KEY, e.Key.b[:e.Key.n])
 	if s.concatenated() {
-		b.value(elemKeyEnd, end.b[:end.n])
+		b.value(elemKeyEnd, e.End.b[:e.End.n])
 		b.data(e, del)
 		b.unnest(outer)
 		return nil
 	}
 	b.data(e, del)
-	after, more := end.next()
+	after, more := e.End.next()
 	if !more {
 		// nft shows an interval to the end of the address space by this mark (NFTNL_UDATA_SET_ELEM_FLAGS, F_INTERVAL_OPEN).
 		if !del {
@@ -95,20 +93,6 @@ func (b *batch) data(e *Element, del bool) {
 	if !del && e.Data.n > 0 {
 		b.value(unix.NFTA_SET_ELEM_DATA, e.Data.b[:e.Data.n])
 	}
-}
-
-// ordered converts a key of a set with intervals between our form and the kernel's: intervals compare as bytes, so the kernel
-// has numbers of host byte order the other way round.
-func (s *Set) ordered(v Value) Value {
-	at := 0
-	for _, t := range s.Key {
-		if t == TypeMark && at+4 <= int(v.n) {
-			f := v.b[at : at+4]
-			binary.NativeEndian.PutUint32(f, binary.BigEndian.Uint32(f))
-		}
-		at += int(t.info().len+3) &^ 3
-	}
-	return v
 }
 
 // next is the value after v, as a big-endian number; more is false after the last.

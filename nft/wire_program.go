@@ -97,9 +97,8 @@ func (b *batch) newTable(m message, tableFlags uint32) {
 	b.end()
 }
 
-// newSet declares a named set the way nft does.
-func (b *batch) newSet(m message, s *Set) {
-	b.setID++
+// flags is NFTA_SET_FLAGS.
+func (s *Set) flags() uint32 {
 	var flags uint32
 	if s.Interval {
 		flags |= unix.NFT_SET_INTERVAL
@@ -110,9 +109,15 @@ func (b *batch) newSet(m message, s *Set) {
 	if s.concatenated() {
 		flags |= setConcat
 	}
+	return flags
+}
+
+// newSet declares a named set the way nft does.
+func (b *batch) newSet(m message, s *Set) {
+	b.setID++
 	b.named(unix.NFT_MSG_NEWSET, createFlags, m)
 	b.str(unix.NFTA_SET_NAME, s.Name)
-	b.uint32(unix.NFTA_SET_FLAGS, flags)
+	b.uint32(unix.NFTA_SET_FLAGS, s.flags())
 	b.uint32(unix.NFTA_SET_KEY_TYPE, s.keyType())
 	b.uint32(unix.NFTA_SET_KEY_LEN, s.keyLen())
 	if s.IsMap() {
@@ -253,24 +258,9 @@ func (b *batch) newAnonymousSet(m message, s *anonymousSet) {
 
 func (b *batch) verdict(v Verdict) {
 	verdict := b.nest(unix.NFTA_DATA_VERDICT)
-	b.uint32(unix.NFTA_VERDICT_CODE, verdictCode(v.Kind))
+	b.uint32(unix.NFTA_VERDICT_CODE, uint32(verdictKinds[v.Kind]))
 	if v.Chain != "" {
 		b.str(unix.NFTA_VERDICT_CHAIN, v.Chain)
 	}
 	b.unnest(verdict)
-}
-
-// verdictCode is the kernel's number for a verdict: NF_DROP, NF_ACCEPT, and the negative NFT_RETURN, NFT_GOTO, NFT_JUMP.
-func verdictCode(k VerdictKind) uint32 {
-	switch k {
-	case VerdictAccept:
-		return 1
-	case VerdictReturn:
-		return ^uint32(4)
-	case VerdictGoto:
-		return ^uint32(3)
-	case VerdictJump:
-		return ^uint32(2)
-	}
-	return 0
 }

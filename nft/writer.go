@@ -80,7 +80,7 @@ func Dial(opts Options) (*Writer, error) {
 
 // newWriter probes what the socket can do.
 func newWriter(opts Options, write, read socket) (*Writer, error) {
-	w := &Writer{log: opts.Log, conn: conn{socket: write}, reader: newReader(read)}
+	w := &Writer{log: opts.Log, conn: conn{socket: write}, reader: reader{socket: read}}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
@@ -257,7 +257,7 @@ func (w *Writer) Close() error {
 	}
 	w.taken = w.taken[:0]
 	err = w.conn.socket.close()
-	if e := w.reader.close(); err == nil {
+	if e := w.reader.socket.close(); err == nil {
 		err = e
 	}
 	w.handOver(r)

@@ -1,0 +1,223 @@
+package nft
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// benchTable has what a published port needs, in the sizes of the real program.
+func benchTable() Table {
+	return Table{ID: TableID{Inet, "bench"}, Sets: []Set{
+		{Name: "publish4any", Key: []Type{TypeProto, TypePort}, Data: []Type{TypeIPv4, TypePort}, Size: 131072, Counter: true},
+		{Name: "publish6any", Key: []Type{TypeProto, TypePort}, Data: []Type{TypeIPv6, TypePort}, Size: 131072, Counter: true},
+	}}
+}
+
+// publication is the i-th published port: an element a family.
+func publication(i int) [2]Element {
+	key := Concat(Byte(6+byte(i>>16)), Port(uint16(i)))
+	id := TableID{Inet, "bench"}
+	return [2]Element{
+		{Set: SetID{id, "publish4any"}, Key: key, Data: Concat(Addr(netip.AddrFrom4([4]byte{172, 17, byte(i >> 8), byte(i)})), Port(80))},
+		{Set: SetID{id, "publish6any"}, Key: key, Data: Concat(Addr(netip.MustParseAddr("fd00::2")), Port(80))},
+	}
+}
+
+// benchWriter is a writer in a namespace with n published ports.
+func benchWriter(b *testing.B, n int) *Writer {
+	b.Helper()
+	newNamespace(b)
+	w, err := Dial(Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { w.Close() })
+	tx := NewTx()
+	tx.AddTable(benchTable())
+	for i := range n {
+		for _, e := range publication(i) {
+			tx.Add(e)
+		}
+	}
+	if err := w.Commit(context.Background(), tx); err != nil {
+		b.Fatal(err)
+	}
+	return w
+}
+
+// floor is what a commit costs when nothing but the system calls is done: messages built before, a socket that lasts.
+type floor struct {
+	fd          int
+	add, remove []byte
+	answer      [4096]byte
+}
+
+func newFloor(b *testing.B, w *Writer, port int) *floor {
+	b.Helper()
+	f := &floor{fd: w.conn.socket.(*netlinkSocket).fd}
+	for _, del := range []bool{false, true} {
+		tx := NewTx()
+		for _, e := range publication(port) {
+			if del {
+				tx.Delete(e)
+			} else {
+				tx.Add(e)
+			}
+		}
+		var m batch
+		m.begin(1)
+		if err := m.transaction(0, tx, 0); err != nil {
+			b.Fatal(err)
+		}
+		m.finish()
+		if del {
+			f.remove = m.buf
+		} else {
+			f.add = m.buf
+		}
+	}
+	return f
+}
+
+func (f *floor) send(b *testing.B, message []byte) {
+	if _, err := unix.Write(f.fd, message); err != nil {
+		b.Fatal(err)
+	}
+	n, err := unix.Read(f.fd, f.answer[:])
+	if err != nil || n < 20 || binary.NativeEndian.Uint32(f.answer[16:]) != 0 {
+		b.Fatal(n, err)
+	}
+}
+
+// BenchmarkPublish publishes and unpublishes a port for both families, interleaved with the floor.
+func BenchmarkPublish(b *testing.B) {
+	for _, n := range []int{0, 10_000} {
+		b.Run(fmt.Sprintf("ports=%d", n), func(b *testing.B) {
+			w := benchWriter(b, n)
+			f := newFloor(b, w, n)
+			ctx := context.Background()
+			tx := NewTx()
+			elements := publication(n)
+			b.ReportAllocs()
+			var publish, unpublish, floorAdd, floorRemove time.Duration
+			for b.Loop() {
+				t0 := time.Now()
+				f.send(b, f.add)
+				t1 := time.Now()
+				f.send(b, f.remove)
+				t2 := time.Now()
+				tx.Reset()
+				tx.Add(elements[0])
+				tx.Add(elements[1])
+				if err := w.Commit(ctx, tx); err != nil {
+					b.Fatal(err)
+				}
+				t3 := time.Now()
+				tx.Reset()
+				tx.Delete(elements[0])
+				tx.Delete(elements[1])
+				if err := w.Commit(ctx, tx); err != nil {
+					b.Fatal(err)
+				}
+				t4 := time.Now()
+				floorAdd += t1.Sub(t0)
+				floorRemove += t2.Sub(t1)
+				publish += t3.Sub(t2)
+				unpublish += t4.Sub(t3)
+			}
+			per := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / float64(b.N) }
+			b.ReportMetric(per(floorAdd), "floor-publish-ns")
+			b.ReportMetric(per(publish), "publish-ns")
+			b.ReportMetric(per(floorRemove), "floor-unpublish-ns")
+			b.ReportMetric(per(unpublish), "unpublish-ns")
+			b.ReportMetric(float64(publish+unpublish)/float64(floorAdd+floorRemove), "x-floor")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkParallel publishes and unpublishes from 32 callers at once; an operation is one commit.
+func BenchmarkParallel(b *testing.B) {
+	w := benchWriter(b, 10_000)
+	ctx := context.Background()
+	var caller atomic.Int32
+	b.SetParallelism(16)
+	b.ReportAllocs()
+	before := w.Transactions()
+	b.RunParallel(func(pb *testing.PB) {
+		elements := publication(20_000 + int(caller.Add(1)))
+		tx := NewTx()
+		for added := false; pb.Next(); added = !added {
+			tx.Reset()
+			for _, e := range elements {
+				if added {
+					tx.Delete(e)
+				} else {
+					tx.Add(e)
+				}
+			}
+			if err := w.Commit(ctx, tx); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/float64(w.Transactions()-before), "commits/transaction")
+}
+
+// BenchmarkBulk publishes 10,000 ports, both families, in one transaction, and unpublishes them.
+func BenchmarkBulk(b *testing.B) {
+	w := benchWriter(b, 0)
+	ctx := context.Background()
+	tx := NewTx()
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, change := range []func(Element){tx.Add, tx.Delete} {
+			tx.Reset()
+			for i := range 10_000 {
+				for _, e := range publication(i) {
+					change(e)
+				}
+			}
+			if err := w.Commit(ctx, tx); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+// BenchmarkObserve reads 10,000 ports, both families.
+func BenchmarkObserve(b *testing.B) {
+	w := benchWriter(b, 10_000)
+	b.ReportAllocs()
+	for b.Loop() {
+		rs, err := w.Observe(context.Background(), benchTable().ID)
+		if err != nil || len(rs.Elements) != 20_000 {
+			b.Fatal(len(rs.Elements), err)
+		}
+	}
+}
+
+// BenchmarkDiff compares rulesets of 10,000 ports, both families, that differ in one.
+func BenchmarkDiff(b *testing.B) {
+	have, want := Ruleset{Elements: make(Elements)}, Ruleset{Elements: make(Elements)}
+	for i := range 10_000 {
+		for _, e := range publication(i) {
+			have.Elements[e] = struct{}{}
+			want.Elements[e] = struct{}{}
+		}
+	}
+	want.Elements[publication(10_000)[0]] = struct{}{}
+	b.ReportAllocs()
+	for b.Loop() {
+		if n := Diff(have, want).Len(); n != 1 {
+			b.Fatal(n)
+		}
+	}
+}
