@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bridged/bridged/client"
+	"github.com/bridged/bridged/engine"
+)
+
+// daemonFlags are the flags of `bridged daemon`: what is parsed goes to config at once.
+type daemonFlags struct {
+	config    engine.Config
+	socket    string
+	logLevel  slog.Level
+	logFormat string
+}
+
+// minMTU is the smallest MTU of IPv4: RFC 791. maxMTU is the kernel's for a veth pair, ETH_MAX_MTU.
+const minMTU, maxMTU = 68, 65535
+
+// add adds the flags to the command.
+func (f *daemonFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	c := &f.config
+	c.IP = netip.IPv4Unspecified()
+	f.logFormat, c.Protection = "text", "auto"
+	defaultSocket := strings.TrimPrefix(client.DefaultHost, "unix://")
+
+	flags.StringVarP(&c.Bridge, "bridge", "b", "", "none: no default network")
+	flags.StringVar(&c.BridgeName, "bridge-name", "docker0", "interface name of the default bridge")
+	one(flags, &c.BIP, "bip", "CIDR", parseBIP, "IPv4 address and prefix length of the default bridge (default chosen)")
+	one(flags, &c.BIP6, "bip6", "CIDR", parseBIP6, "IPv6 address and prefix length of the default bridge (default chosen)")
+	one(flags, &c.FixedCIDR, "fixed-cidr", "CIDR", parseSubnetOf(netip.Addr.Is4, "172.17.128.0/17"),
+		"give out addresses of this part of the default bridge's IPv4 subnet only")
+	one(flags, &c.FixedCIDR6, "fixed-cidr-v6", "CIDR", parseSubnetOf(netip.Addr.Is6, "fd00:1::/80"),
+		"give out addresses of this part of the IPv6 subnet only; without --bip6 the subnet itself")
+	flags.BoolVar(&c.IPv6, "ipv6", false, "IPv6 on the default bridge")
+	flags.BoolVar(&c.ICC, "icc", true, "inter-container communication on the default bridge")
+	flags.BoolVar(&c.IPForward, "ip-forward", true, "switch IP forwarding on")
+	flags.BoolVar(&c.IPForwardNoDrop, "ip-forward-no-drop", false, "let the host forward between other interfaces when IP forwarding was switched on")
+	flags.BoolVar(&c.IPMasq, "ip-masq", true, "masquerade what leaves the bridges' subnets")
+	one(flags, &c.IP, "ip", "IP", parseIP, "host address of published ports that name none (default 0.0.0.0: every address of both families)")
+	one(flags, &c.MTU, "mtu", "BYTES", parseMTU, "MTU of bridges and sandboxes (default that of the default route, else 1500)")
+	many(flags, &c.Pools, "default-address-pool", "", "base=CIDR,size=N", parsePool,
+		"cut this prefix into subnets of N bits for networks created without one")
+
+	flags.StringVar(&f.socket, "socket", defaultSocket, "the unix socket to listen on")
+	flags.StringVar(&c.RunDir, "run-dir", "/run/bridged", "directory of what does not outlive a boot")
+	flags.StringVar(&c.StateDir, "state-dir", "/var/lib/bridged", "directory of the networks")
+	one(flags, &c.Protection, "protection", "HOW", parseOneOf("auto", "owner+persist", "monitor"),
+		"how the tables are kept from others: auto, owner+persist or monitor (default auto)")
+	one(flags, &f.logLevel, "log-level", "LEVEL", parseLevel, "debug, info, warn or error (default info)")
+	one(flags, &f.logFormat, "log-format", "FORMAT", parseOneOf("text", "json"), "text or json (default text)")
+}
+
+// check says what is wrong with the flags: those of the process here, those of the networks in the engine.
+func (f *daemonFlags) check(cmd *cobra.Command) error {
+	switch {
+	case cmd.Flags().Changed("host"):
+		return errors.New("--host is where clients look for the daemon: use --socket to say where it listens")
+	case f.config.Bridge != "" && f.config.Bridge != "none":
+		return fmt.Errorf("--bridge %q: attaching to an existing bridge is not supported yet: use none, or --bridge-name to name the daemon's own", f.config.Bridge)
+	case cmd.Flags().Changed("bridge") && f.config.Bridge == "":
+		return errors.New("--bridge is empty: want none")
+	}
+	if _, err := client.SocketPath("unix://" + f.socket); err != nil {
+		return fmt.Errorf("--socket: %w", err)
+	}
+	for _, dir := range []struct{ flag, path string }{{"run-dir", f.config.RunDir}, {"state-dir", f.config.StateDir}} {
+		if !strings.HasPrefix(dir.path, "/") {
+			return fmt.Errorf("--%s %q: want an absolute path", dir.flag, dir.path)
+		}
+	}
+	return f.config.Check()
+}
+
+func parseBIP(text string) (netip.Prefix, error) {
+	return parseInterfaceCIDR(text, netip.Addr.Is4, "172.17.42.1/16")
+}
+
+func parseBIP6(text string) (netip.Prefix, error) {
+	return parseInterfaceCIDR(text, netip.Addr.Is6, "fd00:1::1/64")
+}
+
+func parseMTU(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < minMTU || n > maxMTU {
+		return 0, fmt.Errorf("want a number of bytes from %d to %d", minMTU, maxMTU)
+	}
+	return n, nil
+}
+
+func parseLevel(text string) (level slog.Level, err error) {
+	if err := level.UnmarshalText([]byte(text)); err != nil {
+		return 0, errors.New("want one of debug, info, warn, error")
+	}
+	return level, nil
+}
+
+// parsePool reads base=CIDR,size=N, in any order.
+func parsePool(text string) (engine.AddressPool, error) {
+	var pool engine.AddressPool
+	fail := func(why string) (engine.AddressPool, error) {
+		return engine.AddressPool{}, fmt.Errorf("%s: want base=CIDR,size=BITS, as in base=10.64.0.0/10,size=24", why)
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		key, value, _ := strings.Cut(part, "=")
+		var err error
+		switch {
+		case key == "base" && !pool.Base.IsValid():
+			pool.Base, err = parseSubnet(value)
+		case key == "size" && pool.Size == 0:
+			pool.Size, err = strconv.Atoi(value)
+		default:
+			return fail(fmt.Sprintf("unexpected %q", part))
+		}
+		if err != nil {
+			return fail(fmt.Sprintf("%q is malformed", part))
+		}
+	}
+	switch most := pool.Base.Addr().BitLen() - 2; {
+	case !pool.Base.IsValid():
+		return fail("base is missing")
+	case pool.Size == 0:
+		return fail("size is missing")
+	case pool.Size < pool.Base.Bits() || pool.Size > most:
+		return fail(fmt.Sprintf("size %d is not from %d, the base's own, to %d", pool.Size, pool.Base.Bits(), most))
+	}
+	return pool, nil
+}
