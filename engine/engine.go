@@ -31,7 +31,8 @@ type Engine struct {
 	ula     netip.Prefix // this host's IPv6 /48
 
 	// world is held for reading by every request that changes the kernel, and for writing by a reconcile of the whole state.
-	world sync.RWMutex
+	world  sync.RWMutex
+	closed bool // guarded by world
 
 	mu       sync.Mutex // guards what follows; never held while the kernel works
 	index    *index
@@ -40,9 +41,10 @@ type Engine struct {
 	warnings []string
 	since    time.Time
 
-	pairs  *batch[pair]  // to be removed
-	purges *batch[purge] // conntrack entries to be purged
-	hails  *batch[pair]  // to be announced
+	pairs   *batch[pair]  // to be removed
+	purges  *batch[purge] // conntrack entries to be purged
+	hails   *batch[pair]  // to be announced
+	repairs *batch[struct{}]
 }
 
 func every[T any](T) bool { return true }
@@ -93,6 +95,7 @@ func newEngine(cfg Config) *Engine {
 	e.pairs = newBatch(e.removePairs)
 	e.purges = newBatch(e.purge)
 	e.hails = newBatch(e.announce)
+	e.repairs = newBatch(e.repair)
 	return e
 }
 
@@ -115,9 +118,11 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) Ready() <-chan struct{} { return e.ready }
 
 func (e *Engine) close() {
+	ctx := context.Background() // it never ends, so waiting has no error
+	_ = e.repairs.wait(ctx, every[struct{}])
 	e.world.Lock() // requests under way end first
 	defer e.world.Unlock()
-	ctx := context.Background() // it never ends, so there is no error
+	e.closed = true
 	_ = e.pairs.wait(ctx, every[pair])
 	_ = e.purges.wait(ctx, every[purge])
 	_ = e.hails.wait(ctx, every[pair])
@@ -166,15 +171,23 @@ func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Chan
 	if err == nil {
 		return nil
 	}
-	undoErr := e.takeBack(ctx, inverse, plan[:done])
-	if undoErr == nil {
-		return translate(err)
-	}
-	e.log.Error("cannot take a failed operation back; comparing everything with the kernel", "error", undoErr)
-	if rerr := e.Reconcile(ctx); rerr != nil {
-		e.log.Error("cannot make the kernel equal to the state", "error", rerr)
+	if undoErr := e.takeBack(ctx, inverse, plan[:done]); undoErr != nil {
+		e.log.Error("cannot take a failed operation back; comparing everything with the kernel", "error", undoErr)
+		e.repairs.add(struct{}{})
+	} else if errors.Is(err, nft.ErrUnknownOutcome) {
+		e.repairs.add(struct{}{})
 	}
 	return translate(err)
+}
+
+// repair makes the kernel equal to the state when what it holds is in doubt. It waits for the requests under way, the one that
+// asked for it included.
+func (e *Engine) repair([]struct{}) {
+	e.world.Lock()
+	defer e.world.Unlock()
+	if err := e.reconcile(context.Background()); err != nil {
+		e.log.Error("cannot make the kernel equal to the state", "error", err)
+	}
 }
 
 // resolve makes the change in memory and records it. From then on others see it. Networks are recorded by the caller: their files

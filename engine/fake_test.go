@@ -18,15 +18,14 @@ import (
 
 // fakeHost keeps the kernel's objects in memory. It fails at the step that it is told to, and a step that fails changes nothing.
 type fakeHost struct {
-	mu         sync.Mutex
-	objects    objects
-	spaces     map[string]bridged.NamespaceID
-	bound      map[bridged.Binding]bool
-	next       uint64
-	failAt     int // the step, counted from 1, that fails; 0: none
-	steps      int
-	commits    uint64
-	made, gone int
+	mu      sync.Mutex
+	objects objects
+	spaces  map[string]bridged.NamespaceID
+	bound   map[bridged.Binding]bool
+	next    uint64
+	failAt  int // the step, counted from 1, that fails; 0: none
+	steps   int
+	commits uint64
 }
 
 var errFake = errors.New("the step fails")

@@ -26,6 +26,10 @@ func (e *Engine) enter(ctx context.Context) (leave func(), err error) {
 		return nil, bridged.Errorf(bridged.ErrUnavailable, "the daemon is not ready yet: %w", ctx.Err())
 	}
 	e.world.RLock()
+	if e.closed {
+		e.world.RUnlock()
+		return nil, bridged.Errorf(bridged.ErrUnavailable, "the daemon is ending")
+	}
 	return e.world.RUnlock, nil
 }
 

@@ -68,14 +68,7 @@ func (e *Engine) failedStart(ctx context.Context, inverse bridged.Change, cause 
 	return translate(cause)
 }
 
-// Reconcile compares the whole state with the kernel and makes them equal.
-func (e *Engine) Reconcile(ctx context.Context) error {
-	e.world.Lock()
-	defer e.world.Unlock()
-	return e.reconcile(ctx)
-}
-
-// reconcile is Reconcile for a caller that is alone.
+// reconcile compares the whole state with the kernel and makes them equal. The caller is alone.
 func (e *Engine) reconcile(ctx context.Context) error {
 	e.mu.Lock()
 	want := e.compiler().whole()
@@ -214,7 +207,7 @@ func (e *Engine) defaultNetwork(old bridged.Network, had bool) (bridged.Network,
 	n.Options = map[string]string{"com.docker.network.bridge.default_bridge": "true"}
 	n.IPv4, n.IPv6 = bridged.Subnet{}, bridged.Subnet{}
 	if err := setSubnet(&n, e.defaultSubnet4(old)); err != nil {
-		return n, err
+		return n, bridged.Errorf(bridged.ErrInvalid, "--bip and --fixed-cidr don't fit: %w", err)
 	}
 	if e.cfg.IPv6 {
 		s, err := e.defaultSubnet6(old)
@@ -222,7 +215,7 @@ func (e *Engine) defaultNetwork(old bridged.Network, had bool) (bridged.Network,
 			return n, err
 		}
 		if err := setSubnet(&n, s); err != nil {
-			return n, err
+			return n, bridged.Errorf(bridged.ErrInvalid, "--bip6 and --fixed-cidr-v6 don't fit: %w", err)
 		}
 	}
 	if err := e.chooseSubnets(e.index, &n); err != nil {
