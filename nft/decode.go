@@ -298,7 +298,11 @@ func (d *decoder) compare(load expr.Any, bitwise *expr.Bitwise, cmp *expr.Cmp) e
 
 // whole reads a comparison of all of a field.
 func (d *decoder) whole(of field, cmp *expr.Cmp) {
-	m := Match{Expr: single(of), Values: []Value{Raw(cmp.Data)}, Not: cmp.Op == expr.CmpOpNeq, AtLeast: cmp.Op == expr.CmpOpGte}
+	data := cmp.Data
+	if of.info().wide != 0 {
+		data = data[:min(len(data), int(of.info().len()))]
+	}
+	m := Match{Expr: single(of), Values: []Value{Raw(data)}, Not: cmp.Op == expr.CmpOpNeq, AtLeast: cmp.Op == expr.CmpOpGte}
 	m.NamePrefix = of.info().typ == TypeIfName && len(cmp.Data) < int(of.info().len())
 	if cmp.Op == expr.CmpOpEq && m.plain() {
 		d.said(of, &m.Values[0])
@@ -336,7 +340,7 @@ func bounded(b []byte) Value {
 	return Raw(b)
 }
 
-// unshifted is the inverse of shifted.
+// unshifted is the inverse of data.
 func (f *fieldInfo) unshifted(b []byte) Value {
 	b = slices.Clone(b)
 	for i := len(b) - 1; i >= 0; i-- {

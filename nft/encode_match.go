@@ -126,7 +126,7 @@ func (e *encoder) is(of field, v *Value) error {
 		}
 	}
 	e.emit(f.into(register(0)))
-	e.cmp(f, expr.CmpOpEq, f.shifted(v))
+	e.cmp(f, expr.CmpOpEq, f.data(v))
 	return nil
 }
 
@@ -186,7 +186,7 @@ func (e *encoder) compare(m *Match, f *fieldInfo) error {
 		return nil
 	}
 	e.emit(load)
-	e.cmp(f, op, f.shifted(v))
+	e.cmp(f, op, f.data(v))
 	return nil
 }
 
@@ -204,9 +204,12 @@ func (e *encoder) cmp(f *fieldInfo, op expr.CmpOp, data []byte) {
 	e.emit(&expr.Cmp{Op: op, Register: register(0), Data: append([]byte(nil), data...)})
 }
 
-// shifted is a value where the field has it in what was loaded.
-func (f *fieldInfo) shifted(v *Value) []byte {
+// data are the bytes of a value as the register has them once the field is loaded.
+func (f *fieldInfo) data(v *Value) []byte {
 	b := append([]byte(nil), v.Bytes()...)
+	for len(b) < int(f.wide) {
+		b = append(b, 0)
+	}
 	if f.shift == 0 {
 		return b
 	}

@@ -32,6 +32,8 @@ type fieldInfo struct {
 	hostOrder bool
 	// shift is where the field begins in what load reads, in bits from the right; what is to the right of it is masked.
 	shift uint8
+	// wide is how many bytes are compared where that is more than the field has: zeros follow it in the register.
+	wide uint8
 	// alone: nft does not join the comparison of this header field with that of the next one (see encoder.equal).
 	alone bool
 	find  func(p *Packet) (Value, bool)
@@ -89,7 +91,7 @@ var fields = [...]fieldInfo{
 		load: &expr.Fib{FlagDADDR: true, ResultADDRTYPE: true}, find: (*Packet).fibDAddrType},
 	fieldFIBDAddrIIFType: {syntax: "fib daddr . iif type", typ: typeFIBAddrType, family: Inet,
 		load: &expr.Fib{FlagDADDR: true, FlagIIF: true, ResultADDRTYPE: true}, find: (*Packet).fibDAddrIIFType},
-	fieldFIBSAddrIIFOIF: {syntax: "fib saddr . iif oif", typ: typeMissing, family: Inet,
+	fieldFIBSAddrIIFOIF: {syntax: "fib saddr . iif oif", typ: typeMissing, family: Inet, wide: 4,
 		load: &expr.Fib{FlagSADDR: true, FlagIIF: true, FlagPRESENT: true, ResultOIF: true}, find: (*Packet).fibSAddrIIFOIF},
 }
 
