@@ -219,23 +219,19 @@ func extendedAck(b []byte) string {
 	return cString(find(b[at:], unix.NLMSGERR_ATTR_MSG))
 }
 
-// probe finds the table flags that the kernel takes, by a transaction that is made to fail: it deletes a table that is not there.
-func (c *conn) probe(owner bool) (flags uint32, err error) {
+// canProtect tries whether the kernel takes the table flags owner and persist, by a transaction that is made to fail: it deletes a
+// table that is not there. Like all that fail it waits for a grace period.
+func (c *conn) canProtect() (bool, error) {
 	id := TableID{Inet, fmt.Sprintf("bridged probe %d", c.socket.port())}
 	c.batch.begin(c.seq)
-	if owner {
-		c.batch.newTable(message{kind: addTable, table: id}, tableOwner|tablePersist)
-	}
+	c.batch.newTable(message{kind: addTable, table: id}, tableOwner|tablePersist)
 	c.batch.named(unix.NFT_MSG_DELTABLE, writeFlags, message{kind: deleteTable, table: TableID{Inet, id.Name + " missing"}})
 	c.batch.end()
 	if err := c.exchange(); err != nil {
-		return 0, fmt.Errorf("nf_tables: %w", err)
+		return false, err
 	}
 	if len(c.faults) == 0 {
-		return 0, errors.New("nf_tables: the kernel did as told where it could not")
+		return false, errors.New("nf_tables deleted a table that is not there")
 	}
-	if owner && c.faults[0].seq == 2 {
-		return tableOwner | tablePersist, nil
-	}
-	return 0, nil
+	return c.faults[0].seq == 2, nil
 }

@@ -15,6 +15,7 @@ import (
 type reader struct {
 	mu     sync.Mutex
 	socket socket
+	closed bool
 	seq    uint32
 	// buf is as large as the kernel's largest answer. It learns the size from the first receive, and fills smaller ones when
 	// that is small: lists are quadratic in their length over this size.
@@ -24,7 +25,7 @@ type reader struct {
 // errChanged: somebody changed nf_tables while it was read.
 var errChanged = errors.New("the ruleset changed while it was read")
 
-// dump asks for a list, and calls f with the attributes of each message. With a nil request it asks for all tables' objects.
+// dump asks for a list, and calls f with the attributes of each message.
 func (r *reader) dump(ctx context.Context, typ uint16, family Family, attrs func(*batch), f func(family Family, attrs []byte) error) error {
 	return r.ask(ctx, typ, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, family, attrs, f)
 }
@@ -33,6 +34,9 @@ func (r *reader) dump(ctx context.Context, typ uint16, family Family, attrs func
 func (r *reader) ask(ctx context.Context, typ, flags uint16, family Family, attrs func(*batch), f func(Family, []byte) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if r.closed {
+		return ErrClosed
 	}
 	r.seq++
 	request := batch{seq: r.seq}
@@ -112,4 +116,11 @@ func (r *reader) generation(ctx context.Context) (id uint32, err error) {
 		return nil
 	})
 	return id, err
+}
+
+func (r *reader) close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	return r.socket.close()
 }

@@ -29,7 +29,7 @@ type Error struct {
 	Table TableID
 	// Object is the set's or chain's name; empty when it is the table itself.
 	Object string
-	// Detail is the only element of its message, or the rule, in nft syntax; empty when there were more.
+	// Detail is the element or the rule, in nft syntax; empty when the message had several elements.
 	Detail string
 	Errno  unix.Errno
 	// Message is the kernel's extended acknowledgement; often empty.
@@ -43,7 +43,7 @@ func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("cannot " + e.Op)
 	if e.Table != (TableID{}) {
-		b.WriteString(" " + tableName(e.Table))
+		b.WriteString(" " + e.Table.String())
 	}
 	if e.Object != "" {
 		b.WriteString(" " + e.Object)
@@ -76,16 +76,10 @@ var opNames = [...]string{addTable: "create table", takeTable: "take over table"
 func (b *batch) failure(f fault) error {
 	e := &Error{Op: "commit", Errno: f.errno, Message: f.text}
 	if f.seq == 0 {
-		switch f.errno {
-		case unix.EPERM:
-			e.Message = "no CAP_NET_ADMIN in this network namespace"
-		case unix.EOPNOTSUPP, unix.EINVAL:
-			e.Message, e.Kind = "the kernel has no nf_tables (CONFIG_NF_TABLES)", ErrNoKernelSupport
-		}
-		return e
+		return e.whole()
 	}
 	m := &b.messages[f.seq-1]
-	e.Table, e.Object = m.table, m.object
+	e.Table, e.Object, e.Detail = m.table, m.object, m.detail()
 	switch {
 	case m.kind != 0:
 		e.Op = opNames[m.kind]
@@ -103,26 +97,41 @@ func (b *batch) failure(f fault) error {
 	return e
 }
 
+// whole explains the refusal of a request that the kernel has not looked into.
+func (e *Error) whole() error {
+	switch e.Errno {
+	case unix.EPERM:
+		e.Message = "no CAP_NET_ADMIN in this network namespace"
+	case unix.EOPNOTSUPP, unix.EINVAL, unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT:
+		e.Message, e.Kind = "the kernel has no nf_tables (CONFIG_NF_TABLES)", ErrNoKernelSupport
+	}
+	return e
+}
+
+// probeError explains why nf_tables did not answer the first question.
+func probeError(err error) error {
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return fmt.Errorf("cannot use nf_tables: %w", err)
+	}
+	e := &Error{Op: "use nf_tables", Errno: errno}
+	return e.whole()
+}
+
+func (m *message) detail() string {
+	switch {
+	case m.rule != nil:
+		return ruleText(m.table.Family, m.rule)
+	case len(m.elements) == 1:
+		return elementsLine(m.set, m.elements, m.delete)
+	}
+	return ""
+}
+
 // sendFailure is the error of a batch that did not reach the kernel.
 func (b *batch) sendFailure(err error) error {
 	if errors.Is(err, unix.EMSGSIZE) {
 		return fmt.Errorf("cannot commit %d bytes in one transaction: %w: raise net.core.wmem_max, or run with CAP_NET_ADMIN in the initial user namespace", len(b.buf), err)
 	}
 	return fmt.Errorf("cannot send a transaction of %d bytes: %w", len(b.buf), err)
-}
-
-// tableName is a table in nft syntax: inet bridged.
-func tableName(id TableID) string {
-	family := "?"
-	switch id.Family {
-	case IPv4:
-		family = "ip"
-	case IPv6:
-		family = "ip6"
-	case Inet:
-		family = "inet"
-	case Bridge:
-		family = "bridge"
-	}
-	return family + " " + id.Name
 }

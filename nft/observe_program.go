@@ -27,7 +27,7 @@ func (o *observation) foreign(format string, args ...any) {
 func (o *observation) observe() error {
 	for _, part := range []func() error{o.sets, o.namedSets, o.chains, o.rules, o.others} {
 		if err := part(); err != nil {
-			return fmt.Errorf("table %s: %w", tableName(o.table.ID), err)
+			return fmt.Errorf("table %s: %w", o.table.ID, err)
 		}
 	}
 	return nil

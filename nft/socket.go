@@ -39,7 +39,7 @@ type netlinkSocket struct {
 func dialNetlink() (*netlinkSocket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open a netfilter socket: %w", err)
+		return nil, probeError(err)
 	}
 	s := &netlinkSocket{fd: fd}
 	if err := s.setUp(); err != nil {

@@ -127,6 +127,3 @@ func (gs groups) len() int {
 }
 
 func (gs *groups) reset() { *gs = (*gs)[:0] }
-
-// String is the transaction in nft syntax, one change a line, the way nft -f reads it.
-func (tx *Tx) String() string { return "" }

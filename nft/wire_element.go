@@ -31,7 +31,7 @@ func (b *batch) elements(tx int, g *group, del bool) error {
 		first := i
 		for i < len(g.elements) && len(b.buf)-list < maxNested {
 			if err := b.element(g.set, &g.elements[i], del); err != nil {
-				return fmt.Errorf("set %s %s: %w", tableName(g.id.Table), g.id.Name, err)
+				return fmt.Errorf("set %s %s: %w", g.id.Table, g.id.Name, err)
 			}
 			i++
 		}

@@ -192,7 +192,7 @@ const policyAccept = 1 // NF_ACCEPT
 func (b *batch) newRule(m message, t *Table) error {
 	r, err := encodeRule(t, m.rule, b.setID+1)
 	if err != nil {
-		return fmt.Errorf("chain %s %s: %w", tableName(t.ID), m.object, err)
+		return fmt.Errorf("chain %s %s: %w", t.ID, m.object, err)
 	}
 	for i := range r.sets {
 		b.newAnonymousSet(m, &r.sets[i])
@@ -203,7 +203,7 @@ func (b *batch) newRule(m message, t *Table) error {
 	for _, e := range r.exprs {
 		data, err := expr.Marshal(byte(t.ID.Family), e)
 		if err != nil {
-			return fmt.Errorf("chain %s %s: %w", tableName(t.ID), m.object, err)
+			return fmt.Errorf("chain %s %s: %w", t.ID, m.object, err)
 		}
 		b.bytes(unix.NFTA_LIST_ELEM|nested, data)
 	}

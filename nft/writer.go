@@ -84,24 +84,35 @@ func newWriter(opts Options, write, read socket) (*Writer, error) {
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
-	switch opts.Protection {
-	case "", "auto", ProtectionOwner, ProtectionMonitor:
-	default:
-		return nil, fmt.Errorf("unknown protection %q: auto, %s or %s", opts.Protection, ProtectionOwner, ProtectionMonitor)
-	}
-	flags, err := w.conn.probe(opts.Protection != ProtectionMonitor)
-	if err != nil {
+	if err := w.probe(opts.Protection); err != nil {
 		return nil, err
 	}
-	if flags == 0 && opts.Protection == ProtectionOwner {
-		return nil, fmt.Errorf("protection %s: %w: it needs Linux 6.9 or later", ProtectionOwner, ErrNoKernelSupport)
-	}
-	w.conn.tableFlags = flags
-	w.protection = ProtectionMonitor
-	if flags != 0 {
-		w.protection = ProtectionOwner
-	}
 	return w, nil
+}
+
+// probe finds out what the kernel can do.
+func (w *Writer) probe(protection string) error {
+	if _, err := w.reader.generation(context.Background()); err != nil {
+		return probeError(err)
+	}
+	w.protection = ProtectionMonitor
+	switch protection {
+	case ProtectionMonitor:
+		return nil
+	case "", "auto", ProtectionOwner:
+	default:
+		return fmt.Errorf("unknown protection %q: use auto, %s or %s", protection, ProtectionOwner, ProtectionMonitor)
+	}
+	can, err := w.conn.canProtect()
+	switch {
+	case err != nil:
+		return err
+	case can:
+		w.protection, w.conn.tableFlags = ProtectionOwner, tableOwner|tablePersist
+	case protection == ProtectionOwner:
+		return fmt.Errorf("protection %s: %w: it needs Linux 6.9 or later", ProtectionOwner, ErrNoKernelSupport)
+	}
+	return nil
 }
 
 // Commit changes the kernel: all of tx, or nothing. It returns when the kernel has answered. Errors are of type [*Error], or
@@ -257,7 +268,7 @@ func (w *Writer) Close() error {
 	}
 	w.taken = w.taken[:0]
 	err = w.conn.socket.close()
-	if e := w.reader.socket.close(); err == nil {
+	if e := w.reader.close(); err == nil {
 		err = e
 	}
 	w.handOver(r)
