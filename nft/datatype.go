@@ -189,7 +189,7 @@ func formatHost(b []byte) string {
 	if len(b) != 4 {
 		return formatHex(b)
 	}
-	return fmt.Sprintf("0x%x", binary.NativeEndian.Uint32(b))
+	return strconv.FormatUint(uint64(binary.NativeEndian.Uint32(b)), 10)
 }
 
 func formatMark(b []byte) string {

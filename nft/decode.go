@@ -315,7 +315,7 @@ func (d *decoder) masked(of field, bitwise *expr.Bitwise, cmp *expr.Cmp) error {
 	f := of.info()
 	m := Match{Expr: single(of), Not: cmp.Op == expr.CmpOpNeq}
 	switch {
-	case f.typ == typeCTState || f.typ == typeCTStatus:
+	case f.flags():
 		m.Flags, m.Not = true, !m.Not
 		m.Values = []Value{bounded(bitwise.Mask)}
 	case f.shift != 0:

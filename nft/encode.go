@@ -2,8 +2,10 @@ package nft
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables/expr"
@@ -74,6 +76,12 @@ type encoder struct {
 	compared                   []comparison
 }
 
+// Numbers that no protocol has: the packet has one of several.
+const (
+	oneOfNetworks   uint16 = 0xffff
+	oneOfTransports uint8  = 0xff
+)
+
 // comparison is where a header field was compared for equality.
 type comparison struct {
 	base       expr.PayloadBase
@@ -99,7 +107,7 @@ func (e *encoder) statement(s Stmt, rest Rule) error {
 	case VerdictMap:
 		return e.verdictMap(s)
 	case Translate:
-		if err := last(rest); err != nil {
+		if err := e.nat(rest); err != nil {
 			return err
 		}
 		return e.translate(s)
@@ -108,7 +116,7 @@ func (e *encoder) statement(s Stmt, rest Rule) error {
 		return nil
 	case masqueradeStmt:
 		e.emit(&expr.Masq{})
-		return last(rest)
+		return e.nat(rest)
 	case Comment:
 		return e.comment(s, rest)
 	}
@@ -123,6 +131,14 @@ func last(rest Rule) error {
 		}
 	}
 	return nil
+}
+
+// nat is an error where addresses cannot be translated.
+func (e *encoder) nat(rest Rule) error {
+	if e.table.ID.Family == Bridge {
+		return errors.New("no translation in family bridge")
+	}
+	return last(rest)
 }
 
 func (e *encoder) comment(c Comment, rest Rule) error {
@@ -172,6 +188,9 @@ func (e *encoder) verdictMap(m VerdictMap) error {
 	if err != nil {
 		return err
 	}
+	if f.typ == typeInteger || f.typ == TypeTarget {
+		return fmt.Errorf("%s: no verdict maps of raw bytes", f.syntax)
+	}
 	set, err := e.anonymousSet(f, elements, true)
 	if err != nil {
 		return err
@@ -203,6 +222,9 @@ func (e *encoder) translate(t Translate) error {
 	if err := e.load(t.Key, set); err != nil {
 		return err
 	}
+	if e.network != 0 && nfprotoOf(e.network) != Byte(uint8(t.Family)) {
+		return fmt.Errorf("%s: the packet is of another family", t)
+	}
 	nat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(t.Family), RegAddrMin: register(0)}
 	if t.Source {
 		nat.Type = expr.NATTypeSourceNAT
@@ -216,8 +238,8 @@ func (e *encoder) translate(t Translate) error {
 
 // anonymousSet makes the set of the alternatives of a field.
 func (e *encoder) anonymousSet(f *fieldInfo, elements []anonymousElement, verdicts bool) (*anonymousSet, error) {
-	if len(elements) == 0 {
-		return nil, errors.New("no alternatives")
+	if len(elements) == 0 || f.shift != 0 || f.flags() || f.typ == typeMissing {
+		return nil, fmt.Errorf("%s: no alternatives", f.syntax)
 	}
 	d := f.typ.info()
 	for i := range elements {
@@ -238,17 +260,15 @@ func (e *encoder) anonymousSet(f *fieldInfo, elements []anonymousElement, verdic
 	return &e.out.sets[len(e.out.sets)-1], nil
 }
 
-// compareValues orders values the way nft lists them.
+// compareValues orders values the way nft lists them: as numbers, and names like numbers in the byte order of the host.
 func compareValues(d *datatype, a, b *Value) int {
-	if d.order == hostOrder && a.Len() == 4 && b.Len() == 4 {
-		x, y := d.number(a.Bytes()), d.number(b.Bytes())
-		switch {
-		case x < y:
-			return -1
-		case x > y:
-			return 1
-		}
-		return 0
+	x, y := a.Bytes(), b.Bytes()
+	if d.order == hostOrder && littleEndian {
+		x, y = slices.Clone(x), slices.Clone(y)
+		slices.Reverse(x)
+		slices.Reverse(y)
 	}
-	return bytes.Compare(a.Bytes(), b.Bytes())
+	return bytes.Compare(x, y)
 }
+
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1

@@ -36,7 +36,7 @@ func (e *encoder) match(m *Match) error {
 			return err
 		}
 		e.emit(&expr.Lookup{SourceRegister: register(0), SetName: set.name, SetID: set.id, Invert: m.Not})
-		return nil
+		return e.saidOneOf(m.Expr.fields[0])
 	}
 	if m.plain() && !m.Not {
 		return e.is(m.Expr.fields[0], &m.Values[0])
@@ -73,14 +73,13 @@ func (m *Match) check(f *fieldInfo) error {
 			kinds++
 		}
 	}
-	flags := f.typ == typeCTState || f.typ == typeCTStatus
 	address := f.typ == TypeIPv4 || f.typ == TypeIPv6
 	switch {
 	case len(m.Values) == 0:
 		return fmt.Errorf("%s: neither set nor values", f.syntax)
 	case kinds > 1 || kinds == 1 && len(m.Values) > 1:
 		return fmt.Errorf("%s: one value and one kind of comparison", f.syntax)
-	case flags != m.Flags:
+	case f.flags() != m.Flags:
 		return fmt.Errorf("%s: flags, and nothing else, are matched by Any and None", f.syntax)
 	case m.Mask != Value{} && (f.typ != TypeEther || m.Mask.Len() != int(f.len())):
 		return fmt.Errorf("%s: no mask of %d bytes", f.syntax, m.Mask.Len())
@@ -90,8 +89,6 @@ func (m *Match) check(f *fieldInfo) error {
 		return fmt.Errorf("%s: no prefix of %d bits", f.syntax, m.Bits)
 	case m.NamePrefix && f.typ != TypeIfName, m.NamePrefix && (m.Values[0].Len() == 0 || m.Values[0].Len() > 14):
 		return fmt.Errorf("%s: no beginning of a name", f.syntax)
-	case len(m.Values) > 1 && (f.shift != 0 || f.typ == typeMissing):
-		return fmt.Errorf("%s: no alternatives", f.syntax)
 	case m.NamePrefix:
 		return nil
 	}
@@ -308,7 +305,8 @@ func (e *encoder) need(f *fieldInfo) error {
 	}
 	switch {
 	case f.transport == 0:
-		if p := f.payload(); p != nil && p.Base == expr.PayloadBaseTransportHeader && e.transport != 0 && f.typ != TypeTarget {
+		if p := f.payload(); p != nil && p.Base == expr.PayloadBaseTransportHeader && e.transport != 0 && e.transport != oneOfTransports &&
+			f.typ != TypeTarget {
 			return fmt.Errorf("%s: the protocol is known, nft would name its own field", f.syntax)
 		}
 		return nil
@@ -380,6 +378,20 @@ func (e *encoder) said(of field, v *Value) error {
 			return fmt.Errorf("%s: it is known already", of.info().syntax)
 		}
 		e.transport, e.saidTransport = v.Bytes()[0], true
+	}
+	return nil
+}
+
+// saidOneOf notes that alternatives were asked for. nft takes one of them for the only one, and then refuses, or leaves out, what
+// fields of another need: so a rule does not go on to fields that need a protocol.
+func (e *encoder) saidOneOf(of field) error {
+	switch {
+	case (of == fieldNFProto || of == fieldEtherType) && e.network == 0:
+		e.network = oneOfNetworks
+	case of == fieldL4Proto && e.transport == 0:
+		e.transport = oneOfTransports
+	case of == fieldNFProto || of == fieldEtherType || of == fieldL4Proto:
+		return fmt.Errorf("%s: it is known already", of.info().syntax)
 	}
 	return nil
 }

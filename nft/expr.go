@@ -111,6 +111,9 @@ func (f *fieldInfo) len() uint8 {
 	return 0
 }
 
+// flags tells whether the field's bits are flags.
+func (f *fieldInfo) flags() bool { return f.typ == typeCTState || f.typ == typeCTStatus }
+
 // payload is the field's place in a header; nil when it is in none.
 func (f *fieldInfo) payload() *expr.Payload {
 	p, _ := f.load.(*expr.Payload)
