@@ -1,3 +1,18 @@
-// Package store keeps a [bridged.State] on disk: networks in the state directory, one file each, and what can't outlive a
-// boot in a log in the run directory.
+// Package store keeps a [bridged.State] on disk, so that a daemon that was killed at any instant finds what it had promised.
+//
+// What outlives a boot, the networks, lies in the state directory, one JSON file each, replaced atomically and synced. What
+// can't outlive a boot (sandboxes, endpoints, ports, leases) is a log in the run directory, which is a tmpfs: one line a
+// change, a single write(2) each and no fsync, since the log has to survive kill −9 but no power cut. Its first line names the boot;
+// the log of another boot is discarded.
+//
+//	RUN/lock                     held by flock(2); holds the daemon's pid
+//	RUN/log                      header and records
+//	STATE/lock                   as RUN/lock
+//	STATE/networks/ID.json       one network
+//	STATE/values/NAME            one small value
+//	….broken, ….broken-2         what could not be read, set aside
+//
+// A record is the CRC-32C of its JSON in eight hex digits, a space, the JSON and a newline. A last line without its newline was
+// torn by a crash and never acknowledged: it is cut off. Any other line that does not check is damage: the log is set
+// aside, what came before is kept, and a warning says so.
 package store

@@ -1,38 +1,200 @@
 package store
 
-import "github.com/bridged/bridged"
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 
-// Dirs are the two directories.
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged"
+)
+
+// Dirs are the two directories. Those that are missing are made, with the permissions 0700.
 type Dirs struct {
-	// Run holds what can't outlive a boot.
+	// Run holds what can't outlive a boot; it should be on a tmpfs, as in /run.
 	Run string
-	// State holds what does.
+	// State holds what does, as in /var/lib.
 	State string
 }
 
 // Store is the State on disk. Its methods may be called from several goroutines.
-type Store struct{}
+type Store struct {
+	dirs     Dirs
+	locks    []*os.File
+	networks networks
+	warnings []string
 
-// Open locks the directories and replays what is there through apply.
-func Open(d Dirs, apply func(bridged.Change)) (*Store, error) { return &Store{}, nil }
+	mu  sync.Mutex
+	log *runLog // nil after Close
+}
 
-// Append records the change, all of it or nothing.
-func (s *Store) Append(c bridged.Change) error { return nil }
+// bootIDPath is where the kernel names the boot, random(4).
+const bootIDPath = "/proc/sys/kernel/random/boot_id"
 
-// Grown reports whether the log is much larger than what it says: time for Compact.
-func (s *Store) Grown() bool { return false }
+// Open locks both directories and replays what is there through apply: first all networks in one change, then the changes of this
+// boot in their order. When it fails, what was applied is to be forgotten.
+//
+// [bridged.ErrConflict]: another daemon has one of the directories. [bridged.ErrUnavailable]: a newer version of the
+// program wrote there. Damage is no error: see [Store.Warnings].
+func Open(d Dirs, apply func(bridged.Change)) (*Store, error) { return open(d, bootIDPath, apply) }
 
-// Compact rewrites the log so that it says whole and nothing else. Networks in whole are ignored: their files are current.
-func (s *Store) Compact(whole bridged.Change) error { return nil }
+func open(d Dirs, bootIDPath string, apply func(bridged.Change)) (_ *Store, err error) {
+	boot, err := os.ReadFile(bootIDPath)
+	if err != nil {
+		return nil, fmt.Errorf("cannot learn which boot this is: %w", err)
+	}
+	s := &Store{dirs: d, networks: networks{filepath.Join(d.State, "networks")}}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if err := s.prepare(); err != nil {
+		return nil, err
+	}
+	found, warnings, err := s.networks.load()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the networks: %w", err)
+	}
+	s.warnings = warnings
+	if len(found) > 0 {
+		apply(bridged.Change{Networks: found})
+	}
+	log, warning, err := openLog(filepath.Join(d.Run, "log"), strings.TrimSpace(string(boot)), apply)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the log: %w", err)
+	}
+	s.log = log
+	if warning != "" {
+		s.warnings = append(s.warnings, warning)
+	}
+	return s, nil
+}
 
-// Value is a small value that outlives a boot; nil: never set.
-func (s *Store) Value(name string) ([]byte, error) { return nil, nil }
+// prepare makes and locks the directories, and removes what a crash left half made.
+func (s *Store) prepare() error {
+	if filepath.Clean(s.dirs.Run) == filepath.Clean(s.dirs.State) {
+		return bridged.Errorf(bridged.ErrInvalid, "the run directory and the state directory are both %s: they must be two", s.dirs.Run)
+	}
+	for _, dir := range []string{s.dirs.Run, s.dirs.State} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("cannot make the directory: %w", err)
+		}
+		l, err := lock(dir)
+		if err != nil {
+			return err
+		}
+		s.locks = append(s.locks, l)
+	}
+	for _, dir := range []string{s.networks.dir, s.valuesDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("cannot make the directory: %w", err)
+		}
+	}
+	for _, dir := range []string{s.dirs.Run, s.networks.dir, s.valuesDir()} {
+		if err := removeTemporary(dir); err != nil {
+			return fmt.Errorf("cannot remove what a crash left: %w", err)
+		}
+	}
+	return nil
+}
 
-// SetValue keeps a small value.
-func (s *Store) SetValue(name string, value []byte) error { return nil }
+// Append records the change, all of it or nothing: networks in their files, which are on the disk when it returns, the rest as
+// one record of the log, which survives the process. The error names the file; [bridged.ErrUnavailable]: the disk is full.
+//
+// Only a crash can come between the files and the record; a change that it cuts in two was never acknowledged. New networks
+// are written before the record and old ones removed after it, so that no record refers to a network that is not there.
+func (s *Store) Append(c bridged.Change) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.log == nil {
+		return errClosed()
+	}
+	if err := s.append(c); err != nil {
+		return recordError("cannot record the change", err)
+	}
+	return nil
+}
 
-// Warnings are what Open found broken and set aside.
-func (s *Store) Warnings() []string { return nil }
+func (s *Store) append(c bridged.Change) error {
+	files, err := s.networks.stage(c.Networks)
+	defer files.cleanUp()
+	if err != nil {
+		return err
+	}
+	size := s.log.size
+	err = files.put()
+	if rest := withoutNetworks(c); err == nil && !rest.Empty() {
+		err = s.log.append(rest)
+	}
+	if err == nil {
+		err = files.drop()
+	}
+	if err == nil {
+		return nil
+	}
+	if s.log.size > size {
+		err = errors.Join(err, s.log.takeBack(size))
+	}
+	return errors.Join(err, files.takeBack())
+}
 
-// Close gives the directories back.
-func (s *Store) Close() error { return nil }
+func withoutNetworks(c bridged.Change) bridged.Change {
+	c.Networks = nil
+	return c
+}
+
+// Grown reports whether the log has become so much larger than what it says that Compact is worth its time.
+func (s *Store) Grown() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log != nil && s.log.grown()
+}
+
+// Compact replaces the log atomically by one that says whole and nothing else: whole must be everything that was appended. Its
+// networks are ignored, their files are always current. After an error the old log is in force.
+func (s *Store) Compact(whole bridged.Change) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.log == nil {
+		return errClosed()
+	}
+	if err := s.log.compact(whole); err != nil {
+		return recordError("cannot compact the log", err)
+	}
+	return nil
+}
+
+// Warnings say what Open found damaged and set aside, one sentence each.
+func (s *Store) Warnings() []string { return slices.Clone(s.warnings) }
+
+// Close gives the directories back. What was appended is there; a second Close does nothing.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	if s.log != nil {
+		errs = append(errs, s.log.file.Close())
+		s.log = nil
+	}
+	for _, l := range s.locks {
+		errs = append(errs, l.Close())
+	}
+	s.locks = nil
+	return errors.Join(errs...)
+}
+
+func errClosed() error { return fmt.Errorf("the store is closed: %w", os.ErrClosed) }
+
+// recordError is an internal error, except on a full disk, where the user can do something.
+func recordError(what string, err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return bridged.Errorf(bridged.ErrUnavailable, "%s: %w: free some space there", what, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

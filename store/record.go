@@ -1,0 +1,47 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+)
+
+// sumSize is the length of what stands before a record's JSON: eight hex digits and a space.
+const sumSize = 9
+
+// appendRecord appends v as one line to b.
+func appendRecord(b *bytes.Buffer, v any) error {
+	start := b.Len()
+	b.WriteString("00000000 ")
+	e := json.NewEncoder(b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil { // ends with a newline; the JSON holds none
+		b.Truncate(start)
+		return err
+	}
+	line := b.Bytes()[start:]
+	copy(line, checksum(line[sumSize:len(line)-1]))
+	return nil
+}
+
+// decodeRecord reads a line, newline included, into v.
+func decodeRecord(line []byte, v any) error {
+	if len(line) < sumSize+1 || line[sumSize-1] != ' ' || line[len(line)-1] != '\n' {
+		return errors.New("it is no record")
+	}
+	body := line[sumSize : len(line)-1]
+	if got, want := string(line[:sumSize-1]), string(checksum(body)); got != want {
+		return fmt.Errorf("its checksum is %s, not %q", want, got)
+	}
+	return json.Unmarshal(body, v)
+}
+
+// checksum is the CRC-32C of b in lower-case hex.
+func checksum(b []byte) []byte {
+	sum := crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) // the table is made once
+	return hex.AppendEncode(make([]byte, 0, sumSize), binary.BigEndian.AppendUint32(nil, sum))
+}

@@ -1,0 +1,540 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/bridged/bridged"
+)
+
+// disk is a pair of directories and a boot that a test can change.
+type disk struct {
+	dirs   Dirs
+	bootID string // path
+}
+
+func newDisk(t testing.TB) disk {
+	t.Helper()
+	return diskIn(t, memDir(t))
+}
+
+// memDir is a temporary directory on a tmpfs where there is one, as the run directory is: syncing costs nothing there.
+func memDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "store")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func diskIn(t interface {
+	Helper()
+	Fatal(...any)
+}, dir string) disk {
+	t.Helper()
+	d := disk{Dirs{Run: filepath.Join(dir, "run"), State: filepath.Join(dir, "state")}, filepath.Join(dir, "boot_id")}
+	if err := os.WriteFile(d.bootID, []byte("boot one\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func (d disk) log() string { return filepath.Join(d.dirs.Run, "log") }
+
+func (d disk) network(id string) string { return filepath.Join(d.dirs.State, "networks", id+".json") }
+
+// open opens the store and returns the state that it replays.
+func (d disk) open(t interface {
+	Helper()
+	Fatal(...any)
+}) (*Store, bridged.State) {
+	t.Helper()
+	var state bridged.State
+	s, err := open(d.dirs, d.bootID, state.Apply)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, state
+}
+
+// reopen is what a new daemon finds.
+func (d disk) reopen(t interface {
+	Helper()
+	Fatal(...any)
+}) (bridged.State, []string) {
+	t.Helper()
+	s, state := d.open(t)
+	defer s.Close()
+	return state, s.Warnings()
+}
+
+var compare = cmp.Options{
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+	// A map without entries and no map are the same State.
+	cmp.FilterValues(func(a, b bridged.State) bool { return true }, cmp.Transformer("clone", func(s bridged.State) map[string]any {
+		s = s.Clone()
+		return map[string]any{"networks": s.Networks, "sandboxes": s.Sandboxes, "endpoints": s.Endpoints, "ports": s.Ports,
+			"pools": s.Pools, "forwarding": s.Forwarding}
+	})),
+}
+
+func diff(want, got bridged.State) string { return cmp.Diff(want, got, compare) }
+
+func sandbox(id string) bridged.Change {
+	return bridged.Change{Sandboxes: map[string]*bridged.Sandbox{id: {ID: id, Name: "name of " + id, Mode: bridged.ModeBridge}}}
+}
+
+func network(id string) bridged.Change {
+	return bridged.Change{Networks: map[string]*bridged.Network{id: {ID: id, Name: "name of " + id, Driver: bridged.DriverBridge}}}
+}
+
+func mustAppend(t testing.TB, s *Store, changes ...bridged.Change) {
+	t.Helper()
+	for _, c := range changes {
+		if err := s.Append(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestReopenGivesWhatWasAppended(t *testing.T) {
+	dir := memDir(t)
+	rapid.Check(t, func(t *rapid.T) {
+		dir, err := os.MkdirTemp(dir, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		d := diskIn(t, dir)
+		s, _ := d.open(t)
+		defer func() { s.Close() }()
+		var want bridged.State
+		t.Repeat(map[string]func(*rapid.T){
+			"append": func(t *rapid.T) {
+				c := drawChange(t)
+				if err := s.Append(c); err != nil {
+					t.Fatal(err)
+				}
+				want.Apply(c)
+			},
+			"compact": func(t *rapid.T) {
+				if err := s.Compact(want.Whole()); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"reopen": func(t *rapid.T) {
+				s.Close()
+				var got bridged.State
+				s, got = d.open(t)
+				if x := diff(want, got); x != "" {
+					t.Fatalf("reopened (-want +got):\n%s", x)
+				}
+			},
+			"reboot": func(t *rapid.T) {
+				s.Close()
+				if err := os.WriteFile(d.bootID, []byte(rapid.StringMatching(`[a-z]{8}`).Draw(t, "boot")), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				want = bridged.State{Networks: want.Networks}
+				var got bridged.State
+				s, got = d.open(t)
+				if x := diff(want, got); x != "" {
+					t.Fatalf("after a reboot (-want +got):\n%s", x)
+				}
+			},
+		})
+	})
+}
+
+func TestTornAtEveryByte(t *testing.T) {
+	d := newDisk(t)
+	s, _ := d.open(t)
+	mustAppend(t, s, network("n1"), sandbox("s1"), sandbox("s2"))
+	want, _ := s.reopenCopy(t, d)
+	before := s.log.size
+	mustAppend(t, s, sandbox("s3"))
+	s.Close()
+	whole, err := os.ReadFile(d.log())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := before; cut < int64(len(whole)); cut++ {
+		if err := os.WriteFile(d.log(), whole[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, got := d.open(t)
+		if x := diff(want, got); x != "" {
+			t.Fatalf("cut at %d (-want +got):\n%s", cut, x)
+		}
+		if len(s.Warnings()) > 0 {
+			t.Fatalf("cut at %d: %q", cut, s.Warnings())
+		}
+		mustAppend(t, s, sandbox("s4"))
+		s.Close()
+		after, warnings := d.reopen(t)
+		if _, ok := after.Sandboxes["s4"]; !ok || len(after.Sandboxes) != 3 || len(warnings) > 0 {
+			t.Fatalf("cut at %d, then appended: %v, %q", cut, after.Sandboxes, warnings)
+		}
+	}
+}
+
+// reopenCopy is what a daemon would find if s's died now.
+func (s *Store) reopenCopy(t testing.TB, d disk) (bridged.State, []string) {
+	t.Helper()
+	c := newDisk(t)
+	for from, to := range map[string]string{d.dirs.Run: c.dirs.Run, d.dirs.State: c.dirs.State} {
+		if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c.reopen(t)
+}
+
+// Each flipped bit of the log is noticed; what stands before it is kept, and the damaged file too.
+func TestDamageInTheMiddle(t *testing.T) {
+	d := newDisk(t)
+	s, _ := d.open(t)
+	var ends []int64 // of the header and the records
+	ends = append(ends, s.log.size)
+	for _, id := range []string{"s1", "s2", "s3"} {
+		mustAppend(t, s, sandbox(id))
+		ends = append(ends, s.log.size)
+	}
+	s.Close()
+	whole, err := os.ReadFile(d.log())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := range whole[:len(whole)-1] {
+		damaged := slices.Clone(whole)
+		damaged[at] ^= 1 << (at % 8)
+		if err := os.WriteFile(d.log(), damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := 0
+		for i, end := range ends {
+			if int64(at) >= end {
+				want = i
+			}
+		}
+		s, got := d.open(t)
+		warnings := s.Warnings()
+		if len(got.Sandboxes) != want || len(warnings) != 1 || !strings.Contains(warnings[0], d.log()) {
+			t.Fatalf("byte %d flipped: %d sandboxes, want %d; warnings %q", at, len(got.Sandboxes), want, warnings)
+		}
+		aside, err := os.ReadFile(d.log() + ".broken")
+		if err != nil || !bytes.Equal(aside, damaged) {
+			t.Fatalf("byte %d flipped: the damaged log was not set aside: %v", at, err)
+		}
+		mustAppend(t, s, sandbox("new"))
+		s.Close()
+		if again, warnings := d.reopen(t); len(again.Sandboxes) != want+1 || len(warnings) > 0 {
+			t.Fatalf("byte %d flipped, opened again: %d sandboxes, %q", at, len(again.Sandboxes), warnings)
+		}
+		if err := os.Remove(d.log() + ".broken"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestDamagedFilesDoNotReplaceOneAnother(t *testing.T) {
+	d := newDisk(t)
+	for range 3 {
+		d.reopen(t)
+		if err := os.WriteFile(d.log(), []byte("no log\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.reopen(t)
+	for _, suffix := range []string{".broken", ".broken-2", ".broken-3"} {
+		if _, err := os.Stat(d.log() + suffix); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestSecondDaemon(t *testing.T) {
+	d := newDisk(t)
+	s, _ := d.open(t)
+	mustAppend(t, s, sandbox("s1"))
+	for _, other := range []Dirs{d.dirs, {d.dirs.Run, t.TempDir()}, {t.TempDir(), d.dirs.State}} {
+		_, err := open(other, d.bootID, func(bridged.Change) { t.Error("a second daemon reads the state") })
+		if !errors.Is(err, bridged.ErrConflict) || !strings.Contains(err.Error(), "is in use by another daemon (pid ") {
+			t.Errorf("second daemon: %v", err)
+		}
+	}
+	mustAppend(t, s, sandbox("s2")) // the first one is not disturbed
+	s.Close()
+	if got, _ := d.reopen(t); len(got.Sandboxes) != 2 {
+		t.Errorf("%d sandboxes, want 2", len(got.Sandboxes))
+	}
+	if _, err := open(Dirs{d.dirs.Run, d.dirs.Run + "/"}, d.bootID, nil); !errors.Is(err, bridged.ErrInvalid) {
+		t.Errorf("one directory for both: %v", err)
+	}
+}
+
+func TestNewerFormatIsRefused(t *testing.T) {
+	newLog := func(boot string) []byte {
+		var b bytes.Buffer
+		if err := appendRecord(&b, map[string]any{"Format": 2, "Boot": boot, "New": 1}); err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString("records of the future\n")
+		return b.Bytes()
+	}
+	for _, tt := range []struct {
+		name    string
+		path    func(disk) string
+		content []byte
+		refused bool
+	}{
+		{"log", disk.log, newLog("boot one"), true},
+		{"log of another boot", disk.log, newLog("boot two"), false},
+		{"network", func(d disk) string { return d.network("n1") }, []byte(`{"Format": 2, "Network": "something else"}`), true},
+	} {
+		d := newDisk(t)
+		d.reopen(t) // makes the directories
+		if err := os.WriteFile(tt.path(d), tt.content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := open(d.dirs, d.bootID, func(bridged.Change) {})
+		if !tt.refused {
+			if err != nil {
+				t.Errorf("%s: %v", tt.name, err)
+			}
+			s.Close()
+			continue
+		}
+		want := tt.path(d) + " was written by a newer version of bridged (format 2, this one knows up to 1)"
+		if !errors.Is(err, bridged.ErrUnavailable) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, want)
+		}
+		if now, err := os.ReadFile(tt.path(d)); err != nil || !bytes.Equal(now, tt.content) {
+			t.Errorf("%s: the file was changed", tt.name)
+		}
+	}
+}
+
+func TestDamagedNetwork(t *testing.T) {
+	good, err := encodeNetwork(&bridged.Network{ID: "n2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{
+		"empty": {}, "torn": good[:len(good)/2], "another network": good, "no network": []byte(`{"Format": 1}`), "no format": []byte(`{}`),
+		"wrong type": []byte(`{"Format": 1, "Network": {"MTU": "large"}}`),
+	} {
+		d := newDisk(t)
+		s, _ := d.open(t)
+		mustAppend(t, s, network("n0"))
+		s.Close()
+		if err := os.WriteFile(d.network("n1"), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, warnings := d.reopen(t)
+		if len(got.Networks) != 1 || len(warnings) != 1 || !strings.Contains(warnings[0], d.network("n1")) {
+			t.Errorf("%s: %v, %q", name, got.Networks, warnings)
+		}
+		if aside, err := os.ReadFile(d.network("n1") + ".broken"); err != nil || !bytes.Equal(aside, content) {
+			t.Errorf("%s: not set aside: %v", name, err)
+		}
+		if _, warnings := d.reopen(t); len(warnings) != 0 {
+			t.Errorf("%s: warned twice: %q", name, warnings)
+		}
+	}
+}
+
+// A change is all or nothing also when its second half fails.
+func TestFailedAppendChangesNothing(t *testing.T) {
+	old := network("n1")
+	for name, c := range map[string]bridged.Change{
+		"id that is no file's name": {Networks: map[string]*bridged.Network{"../n2": {ID: "../n2"}}},
+		"id that differs":           {Networks: map[string]*bridged.Network{"n2": {ID: "n3"}}},
+		"unencodable record": {
+			Networks:  map[string]*bridged.Network{"n1": {ID: "n1", Name: "changed"}, "n2": {ID: "n2"}},
+			Sandboxes: map[string]*bridged.Sandbox{"s2": {ID: "s2", Created: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}},
+		},
+		"file that can't be removed": {
+			Networks:  map[string]*bridged.Network{"n1": nil, "n4": nil, "n5": {ID: "n5"}},
+			Sandboxes: map[string]*bridged.Sandbox{"s1": nil, "s2": {ID: "s2"}},
+		},
+	} {
+		d := newDisk(t)
+		s, _ := d.open(t)
+		mustAppend(t, s, old, sandbox("s1"))
+		if err := os.MkdirAll(filepath.Join(d.network("n4"), "not empty"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		want := s.log.size
+		if err := s.Append(c); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if fi, err := os.Stat(d.log()); err != nil || fi.Size() != want {
+			t.Errorf("%s: the log has %d bytes, want %d", name, fi.Size(), want)
+		}
+		mustAppend(t, s, sandbox("s3")) // and it goes on
+		s.Close()
+		if err := os.RemoveAll(d.network("n4")); err != nil {
+			t.Fatal(err)
+		}
+		got, warnings := d.reopen(t)
+		if len(got.Networks) != 1 || got.Networks["n1"].Name != "name of n1" || len(got.Sandboxes) != 2 || len(warnings) > 0 {
+			t.Errorf("%s: %v, %q", name, got, warnings)
+		}
+		if left, _ := filepath.Glob(filepath.Join(d.dirs.State, "networks", ".*")); len(left) > 0 {
+			t.Errorf("%s: left behind: %q", name, left)
+		}
+	}
+}
+
+func TestOpenRemovesTemporaryFiles(t *testing.T) {
+	d := newDisk(t)
+	d.reopen(t)
+	left := []string{
+		filepath.Join(d.dirs.Run, ".log123"), filepath.Join(d.dirs.State, "networks", ".n1.json123"), filepath.Join(d.dirs.State, "values", ".ula123"),
+	}
+	for _, path := range left {
+		if err := os.WriteFile(path, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.reopen(t)
+	for _, path := range left {
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there: %v", path, err)
+		}
+	}
+}
+
+func TestGrown(t *testing.T) {
+	d := newDisk(t)
+	s, _ := d.open(t)
+	defer s.Close()
+	var state bridged.State
+	change := func() bridged.Change {
+		c := sandbox("s1")
+		c.Sandboxes["s1"].Name = strings.Repeat("x", 100_000)
+		return c
+	}
+	for range 12 {
+		if s.Grown() != (s.log.size > grownFrom) {
+			t.Fatalf("grown at %d bytes: %v", s.log.size, s.Grown())
+		}
+		state.Apply(change())
+		mustAppend(t, s, change())
+	}
+	if err := s.Compact(state.Whole()); err != nil {
+		t.Fatal(err)
+	}
+	if s.Grown() || s.log.size > 110_000 {
+		t.Errorf("%d bytes after the compaction", s.log.size)
+	}
+	mustAppend(t, s, sandbox("s2"))
+	state.Apply(sandbox("s2"))
+	s.Close()
+	if got, _ := d.reopen(t); diff(state, got) != "" {
+		t.Errorf("after the compaction (-want +got):\n%s", diff(state, got))
+	}
+}
+
+func TestCompactManyObjects(t *testing.T) {
+	d := newDisk(t)
+	s, _ := d.open(t)
+	var want bridged.State
+	for range 2*chunk + 10 {
+		id := bridged.NewID()
+		want.Apply(sandbox(id))
+	}
+	if err := s.Compact(want.Whole()); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if got, _ := d.reopen(t); diff(want, got) != "" {
+		t.Error("the compacted log says something else")
+	}
+}
+
+func TestValues(t *testing.T) {
+	d := newDisk(t)
+	s, _ := d.open(t)
+	if v, err := s.Value("ula"); v != nil || err != nil {
+		t.Errorf("never set: %q, %v", v, err)
+	}
+	for _, v := range []string{"fd00::/48", "fd01::/48"} {
+		if err := s.SetValue("ula", []byte(v)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"", "../networks/n1.json", ".hidden", "a/b"} {
+		if err := s.SetValue(name, nil); !errors.Is(err, bridged.ErrInvalid) {
+			t.Errorf("SetValue(%q): %v", name, err)
+		}
+		if _, err := s.Value(name); !errors.Is(err, bridged.ErrInvalid) {
+			t.Errorf("Value(%q): %v", name, err)
+		}
+	}
+	s.Close()
+	s, _ = d.open(t)
+	defer s.Close()
+	if v, err := s.Value("ula"); string(v) != "fd01::/48" || err != nil {
+		t.Errorf("opened again: %q, %v", v, err)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	d := newDisk(t)
+	s, _ := d.open(t)
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	for name, err := range map[string]error{
+		"Append": s.Append(sandbox("s1")), "Compact": s.Compact(bridged.Change{}), "SetValue": s.SetValue("a", nil),
+	} {
+		if !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if s.Grown() {
+		t.Error("a closed store has grown")
+	}
+}
+
+func TestDirectories(t *testing.T) {
+	d := newDisk(t)
+	d.reopen(t)
+	for _, dir := range []string{d.dirs.Run, d.dirs.State, filepath.Join(d.dirs.State, "networks")} {
+		if fi, err := os.Stat(dir); err != nil || fi.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", dir, fi.Mode(), err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(Dirs{Run: file, State: t.TempDir()}, d.bootID, nil); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("a file for the run directory: %v", err)
+	}
+	if _, err := open(d.dirs, filepath.Join(t.TempDir(), "none"), nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no boot id: %v", err)
+	}
+}
