@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged"
-	"github.com/bridged/bridged/internal/privilege"
 )
 
 // Group is the group whose members may use the daemon, where it exists.
@@ -30,9 +29,9 @@ func groupID() (gid uint32, ok bool) {
 	return uint32(n), err == nil
 }
 
-// peer is who is at the other end of a connection, asked for when it came in.
+// peer is who is at the other end of a connection, as it was when it connected.
 type peer struct {
-	privilege.Peer
+	uid, gid uint32
 	// groups are the supplementary ones.
 	groups []uint32
 	err    error
@@ -50,12 +49,28 @@ func peerOf(conn net.Conn) peer {
 	if !ok {
 		return peer{err: fmt.Errorf("%s is no unix connection", conn.RemoteAddr())}
 	}
-	p, err := privilege.PeerOf(uc)
+	raw, err := uc.SyscallConn()
 	if err != nil {
 		return peer{err: err}
 	}
-	groups, err := peerGroups(uc)
-	return peer{Peer: p, groups: groups, err: err}
+	var p peer
+	if err := raw.Control(func(fd uintptr) { p = peerOfSocket(fd) }); err != nil {
+		return peer{err: err}
+	}
+	return p
+}
+
+// peerOfSocket asks the kernel.
+func peerOfSocket(fd uintptr) peer {
+	cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return peer{err: fmt.Errorf("cannot ask for the peer's user: %w", err)}
+	}
+	groups, err := peerGroups(fd)
+	if err != nil {
+		return peer{err: fmt.Errorf("cannot ask for the peer's groups: %w", err)}
+	}
+	return peer{uid: cred.Uid, gid: cred.Gid, groups: groups}
 }
 
 // mayChange says whether the request's peer may change anything: root, the daemon's own user, a member of Group. The socket's mode
@@ -67,28 +82,20 @@ func mayChange(ctx context.Context) error {
 		return bridged.Errorf(bridged.ErrDenied, "denied: the connection has no peer")
 	case p.err != nil:
 		return bridged.Errorf(bridged.ErrDenied, "denied: cannot see who asks: %w", p.err)
-	case p.UID == 0, int(p.UID) == os.Geteuid():
+	case p.uid == 0, int(p.uid) == os.Geteuid():
 		return nil
 	}
-	if gid, ok := groupID(); ok && (p.GID == gid || slices.Contains(p.groups, gid)) {
+	if gid, ok := groupID(); ok && (p.gid == gid || slices.Contains(p.groups, gid)) {
 		return nil
 	}
-	return bridged.Errorf(bridged.ErrDenied, "denied: user %d may not change anything: be root or a member of the group %s", p.UID, Group)
+	return bridged.Errorf(bridged.ErrDenied, "denied: user %d may not change anything: be root or a member of the group %s", p.uid, Group)
 }
 
-// peerGroups are the supplementary groups of conn's peer: SO_PEERGROUPS, Linux 4.13. x/sys/unix has no call for it.
-func peerGroups(conn *net.UnixConn) ([]uint32, error) {
-	raw, err := conn.SyscallConn()
+// peerGroups are the supplementary groups of a socket's peer: SO_PEERGROUPS, Linux 4.13. x/sys/unix has no call for it.
+func peerGroups(fd uintptr) ([]uint32, error) {
+	text, err := socketOption(fd, unix.SO_PEERGROUPS)
 	if err != nil {
-		return nil, fmt.Errorf("cannot use the connection: %w", err)
-	}
-	var text []byte
-	var errno error
-	if err := raw.Control(func(fd uintptr) { text, errno = socketOption(fd, unix.SO_PEERGROUPS) }); err != nil {
-		return nil, fmt.Errorf("cannot use the connection: %w", err)
-	}
-	if errno != nil {
-		return nil, fmt.Errorf("cannot ask for the peer's groups: %w", errno)
+		return nil, err
 	}
 	groups := make([]uint32, len(text)/4)
 	for i := range groups {

@@ -57,13 +57,17 @@ func (e *Engine) publish(s bridged.Sandbox, specs []bridged.PortSpec) ([]bridged
 		return nil, err
 	}
 	for _, spec := range specs {
+		hostPort := spec.HostPort.First
+		if hostPort == 0 {
+			hostPort = firstChosen + uint16(len(e.ports))
+		}
 		for _, ep := range e.endpoints {
 			if ep.Sandbox != s.ID {
 				continue
 			}
 			for _, addr := range ep.Addrs() {
 				p := bridged.Port{Sandbox: s.ID, Endpoint: ep.ID, ContainerPort: spec.ContainerPort}
-				p.Binding = bridged.Binding{HostIP: spec.HostIP, Proto: spec.Proto, HostPort: spec.HostPort.First}
+				p.Binding = bridged.Binding{HostIP: spec.HostIP, Proto: spec.Proto, HostPort: hostPort}
 				switch {
 				case spec.HostIP.IsValid() && spec.HostIP.Is4() != addr.Is4():
 					continue
@@ -71,9 +75,6 @@ func (e *Engine) publish(s bridged.Sandbox, specs []bridged.PortSpec) ([]bridged
 					p.Binding.HostIP = netip.IPv4Unspecified()
 				case !spec.HostIP.IsValid():
 					p.Binding.HostIP = netip.IPv6Unspecified()
-				}
-				if p.Binding.HostPort == 0 {
-					p.Binding.HostPort = firstChosen + uint16(len(e.ports))
 				}
 				if e.taken(p.Binding) {
 					return undo(bridged.Errorf(bridged.ErrConflict, "Bind for %s failed: port is already allocated",

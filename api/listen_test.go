@@ -1,0 +1,123 @@
+package api_test
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/api"
+)
+
+// socketDir is a directory whose path is short enough for sockets.
+func socketDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "api")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func TestListen(t *testing.T) {
+	path := filepath.Join(socketDir(t), "new", "s")
+	l, err := api.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != os.ModeSocket|0o660 {
+		t.Errorf("the socket is %v, %v", info.Mode(), err)
+	}
+	if _, err := api.Listen(path); !errors.Is(err, bridged.ErrConflict) || !strings.Contains(err.Error(), "another daemon is listening") {
+		t.Errorf("a second time: %v", err)
+	}
+	l.Close()
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket behind Close: %v", err)
+	}
+}
+
+// TestListenReplacesStale: a socket that its daemon left when it was killed is no obstacle.
+func TestListenReplacesStale(t *testing.T) {
+	path := filepath.Join(socketDir(t), "s")
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false)
+	dead.Close()
+	l, err := api.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+}
+
+func TestListenRefuses(t *testing.T) {
+	dir := socketDir(t)
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		file:                         "the file exists and is no socket",
+		filepath.Join(file, "s"):     "not a directory",
+		filepath.Join(dir, "a\x00b"): "invalid argument",
+		dir:                          "the file exists and is no socket",
+	} {
+		_, err := api.Listen(path)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "cannot listen on the socket") {
+			t.Errorf("%q: %v, want %q", path, err, want)
+		}
+	}
+	if text, err := os.ReadFile(file); string(text) != "precious" {
+		t.Errorf("the file is %q, %v", text, err)
+	}
+}
+
+// TestListenTogether: of several that start at once over a stale socket one gets it, and it works.
+func TestListenTogether(t *testing.T) {
+	path := filepath.Join(socketDir(t), "s")
+	for range 50 {
+		if err := unix.Mknod(path, unix.S_IFSOCK|0o600, 0); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		won := make(chan net.Listener, 4)
+		for range cap(won) {
+			wg.Go(func() {
+				l, err := api.Listen(path)
+				switch {
+				case err == nil:
+					won <- l
+				case !errors.Is(err, bridged.ErrConflict):
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		close(won)
+		winners := 0
+		for l := range won {
+			winners++
+			conn, err := net.Dial("unix", path)
+			if err != nil {
+				t.Errorf("the winner can't be reached: %v", err)
+			} else {
+				conn.Close()
+			}
+			l.Close()
+		}
+		if winners != 1 {
+			t.Fatalf("%d have the socket", winners)
+		}
+	}
+}

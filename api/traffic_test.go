@@ -1,0 +1,167 @@
+package api_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/api"
+)
+
+// The scenario whose answers are testdata/traffic.golden. UPDATE=1 writes the file.
+var scenario = []struct{ method, path, body string }{
+	{"GET", "/_ping", ""},
+	{"GET", "/version", ""},
+	{"GET", "/bridged/v1/version", ""},
+	{"GET", "/bridged/v1/status", ""},
+
+	{"POST", "/networks/create", `{"Name": "plain"}`},
+	{"POST", "/v1.50/networks/create", `{"Name": "full", "Driver": "bridge", "Scope": "", "EnableIPv4": null, "EnableIPv6": true,
+  "IPAM": {"Driver": "default", "Options": {}, "Config": [
+    {"Subnet": "192.168.1.77/24", "IPRange": "192.168.1.128/25", "Gateway": "192.168.1.254", "AuxiliaryAddresses": {"printer": "192.168.1.9"}},
+    {"Subnet": "fd00:7::/64"}]},
+  "Internal": true, "Attachable": false, "Ingress": false, "ConfigOnly": false, "ConfigFrom": null,
+  "Options": {"com.docker.network.bridge.enable_icc": "false"}, "Labels": {"tier": "db"}}`},
+	{"POST", "/networks/create", `{"Name": "plain"}`},
+	{"POST", "/networks/create", `{"Name": "other", "Driver": "overlay"}`},
+	{"GET", "/networks", ""},
+
+	{"POST", "/bridged/v1/sandboxes", `{"Name": "web", "Ports": ["8080:80", "127.0.0.1:53:53/udp"]}`},
+	{"POST", "/bridged/v1/sandboxes", `{"Name": "db", "Network": "full", "NetNS": "/run/netns/other", "IPv4Address": "192.168.1.130",
+  "IPv6Address": "fd00:7::30", "MacAddress": "02:00:00:00:00:09", "Ports": ["5432", "[::]:5433:5433"]}`},
+	{"POST", "/bridged/v1/sandboxes", `{"Name": "local", "Network": "host"}`},
+	{"POST", "/bridged/v1/sandboxes", `{"Name": "second", "Ports": ["8080:80"]}`},
+	{"GET", "/bridged/v1/sandboxes", ""},
+	{"GET", "/bridged/v1/sandboxes/web", ""},
+	{"GET", "/bridged/v1/sandboxes/nobody", ""},
+	{"GET", "/v1.41/networks/full?verbose=false&scope=", ""},
+	{"GET", "/networks/nothing", ""},
+	{"DELETE", "/networks/full", ""},
+	{"DELETE", "/networks/bridge", ""},
+
+	{"POST", "/bridged/v1/ports", `{"Sandbox": "db", "Ports": ["6000-6001:6000-6001"]}`},
+	{"GET", "/bridged/v1/ports", ""},
+	{"GET", "/bridged/v1/ports?sandbox=web", ""},
+	{"DELETE", "/bridged/v1/ports?sandbox=web&port=8080:80&port=53/udp", ""},
+	{"DELETE", "/bridged/v1/ports?sandbox=web&port=8080:80", ""},
+	{"GET", "/bridged/v1/ports?sandbox=web", ""},
+
+	{"GET", "/bridged/v1/ruleset", ""},
+	{"GET", "/bridged/v1/ruleset?view=diff", ""},
+
+	{"DELETE", "/bridged/v1/sandboxes/db", ""},
+	{"DELETE", "/bridged/v1/sandboxes/db", ""},
+	{"DELETE", "/networks/full", ""},
+	{"GET", "/networks?filters=%7B%22name%22%3A%7B%22plain%22%3Atrue%7D%7D", ""},
+	{"GET", "/bridged/v1/status?wait=1s", ""},
+}
+
+// TestTraffic holds each wire shape against a golden file, and the document against the traffic, and the table against the
+// document.
+func TestTraffic(t *testing.T) {
+	s := ready(t)
+	s.engine.Warn("the first warning", "the second one")
+	s.engine.SetRuleset(bridged.RulesetKernel, "table inet bridged {\n}\n")
+	s.engine.SetRuleset(bridged.RulesetDiff, "+ add table ip6 <other> && more\n")
+	doc := readDocument(t)
+
+	var text strings.Builder
+	var answered []string
+	for _, step := range scenario {
+		x := s.do(step.method, step.path, step.body)
+		fmt.Fprintf(&text, "### %s %s\n", step.method, step.path)
+		if step.body != "" {
+			fmt.Fprintf(&text, "%s\n", step.body)
+		}
+		fmt.Fprintf(&text, "--> %d %s\n%s\n", x.status, x.header.Get("Content-Type"), indented(x.answer))
+		name, err := doc.check(x)
+		if err != nil {
+			t.Error(err)
+		}
+		if x.status < 300 {
+			answered = append(answered, name)
+		}
+	}
+	golden(t, "testdata/traffic.golden", hideMachine(text.String()))
+
+	want := slices.Sorted(slices.Values(api.Routes()))
+	if d := cmp.Diff(want, doc.operations()); d != "" {
+		t.Errorf("the document describes other calls than the server has (-server +document):\n%s", d)
+	}
+	slices.Sort(answered)
+	if d := cmp.Diff(want, slices.Compact(answered)); d != "" {
+		t.Errorf("the scenario must have each call answered once (-server +scenario):\n%s", d)
+	}
+}
+
+// indented is a JSON text for a reader, and anything else as it is.
+func indented(text string) string {
+	var buf bytes.Buffer
+	if json.Indent(&buf, []byte(text), "", "  ") != nil {
+		return text
+	}
+	return strings.TrimSpace(buf.String())
+}
+
+// hideMachine replaces what is this machine's and this build's.
+func hideMachine(text string) string {
+	for _, field := range []string{"GitCommit", "GoVersion", "Os", "Arch", "KernelVersion"} {
+		text = regexp.MustCompile(`"`+field+`": "[^"]*"`).ReplaceAllString(text, `"`+field+`": "…"`)
+	}
+	return text
+}
+
+func golden(t *testing.T, path, have string) {
+	t.Helper()
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(path, []byte(have), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), have); d != "" {
+		t.Errorf("%s (-want +have):\n%s", path, d)
+	}
+}
+
+// TestErrorsAreDescribed: each kind of error has a status that the document knows, and comes back as that kind.
+func TestErrorsAreDescribed(t *testing.T) {
+	s := ready(t)
+	doc := readDocument(t)
+	for kind, status := range map[error]int{
+		bridged.ErrInvalid: 400, bridged.ErrDenied: 403, bridged.ErrNotFound: 404, bridged.ErrConflict: 409,
+		bridged.ErrUnavailable: 503, fmt.Errorf("no kind"): 500,
+	} {
+		s.engine.Fail(fmt.Errorf("cannot do it: %w", bridged.Errorf(kind, "because of %v", kind)))
+		for _, x := range []exchange{
+			s.do(http.MethodPost, "/networks/create", `{"Name": "n"}`),
+			s.do(http.MethodDelete, "/networks/n", ""),
+			s.do(http.MethodPost, "/bridged/v1/sandboxes", `{"Name": "s"}`),
+			s.do(http.MethodDelete, "/bridged/v1/sandboxes/s", ""),
+			s.do(http.MethodDelete, "/bridged/v1/ports?sandbox=s&port=80", ""),
+		} {
+			if x.status != status {
+				t.Errorf("%s %s: status %d for %v, want %d", x.method, x.path, x.status, kind, status)
+			}
+			if _, err := doc.check(x); err != nil {
+				t.Error(err)
+			}
+			want := fmt.Sprintf(`{"message":"cannot do it: because of %v","code":"%s"}`+"\n", kind, bridged.Code(kind))
+			if x.answer != want {
+				t.Errorf("%s %s: have %s want %s", x.method, x.path, x.answer, want)
+			}
+		}
+	}
+}
