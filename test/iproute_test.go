@@ -15,7 +15,6 @@ type link struct {
 	Master   string `json:"master"`
 	State    string `json:"operstate"`
 	Flags    []string
-	GenMode  string `json:"inet6_addr_gen_mode"`
 	LinkInfo struct {
 		Kind      string `json:"info_kind"`
 		SlaveData struct {

@@ -258,3 +258,26 @@ func (a attempt) close() {
 
 // deadline is when a thing that must happen has not.
 func deadline() time.Time { return time.Now().Add(patience) }
+
+// free reports whether a process on the host could have the port.
+func (w *world) free(proto string, at netip.AddrPort) bool {
+	network := proto + "4"
+	if at.Addr().Is6() {
+		network = proto + "6"
+	}
+	err := w.host.do(func() error {
+		if proto == "tcp" {
+			l, err := net.Listen(network, at.String())
+			if err == nil {
+				l.Close()
+			}
+			return err
+		}
+		p, err := net.ListenPacket(network, at.String())
+		if err == nil {
+			p.Close()
+		}
+		return err
+	})
+	return err == nil
+}
