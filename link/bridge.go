@@ -1,6 +1,8 @@
 package link
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +17,7 @@ type Bridge struct {
 	Name string
 	// MAC is the bridge's own; it does not change when ports come and go. The zero MAC is refused.
 	MAC addr.MAC
-	// MTU in bytes; 0: the kernel's default.
+	// MTU in bytes, which stays when ports come and go; 0: the least MTU of the ports.
 	MTU int
 }
 
@@ -30,28 +32,41 @@ func (b Bridge) String() string {
 // noLinkLocalLearn is the bit of BR_BOOLOPT_NO_LL_LEARN (linux/if_bridge.h).
 const noLinkLocalLearn = 1 << 0
 
+// defaultMTU is a new bridge's MTU.
+const defaultMTU = 1500
+
 // CreateBridge creates a bridge, down, and returns it: unix.EEXIST when the name is taken.
 //
-// Ports forward as soon as they have a carrier (no spanning tree, no delay). Group frames go to every port: the kernel's multicast
+// Ports forward as soon as they have a carrier: no delay, and as by default no spanning tree. Group frames go to every port: the kernel's multicast
 // snooping, once it has heard a querier, would keep neighbour discovery and mDNS from members that did not join. VLAN tags mean
 // nothing. It learns no MAC from link-local control frames, which pass every packet filter (Linux 5.0; older kernels refuse).
 func (c *Conn) CreateBridge(b Bridge) (Link, error) {
-	if err := checkName(b.Name); err != nil {
+	made, err := c.createBridge(b)
+	if err != nil {
+		return Link{}, fmt.Errorf("cannot create bridge %s: %w", b.Name, err)
+	}
+	return made, nil
+}
+
+func (c *Conn) createBridge(b Bridge) (Link, error) {
+	if err := cmp.Or(checkName(b.Name), checkMTU(b.MTU)); err != nil {
 		return Link{}, err
 	}
 	if b.MAC == (addr.MAC{}) {
-		return Link{}, fmt.Errorf("cannot create bridge %s: it needs a MAC of its own: %w", b.Name, unix.EINVAL)
+		return Link{}, fmt.Errorf("it needs a MAC of its own: %w", unix.EINVAL)
 	}
 	var batch rtnl.Batch
 	b.append(&batch)
-	get(&batch, b.Name)
-	var made Link
-	failed, err := c.socket.Do(&batch, func(_ int, _ uint16, body []byte) { made, _ = decode(body) })
-	if err == nil && len(failed) > 0 {
-		err = failed[0].Err
+	if err := c.do(&batch); err != nil {
+		return Link{}, err
+	}
+	made, err := c.ByName(b.Name)
+	if err == nil && b.MTU != 0 {
+		err = c.SetMTU(made.Index, b.MTU)
+		made.MTU = b.MTU
 	}
 	if err != nil {
-		return Link{}, fmt.Errorf("cannot create bridge %s: %w", b.Name, err)
+		return Link{}, errors.Join(err, c.Delete(b.Name))
 	}
 	return made, nil
 }
@@ -61,16 +76,16 @@ func (b Bridge) append(batch *rtnl.Batch) {
 	batch.Link(unix.AF_UNSPEC, 0, 0, 0)
 	batch.String(unix.IFLA_IFNAME, b.Name)
 	batch.Bytes(unix.IFLA_ADDRESS, b.MAC[:])
-	if b.MTU != 0 {
-		batch.Uint32(unix.IFLA_MTU, uint32(b.MTU))
+	if b.MTU == defaultMTU {
+		// A bridge takes the least MTU of its ports until its own is set once, to another value than before (br_change_mtu in
+		// net/bridge/br_device.c).
+		batch.Uint32(unix.IFLA_MTU, defaultMTU-1)
 	}
 	batch.Uint32(unix.IFLA_GROUP, Group)
 	batch.Nest(unix.IFLA_LINKINFO, func() {
 		batch.String(unix.IFLA_INFO_KIND, kindBridge)
 		batch.Nest(unix.IFLA_INFO_DATA, func() {
 			batch.Uint32(unix.IFLA_BR_FORWARD_DELAY, 0)
-			batch.Uint32(unix.IFLA_BR_STP_STATE, 0)
-			batch.Uint8(unix.IFLA_BR_VLAN_FILTERING, 0)
 			batch.Uint8(unix.IFLA_BR_MCAST_SNOOPING, 0)
 			batch.Bytes(unix.IFLA_BR_MULTI_BOOLOPT, order.AppendUint32( // struct br_boolopt_multi: values, mask
 				order.AppendUint32(nil, noLinkLocalLearn), noLinkLocalLearn))

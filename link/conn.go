@@ -59,3 +59,12 @@ func checkName(name string) error {
 	}
 	return nil
 }
+
+// checkMTU says whether mtu, in bytes, can be that of a bridge or a veth pair: ETH_MIN_MTU and ETH_MAX_MTU (linux/if_ether.h), or 0
+// for the default. The kernel's own answer does not mention it.
+func checkMTU(mtu int) error {
+	if mtu != 0 && (mtu < 68 || mtu > 65535) {
+		return fmt.Errorf("the MTU is %d, 68 to 65535 are possible: %w", mtu, unix.EINVAL)
+	}
+	return nil
+}

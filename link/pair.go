@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -44,10 +45,8 @@ const (
 //
 // Errors: unix.ENODEV when there is no such bridge, unix.EEXIST when an end's name is taken. After an error there is no pair.
 func (c *Conn) CreatePair(p Pair, nsfd int) (host, inner int, err error) {
-	for _, name := range []string{p.Host, p.Inner, p.Bridge} {
-		if err := checkName(name); err != nil {
-			return 0, 0, fmt.Errorf("cannot create %v: %w", p, err)
-		}
+	if err := cmp.Or(checkName(p.Host), checkName(p.Inner), checkName(p.Bridge), checkMTU(p.MTU)); err != nil {
+		return 0, 0, fmt.Errorf("cannot create %v: %w", p, err)
 	}
 	bridge, err := c.socket.Index(p.Bridge)
 	if err != nil {

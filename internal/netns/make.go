@@ -79,7 +79,15 @@ func share(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	err := unix.Mount("", dir, "", unix.MS_SHARED|unix.MS_REC, "")
+	lock, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(lock)
+	if err := unix.Flock(lock, unix.LOCK_EX); err != nil { // as "ip netns" does
+		return wrap("cannot lock "+dir, err)
+	}
+	err = unix.Mount("", dir, "", unix.MS_SHARED|unix.MS_REC, "")
 	if !errors.Is(err, unix.EINVAL) {
 		return wrap("cannot share "+dir, err)
 	}

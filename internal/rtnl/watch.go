@@ -50,6 +50,9 @@ func (w *Watcher) Run(ctx context.Context, each func(kind uint16, body []byte), 
 		case ctx.Err() != nil && (err == nil || errors.Is(err, os.ErrDeadlineExceeded)):
 			return nil
 		case errors.Is(err, unix.ENOBUFS):
+			if err := w.drain(); err != nil {
+				return err
+			}
 			lost()
 			continue
 		case err != nil:
@@ -59,4 +62,27 @@ func (w *Watcher) Run(ctx context.Context, each func(kind uint16, body []byte), 
 			each(uint16(m.Header.Type), m.Data)
 		}
 	}
+}
+
+// drain throws away what is left in the queue. Until it is empty the kernel goes on losing messages, and says so only once
+// (NETLINK_S_CONGESTED in net/netlink/af_netlink.c): what is listed before would miss them.
+func (w *Watcher) drain() error {
+	raw, err := w.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var readErr error
+	err = raw.Read(func(fd uintptr) bool {
+		var header [unix.SizeofNlMsghdr]byte // the rest of each is cut off
+		for {
+			_, readErr = unix.Read(int(fd), header[:])
+			if readErr != nil && !errors.Is(readErr, unix.ENOBUFS) && !errors.Is(readErr, unix.EINTR) {
+				return true
+			}
+		}
+	})
+	if err == nil && !errors.Is(readErr, unix.EAGAIN) {
+		err = readErr
+	}
+	return err
 }
