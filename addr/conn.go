@@ -75,7 +75,8 @@ func (c *Conn) Add(a Address) error {
 	return c.do(&b, "add address", a)
 }
 
-// Delete deletes an address: unix.EADDRNOTAVAIL when the link does not have it, unix.ENODEV when the link is not there.
+// Delete deletes an address: unix.EADDRNOTAVAIL when the link does not have it, unix.ENODEV when the link is not there. With the
+// first IPv4 address of a subnet the kernel deletes the link's others of that subnet, unless the sysctl promote_secondaries is on.
 func (c *Conn) Delete(a Address) error {
 	var b rtnl.Batch
 	a.append(&b, unix.RTM_DELADDR, 0)

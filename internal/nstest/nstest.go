@@ -3,6 +3,7 @@ package nstest
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -71,6 +72,9 @@ func missing(t testing.TB, what string) {
 
 // FD is open on the namespace until the test ends.
 func (n NS) FD() int { return int(n.handle) }
+
+// Path is a file that programs can open the namespace by.
+func (n NS) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.FD()) }
 
 // Do runs f in the namespace, in this goroutine: f may end the test.
 func (n NS) Do(f func()) {
