@@ -1,0 +1,491 @@
+package reserve
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/nstest"
+)
+
+const (
+	tcp  = uint8(bridged.TCP)
+	udp  = uint8(bridged.UDP)
+	sctp = uint8(bridged.SCTP)
+)
+
+// host is a namespace whose loopback is up.
+func host(t testing.TB) nstest.NS {
+	t.Helper()
+	ns := nstest.New(t)
+	ns.Run("ip link set lo up")
+	return ns
+}
+
+func port(addr string, proto uint8) Port { return Port{netip.MustParseAddr(addr), proto, 8080} }
+
+func mustBind(t testing.TB, p Port) *Socket {
+	t.Helper()
+	s, err := Bind(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// other is a socket as another program would make it: bound to the address, IPv6 for both families when dual.
+type other struct {
+	addr   string
+	dual   bool
+	option int // SO_REUSEADDR, SO_REUSEPORT, or 0
+	device string
+}
+
+func (o other) String() string {
+	return fmt.Sprintf("%s dual=%v option=%d device=%q", o.addr, o.dual, o.option, o.device)
+}
+
+func (o other) bind(t testing.TB, proto uint8) (fd int, err error) {
+	t.Helper()
+	p := port(o.addr, proto)
+	family, kind := unix.AF_INET, unix.SOCK_STREAM
+	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: int(p.Port), Addr: [4]byte(p.Addr.AsSlice())}
+	if p.Addr.Is6() {
+		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: int(p.Port), Addr: p.Addr.As16()}
+	}
+	if proto == udp {
+		kind = unix.SOCK_DGRAM
+	}
+	fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC, int(proto))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(level, option, value int) {
+		if err := unix.SetsockoptInt(fd, level, option, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.Addr.Is6() && !o.dual {
+		set(unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+	}
+	if o.option != 0 {
+		set(unix.SOL_SOCKET, o.option, 1)
+	}
+	if o.device != "" {
+		if err := unix.BindToDevice(fd, o.device); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = unix.Bind(fd, sa)
+	if err == nil && proto == tcp {
+		err = unix.Listen(fd, 1)
+	}
+	return fd, err
+}
+
+func TestOthersGetAddressInUse(t *testing.T) {
+	for _, proto := range []uint8{tcp, udp} {
+		for _, tt := range []struct {
+			held         string
+			taken, freed []other
+		}{
+			{
+				"0.0.0.0",
+				[]other{
+					{addr: "0.0.0.0"}, {addr: "127.0.0.1"}, {addr: "127.0.0.2"}, {addr: "::", dual: true},
+					{addr: "0.0.0.0", option: unix.SO_REUSEADDR}, {addr: "127.0.0.1", option: unix.SO_REUSEADDR},
+					{addr: "0.0.0.0", option: unix.SO_REUSEPORT}, {addr: "127.0.0.1", option: unix.SO_REUSEPORT},
+				},
+				[]other{{addr: "::"}, {addr: "::1"}},
+			},
+			{
+				"::",
+				[]other{
+					{addr: "::"}, {addr: "::1"}, {addr: "::", dual: true},
+					{addr: "::", option: unix.SO_REUSEADDR}, {addr: "::1", option: unix.SO_REUSEADDR}, {addr: "::", option: unix.SO_REUSEPORT},
+				},
+				[]other{{addr: "0.0.0.0"}, {addr: "127.0.0.1"}},
+			},
+			{
+				"127.0.0.1",
+				[]other{{addr: "0.0.0.0"}, {addr: "127.0.0.1"}, {addr: "::", dual: true}, {addr: "127.0.0.1", option: unix.SO_REUSEADDR}},
+				[]other{{addr: "127.0.0.2"}, {addr: "::"}},
+			},
+			{
+				"::1",
+				[]other{{addr: "::"}, {addr: "::1"}, {addr: "::", dual: true}, {addr: "::1", option: unix.SO_REUSEADDR}},
+				[]other{{addr: "0.0.0.0"}},
+			},
+		} {
+			ns := host(t)
+			ns.Do(func() {
+				p := port(tt.held, proto)
+				s := mustBind(t, p)
+				check := func(o other, want error) {
+					t.Helper()
+					fd, err := o.bind(t, proto)
+					defer unix.Close(fd)
+					if !errors.Is(err, want) || (err == nil) != (want == nil) {
+						t.Errorf("%s held, %s: %v, want %v", p, o, err, want)
+					}
+				}
+				for _, o := range tt.taken {
+					check(o, unix.EADDRINUSE)
+				}
+				for _, o := range tt.freed {
+					check(o, nil)
+				}
+				for range 2 {
+					if err := s.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+				for _, o := range tt.taken {
+					check(o, nil)
+				}
+			})
+		}
+	}
+}
+
+// Of sockets that others have tied to an interface ours is not in the way for UDP, and they are in ours.
+func TestTiedToAnInterface(t *testing.T) {
+	ns := host(t)
+	ns.Do(func() {
+		for _, proto := range []uint8{tcp, udp} {
+			fd, err := other{addr: "0.0.0.0", device: "lo"}.bind(t, proto)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Bind(port("0.0.0.0", proto)); !errors.Is(err, bridged.ErrConflict) {
+				t.Errorf("protocol %d, beside a socket that is tied to lo: %v", proto, err)
+			}
+			unix.Close(fd)
+		}
+	})
+}
+
+// probe sends a byte to the port and returns the host's answer.
+func probe(t testing.TB, p Port) error {
+	t.Helper()
+	family, kind := unix.AF_INET, unix.SOCK_STREAM
+	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: int(p.Port), Addr: [4]byte{127, 0, 0, 1}}
+	if p.Addr.Is6() {
+		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: int(p.Port), Addr: [16]byte{15: 1}}
+	}
+	if p.Proto == udp {
+		kind = unix.SOCK_DGRAM
+	}
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, sa); err != nil {
+		return err
+	}
+	if _, err := unix.Write(fd, []byte{1}); err != nil {
+		return err
+	}
+	// On the loopback the answer is there when write returns.
+	_, _, err = unix.Recvfrom(fd, make([]byte, 1), unix.MSG_DONTWAIT)
+	return err
+}
+
+func TestPacketsAreRefusedAtOnce(t *testing.T) {
+	ns := host(t)
+	ns.Do(func() {
+		for _, proto := range []uint8{tcp, udp} {
+			for _, addr := range []string{"0.0.0.0", "127.0.0.1", "::", "::1"} {
+				p := port(addr, proto)
+				s := mustBind(t, p)
+				if err := probe(t, p); err != unix.ECONNREFUSED {
+					t.Errorf("%s: %v, want %v", p, err, unix.ECONNREFUSED)
+				}
+				s.Close()
+				// The control: a socket that is not ours swallows it.
+				fd, err := other{addr: addr}.bind(t, proto)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := probe(t, p); err != unix.EAGAIN {
+					t.Errorf("%s, bound plainly: %v, want %v", p, err, unix.EAGAIN)
+				}
+				unix.Close(fd)
+			}
+		}
+	})
+}
+
+// The kernel does not choose a reserved port as a source port.
+func TestSourcePortsPassOver(t *testing.T) {
+	ns := host(t)
+	ns.Do(func() {
+		if err := os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("8080 8081"), 0); err != nil {
+			t.Fatal(err)
+		}
+		for _, proto := range []uint8{tcp, udp} {
+			mustBind(t, port("0.0.0.0", proto))
+			server := other{addr: "127.0.0.2"}
+			kind := unix.SOCK_DGRAM
+			if proto == tcp {
+				kind = unix.SOCK_STREAM
+			}
+			listener, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(listener)
+			to := &unix.SockaddrInet4{Port: 7000, Addr: [4]byte{127, 0, 0, 2}}
+			if err := unix.Bind(listener, to); err != nil {
+				t.Fatal(err)
+			}
+			if proto == tcp {
+				if err := unix.Listen(listener, 5); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i, want := range []error{nil, unix.EADDRNOTAVAIL} {
+				fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer unix.Close(fd)
+				err = unix.Connect(fd, to)
+				if proto == udp && want != nil {
+					want = unix.EAGAIN // UDP's word for it
+				}
+				if err != want {
+					t.Errorf("protocol %d, connection %d to %s: %v, want %v", proto, i, server.addr, err, want)
+				}
+				if name, _ := unix.Getsockname(fd); err == nil && name.(*unix.SockaddrInet4).Port != 8081 {
+					t.Errorf("protocol %d: source port %d", proto, name.(*unix.SockaddrInet4).Port)
+				}
+			}
+		}
+	})
+}
+
+// python starts a program in the namespace that ends when the test does, and waits for it to say that it is ready.
+func python(t *testing.T, ns nstest.NS, script string) (pid int) {
+	t.Helper()
+	nstest.NeedTool(t, "python3")
+	cmd := exec.Command("python3", "-c", "import socket,sys\n"+script+"\nprint('ready',flush=True)\nsys.stdin.read()")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	ns.Do(func() { err = cmd.Start() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("python3 said %q, %v", line, err)
+	}
+	return cmd.Process.Pid
+}
+
+func TestErrorNamesTheHolder(t *testing.T) {
+	const (
+		server4 = "s=socket.create_server(('0.0.0.0',8080))"
+		server6 = "s=socket.create_server(('::1',8080),family=socket.AF_INET6)"
+		dual    = "s=socket.create_server(('::',8080),family=socket.AF_INET6,dualstack_ipv6=True)"
+		bound   = "s=socket.socket();s.bind(('127.0.0.1',8080))"
+		udp4    = "s=socket.socket(type=socket.SOCK_DGRAM);s.bind(('127.0.0.1',8080))"
+		udpDual = "s=socket.socket(socket.AF_INET6,socket.SOCK_DGRAM);s.bind(('::',8080))"
+		mapped  = "s=socket.socket(socket.AF_INET6,socket.SOCK_DGRAM);s.bind(('::ffff:127.0.0.1',8080))"
+	)
+	for _, tt := range []struct {
+		script string
+		port   Port
+	}{
+		{server4, port("0.0.0.0", tcp)}, {server4, port("127.0.0.1", tcp)},
+		{server6, port("::", tcp)}, {server6, port("::1", tcp)},
+		{dual, port("0.0.0.0", tcp)}, {dual, port("::", tcp)}, {dual, port("127.0.0.1", tcp)},
+		{bound, port("0.0.0.0", tcp)},
+		{udp4, port("0.0.0.0", udp)}, {udp4, port("127.0.0.1", udp)},
+		{udpDual, port("0.0.0.0", udp)}, {udpDual, port("::", udp)},
+		{mapped, port("0.0.0.0", udp)},
+	} {
+		ns := host(t)
+		pid := python(t, ns, tt.script)
+		ns.Do(func() {
+			_, err := Bind(tt.port)
+			want := fmt.Sprintf("%s is in use by python3 (pid %d)", tt.port, pid)
+			if !errors.Is(err, bridged.ErrConflict) || !errors.Is(err, unix.EADDRINUSE) || !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("beside %s: %v, want %q", tt.script, err, want)
+			}
+		})
+	}
+}
+
+// The side that closes a connection first keeps the port for a minute (TIME_WAIT), without a process.
+func TestErrorNamesAClosedConnection(t *testing.T) {
+	ns := host(t)
+	ns.Do(func() {
+		listener, err := other{addr: "127.0.0.1"}.bind(t, tcp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Connect(client, &unix.SockaddrInet4{Port: 8080, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+			t.Fatal(err)
+		}
+		server, _, err := unix.Accept(listener)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, fd := range []int{server, client, listener} {
+			unix.Close(fd)
+		}
+		if _, err := Bind(port("0.0.0.0", tcp)); !errors.Is(err, bridged.ErrConflict) || !strings.Contains(err.Error(), "a connection that was closed just now") {
+			t.Errorf("beside TIME_WAIT: %v", err)
+		}
+	})
+}
+
+func TestBindRefuses(t *testing.T) {
+	ns := host(t)
+	ns.Do(func() {
+		for _, tt := range []struct {
+			port Port
+			kind error
+			want string
+		}{
+			{port("192.0.2.1", tcp), bridged.ErrInvalid, "192.0.2.1 is no address of this host"},
+			{port("2001:db8::1", udp), bridged.ErrInvalid, "2001:db8::1 is no address of this host"},
+			{port("fe80::1%lo", tcp), bridged.ErrInvalid, "fe80::1%lo"},
+			{port("::ffff:127.0.0.1", tcp), bridged.ErrInvalid, "::ffff:127.0.0.1"},
+			{Port{}, bridged.ErrInvalid, "cannot reserve a port of the host address"},
+			{Port{netip.MustParseAddr("0.0.0.0"), tcp, 0}, bridged.ErrInvalid, "cannot reserve port 0 of 0.0.0.0"},
+			{port("0.0.0.0", 1), bridged.ErrInvalid, "only ports of TCP, UDP and SCTP"},
+		} {
+			if s, err := Bind(tt.port); s != nil || !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Bind(%v) = %v, want %q", tt.port, err, tt.want)
+			}
+		}
+		if s, err := Bind(port("0.0.0.0", sctp)); err != nil || s.Close() != nil {
+			t.Errorf("SCTP, in the kernel or not: %v", err)
+		}
+	})
+}
+
+func TestTooManyOpenFiles(t *testing.T) {
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Bind(Port{netip.MustParseAddr("127.0.0.1"), tcp, 1}) // fails before it gets as far as to bind
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(err, bridged.ErrUnavailable) || !errors.Is(err, unix.EMFILE) || !strings.Contains(err.Error(), "LimitNOFILE") {
+		t.Errorf("without a free file descriptor: %v", err)
+	}
+}
+
+func TestNamespacesAreApart(t *testing.T) {
+	a, b := host(t), host(t)
+	for _, ns := range []nstest.NS{a, b} {
+		ns.Do(func() { mustBind(t, port("0.0.0.0", tcp)) })
+	}
+	if out := a.Run("ss -Htanu"); strings.Contains(out, "LISTEN") {
+		t.Errorf("a reservation listens:\n%s", out)
+	}
+}
+
+func TestEphemeral(t *testing.T) {
+	ns := host(t)
+	ns.Do(func() {
+		for path, value := range map[string]string{"ip_local_port_range": "40000 40010", "ip_local_reserved_ports": "40002,40004-40006,8080"} {
+			if err := os.WriteFile("/proc/sys/net/ipv4/"+path, []byte(value), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		first, last, reserved, err := Ephemeral()
+		if err != nil || first != 40000 || last != 40010 {
+			t.Fatalf("Ephemeral() = %d, %d, %v", first, last, err)
+		}
+		var got []uint16
+		for p := 0; p <= 65535; p++ {
+			if reserved(uint16(p)) {
+				got = append(got, uint16(p))
+			}
+		}
+		if want := "[8080 40002 40004 40005 40006]"; fmt.Sprint(got) != want {
+			t.Errorf("reserved: %v, want %s", got, want)
+		}
+		if err := os.WriteFile("/proc/sys/net/ipv4/ip_local_reserved_ports", []byte("\n"), 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, reserved, err := Ephemeral(); err != nil || reserved(40002) {
+			t.Errorf("nothing is reserved any more: %v", err)
+		}
+	})
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, s := range []string{"x", "1-2-3", "70000", "1-x", "-"} {
+		if _, err := parseReserved(s); err == nil {
+			t.Errorf("parseReserved(%q): no error", s)
+		}
+	}
+	if _, _, err := parseRange(nil); err == nil {
+		t.Error("parseRange of nothing: no error")
+	}
+}
+
+func FuzzParseSocket(f *testing.F) {
+	f.Add(make([]byte, diagMessageSize))
+	v6 := make([]byte, diagMessageSize, diagMessageSize+8)
+	v6[0] = unix.AF_INET6
+	f.Add(append(v6, 5, 0, diagSKV6Only, 0, 1, 0, 0, 0))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if s, ok := parseSocket(b, 0); ok && !s.local.IsValid() {
+			t.Errorf("a socket without an address: %+v", s)
+		}
+	})
+}
+
+func BenchmarkBind(b *testing.B) {
+	for name, proto := range map[string]uint8{"tcp": tcp, "udp": udp} {
+		b.Run(name, func(b *testing.B) {
+			host(b).Do(func() {
+				b.ReportAllocs()
+				for b.Loop() {
+					s, err := Bind(port("127.0.0.1", proto))
+					if err != nil {
+						b.Fatal(err)
+					}
+					s.Close()
+				}
+			})
+		})
+	}
+}
