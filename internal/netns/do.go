@@ -10,21 +10,27 @@ import (
 
 // Do runs f in the namespace and returns its error. f runs in a goroutine of its own that is locked to its thread: what it starts
 // with go, and what it hands to other goroutines, runs elsewhere. Sockets that f opens stay in the namespace.
-//
-// A thread that can't be brought back is not used again.
 func (n *NS) Do(f func() error) error {
+	return visit(func() error { return netns.Set(n.handle) }, f)
+}
+
+// visit runs enter, which takes its thread to a namespace, and there f, in a goroutine of its own. The thread is brought back;
+// one for which that fails is not used again.
+//
+// It is not simply thrown away each time: when it happens to be the process's first thread it can't end, and /proc/PID/ns/net
+// would be the wrong namespace from then on.
+func visit(enter, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		err := errors.New("the function that was to run in a network namespace ended its goroutine")
 		defer func() { done <- err }()
-		err = n.visit(f)
+		err = excursion(enter, f)
 	}()
 	return <-done
 }
 
-// visit moves the goroutine's thread to the namespace for f. Where it can't come back, the thread stays locked and so ends with
-// the goroutine.
-func (n *NS) visit(f func() error) error {
+// excursion does visit's work in the goroutine.
+func excursion(enter, f func() error) error {
 	runtime.LockOSThread()
 	home, err := netns.GetFromPath(thread)
 	if err != nil {
@@ -32,7 +38,7 @@ func (n *NS) visit(f func() error) error {
 		return fmt.Errorf("cannot open the current network namespace: %w", err)
 	}
 	defer home.Close()
-	if err := netns.Set(n.handle); err != nil {
+	if err := enter(); err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("cannot enter the network namespace: %w", err)
 	}

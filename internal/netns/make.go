@@ -6,9 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,33 +42,22 @@ func makeAt(path string) (*NS, error) {
 	return ns, nil
 }
 
-// fresh makes a namespace and mounts it over the file at path. It does so on a thread that has nothing else to do any more.
-func fresh(path string) (*NS, error) {
-	type result struct {
-		ns  *NS
-		err error
+// fresh makes a namespace and mounts it over the file at path.
+func fresh(path string) (ns *NS, err error) {
+	unshare := func() error { return unix.Unshare(unix.CLONE_NEWNET) }
+	err = visit(unshare, func() error {
+		if ns, err = Current(); err != nil {
+			return err
+		}
+		if err := unix.Mount(thread, path, "", unix.MS_BIND, ""); err != nil {
+			return errors.Join(fmt.Errorf("cannot mount it: %w", err), ns.Close())
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	done := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		ns, err := func() (*NS, error) {
-			h, err := netns.New()
-			if err != nil {
-				return nil, err
-			}
-			ns, err := from(h)
-			if err != nil {
-				return nil, err
-			}
-			if err := unix.Mount(thread, path, "", unix.MS_BIND, ""); err != nil {
-				return nil, errors.Join(fmt.Errorf("cannot mount it: %w", err), ns.Close())
-			}
-			return ns, nil
-		}()
-		done <- result{ns, err}
-	}()
-	r := <-done
-	return r.ns, r.err
+	return ns, nil
 }
 
 // share makes dir a mount point whose mounts reach all mount namespaces that have it, as they must to be removable in each of
