@@ -1,0 +1,420 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/forwarding"
+	"github.com/bridged/bridged/internal/conntrack"
+	"github.com/bridged/bridged/internal/netns"
+	"github.com/bridged/bridged/internal/reserve"
+	"github.com/bridged/bridged/internal/sysctl"
+	"github.com/bridged/bridged/link"
+	"github.com/bridged/bridged/nft"
+)
+
+// machine is the real host: the network namespace that the daemon was started in.
+type machine struct {
+	ns    *netns.NS
+	links *link.Conn
+	addrs *addr.Conn
+	rules *nft.Writer
+	log   *slog.Logger
+}
+
+func openMachine(protection string, log *slog.Logger) (_ *machine, err error) {
+	m := &machine{log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.close())
+		}
+	}()
+	if m.ns, err = netns.Current(); err != nil {
+		return nil, err
+	}
+	if m.links, err = link.Dial(); err != nil {
+		return nil, fmt.Errorf("cannot open a rtnetlink socket: %w", err)
+	}
+	if m.addrs, err = addr.Dial(); err != nil {
+		return nil, fmt.Errorf("cannot open a rtnetlink socket: %w", err)
+	}
+	if m.rules, err = nft.Dial(nft.Options{Protection: protection, Log: log}); err != nil {
+		return nil, translate(err)
+	}
+	return m, nil
+}
+
+func (m *machine) close() error {
+	var errs []error
+	if m.rules != nil {
+		errs = append(errs, m.rules.Close())
+	}
+	if m.addrs != nil {
+		errs = append(errs, m.addrs.Close())
+	}
+	if m.links != nil {
+		errs = append(errs, m.links.Close())
+	}
+	if m.ns != nil {
+		errs = append(errs, m.ns.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// translate gives the kernel's errors the kind that a user can act on.
+func translate(err error) error {
+	switch {
+	case err == nil || bridged.Code(err) != "internal":
+		return err
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return bridged.Errorf(bridged.ErrDenied, "%w", err)
+	case errors.Is(err, unix.EEXIST), errors.Is(err, unix.EADDRINUSE):
+		return bridged.Errorf(bridged.ErrConflict, "%w", err)
+	}
+	return err
+}
+
+func (m *machine) ownership() (string, uint64) { return m.rules.Protection(), m.rules.Transactions() }
+
+func (m *machine) adopt(ctx context.Context) error {
+	var ids []nft.TableID
+	for _, t := range Program() {
+		ids = append(ids, t.ID)
+	}
+	return m.rules.Adopt(ctx, ids)
+}
+
+func (m *machine) do(ctx context.Context, s step) error {
+	switch s := s.(type) {
+	case commit:
+		return m.rules.Commit(ctx, s.tx)
+	case addPair:
+		return m.addPair(s.pair)
+	case join:
+		return m.join(s.pair)
+	case delPair:
+		return m.links.Delete(s.Host)
+	case enslave:
+		return m.enslave(s)
+	case addBridge:
+		_, err := m.links.CreateBridge(s.Bridge)
+		return err
+	case delBridge:
+		return m.links.Delete(s.name)
+	case setBridge:
+		return m.onLink(s.Name, func(l link.Link) error {
+			return errors.Join(m.links.SetMAC(l.Index, s.MAC), m.links.SetMTU(l.Index, s.MTU))
+		})
+	case upBridge:
+		return m.onLink(s.name, func(l link.Link) error { return m.links.SetUp(l.Index) })
+	case addAddr:
+		return m.onLink(s.bridge, func(l link.Link) error {
+			return m.addrs.Add(addr.Address{Link: l.Index, Prefix: s.prefix, NoDAD: true})
+		})
+	case delAddr:
+		return m.onLink(s.bridge, func(l link.Link) error {
+			return m.addrs.Delete(addr.Address{Link: l.Index, Prefix: s.prefix})
+		})
+	case setSysctl:
+		return m.ns.Do(func() error { return sysctl.Set(s.Path, s.Value) })
+	case forward:
+		if err := m.ns.Do(s.switchOn); err != nil {
+			m.log.Warn("cannot switch forwarding on: containers reach only the host and each other; set it by hand",
+				"error", err, "sysctl", s.sysctl().String())
+		}
+		return nil
+	}
+	return fmt.Errorf("unknown step %T", s)
+}
+
+func (m *machine) onLink(name string, f func(link.Link) error) error {
+	l, err := m.links.ByName(name)
+	if err != nil {
+		return err
+	}
+	return f(l)
+}
+
+func (m *machine) addPair(p pair) error {
+	ns, err := netns.Open(p.netns)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	_, _, err = m.links.CreatePair(p.Pair, ns.FD())
+	return err
+}
+
+// join sets the inner end up, in one visit to the namespace.
+func (m *machine) join(p pair) error {
+	ns, err := netns.Open(p.netns)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return ns.Do(func() error {
+		disable := "1"
+		if p.inner.IPv6 {
+			disable = "0"
+		}
+		path := "net/ipv6/conf/" + p.Inner + "/disable_ipv6"
+		if err := sysctl.Set(path, disable); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		conn, err := link.Dial()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		l, err := conn.ByName(p.Inner)
+		if err != nil {
+			return err
+		}
+		in := p.inner
+		in.Index = l.Index
+		return conn.Configure(in)
+	})
+}
+
+func (m *machine) enslave(s enslave) error {
+	return m.onLink(s.bridge, func(b link.Link) error {
+		return m.onLink(s.host, func(l link.Link) error { return m.links.SetMaster(l.Index, b.Index) })
+	})
+}
+
+func (m *machine) delPairs(names []string) error { return m.links.Delete(names...) }
+
+func (m *machine) announce(p pair) error {
+	ns, err := netns.Open(p.netns)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return ns.Do(func() error {
+		conn, err := link.Dial()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		l, err := conn.ByName(p.Inner)
+		if err != nil {
+			return err
+		}
+		a := addr.Announcement{Link: l.Index, MAC: p.MAC}
+		for _, prefix := range p.inner.Addrs {
+			a.Addrs = append(a.Addrs, prefix.Addr())
+		}
+		return addr.Announce(a)
+	})
+}
+
+// switchOn runs in the host's namespace. A host that takes its own default route from router advertisements would lose it with
+// forwarding, unless accept_ra is 2 (Documentation/networking/ip-sysctl.rst).
+func (s forward) switchOn() error {
+	if s.ipv6 {
+		interfaces, err := os.ReadDir("/proc/sys/net/ipv6/conf")
+		if err != nil {
+			return err
+		}
+		for _, i := range interfaces {
+			ra := forwarding.AcceptRA(i.Name())
+			if v, err := sysctl.Get(ra.Path); err == nil && v == "1" {
+				if err := sysctl.Set(ra.Path, ra.Value); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return sysctl.Set(s.sysctl().Path, s.sysctl().Value)
+}
+
+func (s forward) sysctl() forwarding.Sysctl {
+	return forwarding.HostSysctls(bridged.Forwarding{IPv4: !s.ipv6, IPv6: s.ipv6})[0]
+}
+
+func (m *machine) observe(ctx context.Context, want objects) (objects, error) {
+	have := newObjects()
+	var ids []nft.TableID
+	for _, t := range want.tables {
+		ids = append(ids, t.ID)
+	}
+	rs, err := m.rules.Observe(ctx, ids...)
+	if err != nil {
+		return have, err
+	}
+	have.tables, have.elements = rs.Tables, rs.Elements
+	if err := m.observeLinks(&have, want); err != nil {
+		return have, err
+	}
+	err = m.ns.Do(func() error {
+		for name, b := range have.bridges {
+			for _, s := range want.bridges[name].sysctls {
+				if v, err := sysctl.Get(s.Path); err == nil {
+					b.sysctls = append(b.sysctls, forwarding.Sysctl{Path: s.Path, Value: v})
+				}
+			}
+			have.bridges[name] = b
+		}
+		have.forwarding = forwardingNow()
+		return nil
+	})
+	return have, err
+}
+
+func forwardingNow() bridged.Forwarding {
+	v4, _ := sysctl.Get(forward{}.sysctl().Path)
+	v6, _ := sysctl.Get(forward{ipv6: true}.sysctl().Path)
+	return bridged.Forwarding{IPv4: v4 == "1", IPv6: v6 == "1"}
+}
+
+// observeLinks finds our bridges and pairs. Of a bridge's addresses it shows those that are wanted: what others added is left
+// alone.
+func (m *machine) observeLinks(have *objects, want objects) error {
+	links, err := m.links.List()
+	if err != nil {
+		return err
+	}
+	addresses, err := m.addrs.Addresses()
+	if err != nil {
+		return err
+	}
+	names := make(map[int]string, len(links))
+	for _, l := range links {
+		names[l.Index] = l.Name
+	}
+	for _, l := range links {
+		if l.Kind == "bridge" && l.Ours() {
+			have.bridges[l.Name] = bridge{Bridge: link.Bridge{Name: l.Name, MAC: l.MAC, MTU: l.MTU}, up: l.Up}
+		}
+		if l.Kind == "veth" && l.Ours() && strings.HasPrefix(l.Name, bridged.PortPrefix) {
+			p := want.pairs[l.Name]
+			p.Host, p.Bridge, p.joined = l.Name, names[l.Master], true
+			have.pairs[l.Name] = p
+		}
+	}
+	for _, a := range addresses {
+		b, ok := have.bridges[names[a.Link]]
+		if ok && slices.Contains(want.bridges[b.Name].addrs, a.Prefix) {
+			b.addrs = append(b.addrs, a.Prefix)
+			have.bridges[b.Name] = b
+		}
+	}
+	return nil
+}
+
+func (m *machine) facts() (facts, error) {
+	f := facts{namespace: identity(m.ns)}
+	var err error
+	if f.links, err = m.links.List(); err != nil {
+		return f, err
+	}
+	routes, err := m.addrs.Routes()
+	if err != nil {
+		return f, err
+	}
+	for _, r := range routes {
+		if r.Dst.Bits() == 0 && r.Table == unix.RT_TABLE_MAIN {
+			if i := slices.IndexFunc(f.links, func(l link.Link) bool { return l.Index == r.Link }); i >= 0 {
+				f.mtu = f.links[i].MTU
+				break
+			}
+		}
+	}
+	if id, err := os.ReadFile("/etc/machine-id"); err == nil {
+		f.machineID = []byte(strings.TrimSpace(string(id)))
+	}
+	err = m.ns.Do(func() error { f.forwarding = forwardingNow(); return nil })
+	return f, err
+}
+
+func (m *machine) makeNamespace(path string) (bridged.NamespaceID, error) {
+	ns, err := netns.Make(path)
+	if err != nil {
+		return bridged.NamespaceID{}, translate(err)
+	}
+	defer ns.Close()
+	err = ns.Do(func() error {
+		conn, err := link.Dial()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		lo, err := conn.ByName("lo")
+		if err != nil {
+			return err
+		}
+		return conn.SetUp(lo.Index)
+	})
+	if err != nil {
+		return bridged.NamespaceID{}, errors.Join(err, netns.Remove(path))
+	}
+	return identity(ns), nil
+}
+
+func identity(ns *netns.NS) bridged.NamespaceID {
+	dev, ino := ns.ID()
+	return bridged.NamespaceID{Dev: dev, Ino: ino}
+}
+
+func (m *machine) removeNamespace(path string, id bridged.NamespaceID) error {
+	if now, err := m.namespace(path, 0); err == nil && id != (bridged.NamespaceID{}) && now != id {
+		return nil // ours is gone already, and somebody put another one there
+	}
+	return netns.Remove(path)
+}
+
+func (m *machine) taken(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func (m *machine) namespace(path string, pid int) (bridged.NamespaceID, error) {
+	open := func() (*netns.NS, error) { return netns.Open(path) }
+	if pid != 0 {
+		open = func() (*netns.NS, error) { return netns.OpenPID(pid) }
+	}
+	ns, err := open()
+	if err != nil {
+		return bridged.NamespaceID{}, bridged.Errorf(bridged.ErrInvalid, "%w", err)
+	}
+	defer ns.Close()
+	return identity(ns), nil
+}
+
+func (m *machine) reserve(b bridged.Binding) (io.Closer, error) {
+	var s *reserve.Socket
+	err := m.ns.Do(func() (err error) {
+		s, err = reserve.Bind(reserve.Port{Addr: b.HostIP, Proto: uint8(b.Proto), Port: b.HostPort})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (m *machine) ephemeral() (first, last uint16, reserved func(uint16) bool, err error) {
+	err = m.ns.Do(func() (err error) {
+		first, last, reserved, err = reserve.Ephemeral()
+		return err
+	})
+	return first, last, reserved, err
+}
+
+func (m *machine) purge(flows []conntrack.Flow, addrs []netip.Addr) error {
+	return m.ns.Do(func() error {
+		_, err := conntrack.Purge(flows, addrs)
+		return err
+	})
+}
