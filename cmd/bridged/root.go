@@ -77,6 +77,7 @@ func group(name, short string, commands []*cobra.Command) *cobra.Command {
 
 // needCommand makes anything but one of cmd's commands wrong usage.
 func needCommand(cmd *cobra.Command) {
+	cmd.SuggestionsMinimumDistance = 2 // letters
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
