@@ -55,6 +55,12 @@ func encodeRule(t *Table, r Rule, setID uint32) (encodedRule, error) {
 		return encodedRule{}, fmt.Errorf("rules of family %s are not supported: use inet or bridge", t.ID.Family)
 	}
 	e := encoder{table: t, setID: setID}
+	if len(r) == 0 {
+		return encodedRule{}, errors.New("cannot encode a rule that does nothing")
+	}
+	if _, ok := r[0].(Comment); ok {
+		return encodedRule{}, fmt.Errorf("cannot encode rule %q: it does nothing", t.RuleText(r))
+	}
 	for i, s := range r {
 		if err := e.statement(s, r[i+1:]); err != nil {
 			return encodedRule{}, fmt.Errorf("cannot encode rule %q: %w", t.RuleText(r), err)
@@ -73,10 +79,12 @@ type encoder struct {
 	network                    uint16
 	transport                  uint8
 	saidNetwork, saidTransport bool
+	shownNetwork               bool // the question for the network protocol is one that nft lists
+	anyTransport               bool // a field of any protocol's header was read
 	compared                   []comparison
 }
 
-// Numbers that no protocol has: the packet has one of several.
+// Numbers that no protocol has: the packet has one of several, or none that a field needs.
 const (
 	oneOfNetworks   uint16 = 0xffff
 	oneOfTransports uint8  = 0xff

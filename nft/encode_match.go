@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 // maxJoined is the most that one comparison can hold: a register.
@@ -305,16 +306,22 @@ func (e *encoder) need(f *fieldInfo) error {
 	}
 	switch {
 	case f.transport == 0:
-		if p := f.payload(); p != nil && p.Base == expr.PayloadBaseTransportHeader && e.transport != 0 && e.transport != oneOfTransports &&
-			f.typ != TypeTarget {
+		if p := f.payload(); p == nil || p.Base != expr.PayloadBaseTransportHeader {
+			return nil
+		}
+		known := e.transport != 0 && e.transport != oneOfTransports
+		if known && !(f.typ == TypeTarget && e.transport == unix.IPPROTO_ICMPV6) {
 			return fmt.Errorf("%s: the protocol is known, nft would name its own field", f.syntax)
 		}
+		e.anyTransport = true
 		return nil
 	case e.saidTransport && e.transport == f.transport:
 		return fmt.Errorf("%s implies the protocol: leave the match on it out", f.syntax)
 	case e.transport == f.transport:
 		return nil
-	case e.transport != 0:
+	case e.anyTransport:
+		return fmt.Errorf("%s must stand before fields of any protocol's header", f.syntax)
+	case e.transport != 0 || e.network == etherARP:
 		return fmt.Errorf("%s: the packet has another protocol", f.syntax)
 	}
 	v := Byte(f.transport)
@@ -330,12 +337,17 @@ func (e *encoder) needNetwork(f *fieldInfo) error {
 		return nil
 	case e.saidNetwork && e.network == f.network:
 		return fmt.Errorf("%s implies the family: leave the match on it out", f.syntax)
+	case e.network == f.network && e.shownNetwork && !f.shown:
+		return fmt.Errorf("%s must stand before what nft lists with its family", f.syntax)
 	case e.network == f.network:
 		return nil
 	case e.network != 0:
 		return fmt.Errorf("%s: the packet is of another family", f.syntax)
 	}
-	e.network = f.network
+	if _, ok := f.load.(*expr.Exthdr); ok && len(e.out.exprs) > 0 {
+		return fmt.Errorf("%s must be the first match: nft asks for the family at the rule's beginning", f.syntax)
+	}
+	e.network, e.shownNetwork = f.network, f.shown
 	v := Port(f.network)
 	switch {
 	case e.table.ID.Family == Inet:
@@ -372,12 +384,16 @@ func (e *encoder) said(of field, v *Value) error {
 		if e.network != 0 {
 			return fmt.Errorf("%s: it is known already", of.info().syntax)
 		}
-		e.network, e.saidNetwork = networkSaid(of, v), true
+		if e.network, e.saidNetwork = networkSaid(of, v), true; e.network == 0 {
+			e.network = oneOfNetworks
+		}
 	case fieldL4Proto:
 		if e.transport != 0 {
 			return fmt.Errorf("%s: it is known already", of.info().syntax)
 		}
-		e.transport, e.saidTransport = v.Bytes()[0], true
+		if e.transport, e.saidTransport = v.Bytes()[0], true; e.transport == 0 {
+			e.transport = oneOfTransports
+		}
 	}
 	return nil
 }

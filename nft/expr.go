@@ -49,8 +49,11 @@ var fields = [...]fieldInfo{
 		find: (*Packet).l4proto},
 	fieldMark: {syntax: "meta mark", typ: TypeMark, load: meta(expr.MetaKeyMARK), hostOrder: true, find: (*Packet).mark},
 
-	fieldCTState:  {syntax: "ct state", typ: typeCTState, load: &expr.Ct{Key: expr.CtKeySTATE}, find: (*Packet).ctState},
-	fieldCTStatus: {syntax: "ct status", typ: typeCTStatus, load: &expr.Ct{Key: expr.CtKeySTATUS}, find: (*Packet).ctStatus},
+	// Many kernels have no ct in the bridge family.
+	fieldCTState: {syntax: "ct state", typ: typeCTState, load: &expr.Ct{Key: expr.CtKeySTATE}, family: Inet,
+		find: (*Packet).ctState},
+	fieldCTStatus: {syntax: "ct status", typ: typeCTStatus, load: &expr.Ct{Key: expr.CtKeySTATUS}, family: Inet,
+		find: (*Packet).ctStatus},
 
 	fieldIPSAddr: {syntax: "ip saddr", typ: TypeIPv4, load: network(12, 4), network: etherIPv4, byMeta: true, alone: true,
 		find: (*Packet).saddr},
