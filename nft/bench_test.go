@@ -3,9 +3,11 @@ package nft
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
-	"sync/atomic"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -143,32 +145,61 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// BenchmarkParallel publishes and unpublishes from 32 callers at once; an operation is one commit.
-func BenchmarkParallel(b *testing.B) {
-	w := benchWriter(b, 10_000)
-	ctx := context.Background()
-	var caller atomic.Int32
-	b.SetParallelism(16)
-	b.ReportAllocs()
-	before := w.Transactions()
-	b.RunParallel(func(pb *testing.PB) {
-		elements := publication(20_000 + int(caller.Add(1)))
-		tx := NewTx()
-		for added := false; pb.Next(); added = !added {
-			tx.Reset()
-			for _, e := range elements {
-				if added {
-					tx.Delete(e)
-				} else {
-					tx.Add(e)
-				}
+// BenchmarkCallers adds and deletes elements from several callers at once; an operation is one commit of one element.
+func BenchmarkCallers(b *testing.B) {
+	for _, callers := range []int{1, 8, 32, 128} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			w := benchWriter(b, 10_000)
+			b.ReportAllocs()
+			before := w.Transactions()
+			latencies := make([][]time.Duration, callers)
+			var wg sync.WaitGroup
+			b.ResetTimer()
+			for c := range callers {
+				wg.Go(func() { latencies[c] = commitOften(b, w, 20_000+c, b.N/callers+1) })
 			}
-			if err := w.Commit(ctx, tx); err != nil {
-				b.Error(err)
-			}
+			wg.Wait()
+			b.StopTimer()
+			all := slices.Concat(latencies...)
+			slices.Sort(all)
+			b.ReportMetric(float64(all[len(all)/2].Nanoseconds()), "p50-ns")
+			b.ReportMetric(float64(all[len(all)*99/100].Nanoseconds()), "p99-ns")
+			b.ReportMetric(float64(len(all))/float64(w.Transactions()-before), "commits/transaction")
+		})
+	}
+}
+
+// commitOften commits n times and tells how long each took.
+func commitOften(b *testing.B, w *Writer, port, n int) []time.Duration {
+	latencies := make([]time.Duration, 0, n)
+	e := publication(port)[0]
+	tx := NewTx()
+	for i := range n {
+		tx.Reset()
+		if i%2 == 0 {
+			tx.Add(e)
+		} else {
+			tx.Delete(e)
 		}
-	})
-	b.ReportMetric(float64(b.N)/float64(w.Transactions()-before), "commits/transaction")
+		start := time.Now()
+		if err := w.Commit(context.Background(), tx); err != nil {
+			b.Error(err)
+		}
+		latencies = append(latencies, time.Since(start))
+	}
+	return latencies
+}
+
+// BenchmarkRefused commits what is there already: taking a transaction back waits for a grace period.
+func BenchmarkRefused(b *testing.B) {
+	w := benchWriter(b, 1)
+	tx := NewTx()
+	tx.Add(publication(0)[0])
+	for b.Loop() {
+		if err := w.Commit(context.Background(), tx); !errors.Is(err, unix.EEXIST) {
+			b.Fatal(err)
+		}
+	}
 }
 
 // BenchmarkBulk publishes 10,000 ports, both families, in one transaction, and unpublishes them.

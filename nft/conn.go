@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -139,18 +140,19 @@ func (c *conn) exchange() error {
 			return c.batch.sendFailure(err)
 		}
 		lost, err := c.receive()
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case len(c.faults) > 0 && c.faults[0].seq == 0:
-			if c.faults[0].errno == unix.ERESTART && try < restarts {
-				continue
-			}
-			return c.batch.failure(c.faults[0])
-		case lost && len(c.faults) == 0:
+		}
+		if lost && len(c.faults) == 0 {
 			return fmt.Errorf("%w: %w", ErrUnknownOutcome, unix.ENOBUFS)
 		}
-		return nil
+		whole := slices.IndexFunc(c.faults, func(f fault) bool { return f.seq == 0 })
+		if whole < 0 {
+			return nil
+		}
+		if c.faults[whole].errno != unix.ERESTART || try == restarts {
+			return c.batch.failure(c.faults[whole])
+		}
 	}
 }
 

@@ -230,9 +230,7 @@ func TestEditedByOthers(t *testing.T) {
 			newNamespace(t)
 			first := dial(t, Options{Protection: ProtectionMonitor})
 			mustCommit(t, first, Diff(Ruleset{}, small()))
-			if strings.Contains(edit, "HANDLE") {
-				edit = strings.Replace(edit, "HANDLE", verdictMapHandle(t), 1)
-			}
+			edit = strings.Replace(edit, "HANDLE", verdictMapHandle(t), 1)
 			mustNFT(t, edit+"\n", "-f", "-")
 			have := mustObserve(t, first, smallIDs...)
 			tx := Diff(have, small())

@@ -27,9 +27,10 @@ func (w *Writer) Observe(ctx context.Context, ids ...TableID) (Ruleset, error) {
 		return Ruleset{}, err
 	}
 	if !r.lead {
-		return Ruleset{}, w.recycle(r)
+		return Ruleset{}, w.release(r)
 	}
-	defer w.handOver(r)
+	defer w.release(r)
+	defer w.handOver()
 	for range heldAttempts {
 		rs, err := w.observe(ctx, ids)
 		if !errors.Is(err, errChanged) {

@@ -295,8 +295,8 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 	go func() { answer <- w.Commit(ctx, adding("a")) }()
 	cancel()
 	mustFail(t, "cancelled", <-answer, context.Canceled)
-	w.taken = nil
-	w.handOver(leader)
+	w.handOver()
+	w.release(leader)
 	mustFail(t, "the next", w.Commit(t.Context(), adding("b")), nil)
 	mustHave(t, w.conn.socket.(*fakeKernel), "b")
 }
