@@ -283,7 +283,7 @@ func TestProcessNamespace(t *testing.T) {
 	w.await(t, "the pair to go with its namespace", func() bool { return len(w.sandboxLinks()) == 0 })
 	w.bridged("sandbox", "rm", "c1")
 	w.fails(3, []string{"c1"}, "sandbox", "inspect", "c1")
-	if !w.free("tcp", netip.MustParseAddrPort("0.0.0.0:8080")) {
+	if !w.released("tcp", netip.MustParseAddrPort("0.0.0.0:8080")) {
 		t.Error("the port is still reserved")
 	}
 	w.consistent(t)

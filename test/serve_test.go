@@ -50,11 +50,15 @@ func serveAt(t testing.TB, s *space, at ...netip.AddrPort) *server {
 	for _, ap := range at {
 		var l net.Listener
 		var p net.PacketConn
+		suffix := "" // Go takes 0.0.0.0 for every address of both families
+		if ap.Addr().Is4() {
+			suffix = "4"
+		}
 		err := s.do(func() (err error) {
-			if l, err = net.Listen("tcp", ap.String()); err != nil {
+			if l, err = net.Listen("tcp"+suffix, ap.String()); err != nil {
 				return err
 			}
-			p, err = net.ListenPacket("udp", ap.String())
+			p, err = net.ListenPacket("udp"+suffix, ap.String())
 			return err
 		})
 		if err != nil {
@@ -280,4 +284,15 @@ func (w *world) free(proto string, at netip.AddrPort) bool {
 		return err
 	})
 	return err == nil
+}
+
+// released waits until a process on the host can have the port. A reservation ends behind the answer, when conntrack has
+// forgotten the port's flows; nothing but a try tells.
+func (w *world) released(proto string, at netip.AddrPort) bool {
+	for end := deadline(); time.Now().Before(end); {
+		if w.free(proto, at) {
+			return true
+		}
+	}
+	return false
 }
