@@ -71,13 +71,16 @@ func (b *batch) message(typ, flags uint16, m message) {
 	b.header(subsystem|typ, m.table.Family, flags, 0)
 }
 
+// header appends the netlink and nfgenmsg headers; end fills in what is zero. Fields are appended one by one: a copy of a header that
+// was just put together waits for the stores, which was a third of the time of encoding.
 func (b *batch) header(typ uint16, family Family, flags, resource uint16) {
 	b.msgStart = len(b.buf)
-	h := [headerLen]byte{16: byte(family), 17: unix.NFNETLINK_V0}
-	binary.NativeEndian.PutUint16(h[4:], typ)
-	binary.NativeEndian.PutUint16(h[6:], flags)
-	binary.BigEndian.PutUint16(h[18:], resource)
-	b.buf = append(b.buf, h[:]...)
+	h := binary.NativeEndian.AppendUint32(b.buf, 0) // length
+	h = binary.NativeEndian.AppendUint16(h, typ)
+	h = binary.NativeEndian.AppendUint16(h, flags)
+	h = binary.NativeEndian.AppendUint64(h, 0) // number and port
+	h = append(h, byte(family), unix.NFNETLINK_V0)
+	b.buf = binary.BigEndian.AppendUint16(h, resource)
 }
 
 // end fills in the message's length and number.
@@ -99,10 +102,8 @@ var udataIntervalOpen = [...]byte{1, 4, 1, 0, 0, 0}
 
 // attribute appends the header of an attribute with n bytes, which are to be appended, and pad to follow.
 func (b *batch) attribute(typ uint16, n int) {
-	var h [unix.SizeofNlAttr]byte
-	binary.NativeEndian.PutUint16(h[:], uint16(unix.SizeofNlAttr+n))
-	binary.NativeEndian.PutUint16(h[2:], typ)
-	b.buf = append(b.buf, h[:]...)
+	h := binary.NativeEndian.AppendUint16(b.buf, uint16(unix.SizeofNlAttr+n))
+	b.buf = binary.NativeEndian.AppendUint16(h, typ)
 }
 
 // pad fills up to a multiple of four.
