@@ -71,24 +71,12 @@ func encodeRule(t *Table, r Rule, setID uint32) (encodedRule, error) {
 
 // encoder lowers one rule, statement by statement.
 type encoder struct {
-	table *Table
-	out   encodedRule
-	setID uint32
-	// network and transport are the protocols that the packet has when it comes this far; 0: not known yet. They are said when
-	// a match of the rule's own says so that no field has made use of.
-	network                    uint16
-	transport                  uint8
-	saidNetwork, saidTransport bool
-	shownNetwork               bool // the question for the network protocol is one that nft lists
-	anyTransport               bool // a field of any protocol's header was read
-	compared                   []comparison
+	table    *Table
+	out      encodedRule
+	setID    uint32
+	known    knowledge
+	compared []comparison
 }
-
-// Numbers that no protocol has: the packet has one of several, or none that a field needs.
-const (
-	oneOfNetworks   uint16 = 0xffff
-	oneOfTransports uint8  = 0xff
-)
 
 // comparison is where a header field was compared for equality.
 type comparison struct {
@@ -230,7 +218,7 @@ func (e *encoder) translate(t Translate) error {
 	if err := e.load(t.Key, set); err != nil {
 		return err
 	}
-	if e.network != 0 && nfprotoOf(e.network) != Byte(uint8(t.Family)) {
+	if k := &e.known; k.network == oneOf || k.network > oneOf && nfprotoOf(k.ethertype) != Byte(uint8(t.Family)) {
 		return fmt.Errorf("%s: the packet is of another family", t)
 	}
 	nat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(t.Family), RegAddrMin: register(0)}

@@ -1,12 +1,10 @@
 package nft
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
 )
 
 // maxJoined is the most that one comparison can hold: a register.
@@ -37,7 +35,7 @@ func (e *encoder) match(m *Match) error {
 			return err
 		}
 		e.emit(&expr.Lookup{SourceRegister: register(0), SetName: set.name, SetID: set.id, Invert: m.Not})
-		return e.saidOneOf(m.Expr.fields[0])
+		return e.says(m.Expr.fields[0], m.Values)
 	}
 	if m.plain() && !m.Not {
 		return e.is(m.Expr.fields[0], &m.Values[0])
@@ -114,7 +112,7 @@ func (e *encoder) is(of field, v *Value) error {
 	if err := e.need(f); err != nil {
 		return err
 	}
-	if err := e.said(of, v); err != nil {
+	if err := e.says(of, []Value{*v}); err != nil {
 		return err
 	}
 	if p := f.payload(); p != nil && !f.alone {
@@ -294,133 +292,4 @@ func (e *encoder) single(x Expr) (*fieldInfo, error) {
 		return nil, fmt.Errorf("%s: only named sets have concatenated keys", x)
 	}
 	return x.fields[0].info(), nil
-}
-
-// need asks for the protocols that a field needs, unless the packet is known to have them.
-func (e *encoder) need(f *fieldInfo) error {
-	if f.family != 0 && f.family != e.table.ID.Family {
-		return fmt.Errorf("%s: only in family %s", f.syntax, f.family)
-	}
-	if err := e.needNetwork(f); err != nil {
-		return err
-	}
-	switch {
-	case f.transport == 0:
-		if p := f.payload(); p == nil || p.Base != expr.PayloadBaseTransportHeader {
-			return nil
-		}
-		known := e.transport != 0 && e.transport != oneOfTransports
-		if known && !(f.typ == TypeTarget && e.transport == unix.IPPROTO_ICMPV6) {
-			return fmt.Errorf("%s: the protocol is known, nft would name its own field", f.syntax)
-		}
-		e.anyTransport = true
-		return nil
-	case e.saidTransport && e.transport == f.transport:
-		return fmt.Errorf("%s implies the protocol: leave the match on it out", f.syntax)
-	case e.transport == f.transport:
-		return nil
-	case e.anyTransport:
-		return fmt.Errorf("%s must stand before fields of any protocol's header", f.syntax)
-	case e.transport != 0 || e.network == etherARP:
-		return fmt.Errorf("%s: the packet has another protocol", f.syntax)
-	}
-	v := Byte(f.transport)
-	e.emit(fieldL4Proto.info().into(register(0)))
-	e.cmp(nil, expr.CmpOpEq, v.Bytes())
-	e.transport = f.transport
-	return nil
-}
-
-func (e *encoder) needNetwork(f *fieldInfo) error {
-	switch {
-	case f.network == 0:
-		return nil
-	case e.saidNetwork && e.network == f.network:
-		return fmt.Errorf("%s implies the family: leave the match on it out", f.syntax)
-	case e.network == f.network && e.shownNetwork && !f.shown:
-		return fmt.Errorf("%s must stand before what nft lists with its family", f.syntax)
-	case e.network == f.network:
-		return nil
-	case e.network != 0:
-		return fmt.Errorf("%s: the packet is of another family", f.syntax)
-	}
-	if _, ok := f.load.(*expr.Exthdr); ok && len(e.out.exprs) > 0 {
-		return fmt.Errorf("%s must be the first match: nft asks for the family at the rule's beginning", f.syntax)
-	}
-	e.network, e.shownNetwork = f.network, f.shown
-	v := Port(f.network)
-	switch {
-	case e.table.ID.Family == Inet:
-		nf := nfprotoOf(f.network)
-		e.emit(fieldNFProto.info().into(register(0)))
-		e.cmp(nil, expr.CmpOpEq, nf.Bytes())
-	case f.byMeta:
-		e.emit(&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: register(0)})
-		e.cmp(nil, expr.CmpOpEq, v.Bytes())
-	default:
-		ether := fieldEtherType.info()
-		joined, err := e.join(ether, ether.payload(), &v)
-		if err != nil || joined {
-			return err
-		}
-		e.emit(ether.into(register(0)))
-		e.cmp(nil, expr.CmpOpEq, v.Bytes())
-	}
-	return nil
-}
-
-// nfprotoOf is the family of a network protocol.
-func nfprotoOf(network uint16) Value {
-	if network == etherIPv6 {
-		return Byte(uint8(IPv6))
-	}
-	return Byte(uint8(IPv4))
-}
-
-// said notes what an equality says about the packet's protocols.
-func (e *encoder) said(of field, v *Value) error {
-	switch of {
-	case fieldNFProto, fieldEtherType:
-		if e.network != 0 {
-			return fmt.Errorf("%s: it is known already", of.info().syntax)
-		}
-		if e.network, e.saidNetwork = networkSaid(of, v), true; e.network == 0 {
-			e.network = oneOfNetworks
-		}
-	case fieldL4Proto:
-		if e.transport != 0 {
-			return fmt.Errorf("%s: it is known already", of.info().syntax)
-		}
-		if e.transport, e.saidTransport = v.Bytes()[0], true; e.transport == 0 {
-			e.transport = oneOfTransports
-		}
-	}
-	return nil
-}
-
-// saidOneOf notes that alternatives were asked for. nft takes one of them for the only one, and then refuses, or leaves out, what
-// fields of another need: so a rule does not go on to fields that need a protocol.
-func (e *encoder) saidOneOf(of field) error {
-	switch {
-	case (of == fieldNFProto || of == fieldEtherType) && e.network == 0:
-		e.network = oneOfNetworks
-	case of == fieldL4Proto && e.transport == 0:
-		e.transport = oneOfTransports
-	case of == fieldNFProto || of == fieldEtherType || of == fieldL4Proto:
-		return fmt.Errorf("%s: it is known already", of.info().syntax)
-	}
-	return nil
-}
-
-// networkSaid is the network protocol of packets whose field has the value; 0 when that says nothing about it.
-func networkSaid(of field, v *Value) uint16 {
-	switch {
-	case of == fieldEtherType && v.Len() == 2:
-		return binary.BigEndian.Uint16(v.Bytes())
-	case of == fieldNFProto && *v == Byte(uint8(IPv4)):
-		return etherIPv4
-	case of == fieldNFProto && *v == Byte(uint8(IPv6)):
-		return etherIPv6
-	}
-	return 0
 }

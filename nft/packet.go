@@ -29,7 +29,7 @@ type Packet struct {
 	Fragment *Fragment
 
 	Mark uint32
-	// CTState is one of State…; CTStatus are the bits Status….
+	// CTState is one of State…, 0 stands for StateNew; CTStatus are the bits Status….
 	CTState, CTStatus uint32
 	// FIB answers for the routing table; nil: no address is local, and every source is where its route leads.
 	FIB FIB
