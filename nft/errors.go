@@ -91,6 +91,8 @@ func (b *batch) failure(f fault) error {
 	switch {
 	case f.errno == unix.EPERM:
 		e.Kind = ErrOwned
+	case f.errno == unix.ENFILE && m.kind == 0:
+		e.Message = "the set is full"
 	case f.errno == unix.EOPNOTSUPP && m.kind == addTable:
 		e.Message, e.Kind = "the kernel has no nf_tables in this family", ErrNoKernelSupport
 	}

@@ -325,7 +325,7 @@ func TestKernelErrors(t *testing.T) {
 			"cannot add element inet t prefixes { 10.1.0.0/16 }: file exists"},
 		{"missing", remove, unix.ENOENT, "cannot delete element inet t few { 5 }: no such file or directory"},
 		{"full", add(entry("few", Port(2), Value{}, Port(1)), entry("few", Port(3), Value{}, Port(1)), entry("few", Port(4), Value{}, Port(1))),
-			unix.ENFILE, "cannot add element inet t few: too many open files in system"},
+			unix.ENFILE, "cannot add element inet t few: too many open files in system: the set is full"},
 		{"no set", add(entry("missing", Port(1), Value{}, Value{})), unix.ENOENT, ""},
 		{"no table", add(Element{Set: SetID{TableID{Inet, "missing"}, "s"}, Key: Port(1)}), unix.ENOENT, ""},
 		{"short key", add(entry("few", Byte(1), Value{}, Port(1))), unix.EINVAL, ""},
