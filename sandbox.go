@@ -14,6 +14,8 @@ const (
 	ModeBridge Mode = "bridge"
 	ModeHost   Mode = "host"
 	ModeNone   Mode = "none"
+	// ModeContainer: the sandbox shares the stack of another one.
+	ModeContainer Mode = "container"
 )
 
 // Sandbox is a network stack: a network namespace that endpoints join to networks.
@@ -21,8 +23,11 @@ type Sandbox struct {
 	ID      string
 	Name    string
 	Created time.Time
-	// Mode is "bridge", "host" or "none".
-	Mode Mode
+	Mode    Mode
+	// Shares is the id of the sandbox whose stack this one uses, in mode container; never one that shares itself.
+	Shares string
+	// Gone: the sandbox was removed while others share its stack. Its name is free; the stack stays until its last user goes.
+	Gone bool
 	// NetNS is the path of the namespace; empty in mode host.
 	NetNS string
 	// NSID tells the namespace from a later one at the same path.
@@ -32,6 +37,14 @@ type Sandbox struct {
 	// Settled is false while the sandbox is being made or removed: one that a restart finds so was not acknowledged,
 	// and is taken back.
 	Settled bool
+}
+
+// Stack is the id of the sandbox that has the endpoints and ports: its own, or that of the one it shares.
+func (s Sandbox) Stack() string {
+	if s.Shares != "" {
+		return s.Shares
+	}
+	return s.ID
 }
 
 // NamespaceID is the identity of a network namespace: device and inode number of its nsfs file. Inode numbers come back

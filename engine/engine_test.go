@@ -216,7 +216,7 @@ func TestRandomOperations(t *testing.T) {
 				} else {
 					h.failNext(0)
 				}
-				switch rnd.IntN(8) {
+				switch rnd.IntN(9) {
 				case 0, 1:
 					network := ""
 					if rnd.IntN(2) == 0 {
@@ -234,6 +234,8 @@ func TestRandomOperations(t *testing.T) {
 				case 6:
 					_ = e.RemoveNetwork(ctx, pick("n", 3))
 				case 7:
+					_, _ = e.CreateSandbox(ctx, bridged.SandboxSpec{Name: pick("c", 12), Network: "container:" + pick("c", 12)})
+				case 8:
 					h.failNext(0)
 					if rnd.IntN(4) == 0 {
 						stop()

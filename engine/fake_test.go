@@ -108,10 +108,19 @@ func (f *fakeHost) makeNamespace(path string) (bridged.NamespaceID, error) {
 	return f.spaces[path], nil
 }
 
-func (f *fakeHost) removeNamespace(path string, _ bridged.NamespaceID) error {
+func (f *fakeHost) mountNamespace(path, further string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.spaces, path)
+	f.spaces[further] = f.spaces[path]
+	return nil
+}
+
+func (f *fakeHost) removeNamespace(path string, id bridged.NamespaceID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.spaces[path] == id || id == (bridged.NamespaceID{}) {
+		delete(f.spaces, path)
+	}
 	return nil
 }
 

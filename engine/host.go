@@ -39,6 +39,8 @@ type kernel interface {
 // namespaces are the network namespaces of sandboxes.
 type namespaces interface {
 	makeNamespace(path string) (bridged.NamespaceID, error)
+	// mountNamespace gives the namespace at path a further path.
+	mountNamespace(path, further string) error
 	// removeNamespace removes the namespace at path if it is that one; the zero NamespaceID is any.
 	removeNamespace(path string, id bridged.NamespaceID) error
 	// taken says whether there is something at path.

@@ -18,6 +18,7 @@ type index struct {
 	sandboxNames map[string]string                       // name → id
 	namespaces   map[bridged.NamespaceID]string          // → sandbox id
 	macs         map[macKey]string                       // → endpoint id
+	users        map[string]map[string]struct{}          // sandbox id → ids of the sandboxes that share its stack
 	members      map[string]map[string]struct{}          // network id → endpoint ids
 	endpoints    map[string][]string                     // sandbox id → endpoint ids, in the order of joining
 	ports        map[string]map[bridged.Binding]struct{} // sandbox id → bindings
@@ -37,6 +38,7 @@ func newIndex() *index {
 		sandboxNames: make(map[string]string),
 		namespaces:   make(map[bridged.NamespaceID]string),
 		macs:         make(map[macKey]string),
+		users:        make(map[string]map[string]struct{}),
 		members:      make(map[string]map[string]struct{}),
 		endpoints:    make(map[string][]string),
 		ports:        make(map[string]map[bridged.Binding]struct{}),
@@ -56,16 +58,7 @@ func (x *index) apply(c bridged.Change) {
 		}
 	}
 	for id, s := range c.Sandboxes {
-		if old, ok := x.Sandboxes[id]; ok {
-			delete(x.sandboxNames, old.Name)
-			delete(x.namespaces, old.NSID)
-		}
-		if s != nil {
-			x.sandboxNames[s.Name] = id
-			if s.NSID != (bridged.NamespaceID{}) {
-				x.namespaces[s.NSID] = id
-			}
-		}
+		x.setSandbox(id, s)
 	}
 	for id, e := range c.Endpoints {
 		x.setEndpoint(id, e)
@@ -120,6 +113,30 @@ func (x *index) setNetwork(id string, n *bridged.Network) {
 func sameSubnet(a, b bridged.Subnet) bool {
 	return a.Prefix == b.Prefix && a.Range == b.Range && a.Gateway == b.Gateway &&
 		len(a.Aux) == len(b.Aux) && !slices.ContainsFunc(sortedKeys(a.Aux), func(k string) bool { return a.Aux[k] != b.Aux[k] })
+}
+
+func (x *index) setSandbox(id string, s *bridged.Sandbox) {
+	if old, ok := x.Sandboxes[id]; ok {
+		if x.sandboxNames[old.Name] == id {
+			delete(x.sandboxNames, old.Name)
+		}
+		delete(x.namespaces, old.NSID)
+		if old.Shares != "" {
+			leave(x.users, old.Shares, id)
+		}
+	}
+	if s == nil {
+		return
+	}
+	if !s.Gone {
+		x.sandboxNames[s.Name] = id
+	}
+	if s.NSID != (bridged.NamespaceID{}) {
+		x.namespaces[s.NSID] = id
+	}
+	if s.Shares != "" {
+		enter(x.users, s.Shares, id)
+	}
 }
 
 func (x *index) setEndpoint(id string, e *bridged.Endpoint) {
@@ -201,10 +218,32 @@ func (x *index) network(ref string) (bridged.Network, error) {
 // sandbox finds a sandbox by name, id or unique prefix of the id. One that is being made or removed is not found.
 func (x *index) sandbox(ref string) (bridged.Sandbox, error) {
 	id, err := find("sandbox", ref, x.sandboxNames, x.Sandboxes)
-	if err == nil && !x.Sandboxes[id].Settled {
+	switch s := x.Sandboxes[id]; {
+	case err != nil:
+		return s, err
+	case s.Gone:
+		return bridged.Sandbox{}, bridged.Errorf(bridged.ErrNotFound, "sandbox %s not found", ref)
+	case !s.Settled:
 		return bridged.Sandbox{}, bridged.Errorf(bridged.ErrNotFound, "sandbox %s not found: it is just being made or removed", ref)
+	default:
+		return s, nil
 	}
-	return x.Sandboxes[id], err
+}
+
+// stackName is what people call a stack: its sandbox's name, or when that is gone, the name of one that shares it.
+func (x *index) stackName(id string) string {
+	s := x.Sandboxes[id]
+	if !s.Gone {
+		return s.Name
+	}
+	var names []string
+	for user := range x.users[id] {
+		names = append(names, x.Sandboxes[user].Name)
+	}
+	if len(names) == 0 {
+		return s.Name
+	}
+	return slices.Min(names)
 }
 
 // find looks a name up, then an id, then the prefix of one.

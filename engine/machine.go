@@ -367,9 +367,25 @@ func identity(ns *netns.NS) bridged.NamespaceID {
 	return bridged.NamespaceID{Dev: dev, Ino: ino}
 }
 
+func (m *machine) mountNamespace(path, further string) error {
+	ns, err := netns.Open(path)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return ns.Mount(further)
+}
+
+// removeNamespace leaves alone what somebody else put at the path; an empty file is what is left of a namespace that was unmounted.
 func (m *machine) removeNamespace(path string, id bridged.NamespaceID) error {
-	if now, err := m.namespace(path, 0); err == nil && id != (bridged.NamespaceID{}) && now != id {
-		return nil // ours is gone already, and somebody put another one there
+	now, err := m.namespace(path, 0)
+	if err == nil && id != (bridged.NamespaceID{}) && now != id {
+		return nil
+	}
+	if err != nil {
+		if file, err := os.Lstat(path); err != nil || !file.Mode().IsRegular() || file.Size() > 0 {
+			return nil
+		}
 	}
 	return netns.Remove(path)
 }

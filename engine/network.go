@@ -244,7 +244,7 @@ func (e *Engine) RemoveNetwork(ctx context.Context, ref string) error {
 func (x *index) memberNames(network string) []string {
 	var names []string
 	for id := range x.members[network] {
-		names = append(names, x.Sandboxes[x.Endpoints[id].Sandbox].Name)
+		names = append(names, x.stackName(x.Endpoints[id].Sandbox))
 	}
 	slices.Sort(names)
 	return names
@@ -277,7 +277,7 @@ func (x *index) networkInfo(n bridged.Network) bridged.NetworkInfo {
 	info := bridged.NetworkInfo{Network: n}
 	for id := range x.members[n.ID] {
 		ep := x.Endpoints[id]
-		info.Members = append(info.Members, bridged.Member{Endpoint: ep, SandboxName: x.Sandboxes[ep.Sandbox].Name})
+		info.Members = append(info.Members, bridged.Member{Endpoint: ep, SandboxName: x.stackName(ep.Sandbox)})
 	}
 	slices.SortFunc(info.Members, func(a, b bridged.Member) int { return strings.Compare(a.SandboxName, b.SandboxName) })
 	return info

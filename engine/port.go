@@ -230,6 +230,9 @@ func publication(endpoint bridged.Endpoint, claims []claim) map[bridged.Binding]
 
 // publishable is the endpoint that ports of a sandbox lead to.
 func (x *index) publishable(s bridged.Sandbox) (bridged.Endpoint, bridged.Network, error) {
+	if err := x.ownStack(s); err != nil {
+		return bridged.Endpoint{}, bridged.Network{}, err
+	}
 	if s.Mode == bridged.ModeHost {
 		return bridged.Endpoint{}, bridged.Network{}, bridged.Errorf(bridged.ErrConflict,
 			"sandbox %s shares the host's network stack: its ports are the host's own and can't be published", s.Name)
@@ -301,6 +304,9 @@ func (e *Engine) RemovePorts(ctx context.Context, ref string, specs []bridged.Po
 	var gone []bridged.Port
 	err = e.transact(ctx, func(x *index) (bridged.Change, error) {
 		c := bridged.Change{Ports: make(map[bridged.Binding]*bridged.Port)}
+		if err := x.ownStack(s); err != nil {
+			return c, err
+		}
 		for _, spec := range specs {
 			found := x.matching(s, spec)
 			if len(found) == 0 {
@@ -342,14 +348,14 @@ func (e *Engine) Ports(ref string) ([]bridged.PortInfo, error) {
 	infos := []bridged.PortInfo{}
 	if ref == "" {
 		for _, p := range e.index.Ports {
-			infos = append(infos, bridged.PortInfo{Port: p, SandboxName: e.index.Sandboxes[p.Sandbox].Name})
+			infos = append(infos, bridged.PortInfo{Port: p, SandboxName: e.index.stackName(p.Sandbox)})
 		}
 	} else {
 		s, err := e.index.sandbox(ref)
 		if err != nil {
 			return nil, err
 		}
-		for b := range e.index.ports[s.ID] {
+		for b := range e.index.ports[s.Stack()] {
 			infos = append(infos, bridged.PortInfo{Port: e.index.Ports[b], SandboxName: s.Name})
 		}
 	}

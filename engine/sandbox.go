@@ -68,6 +68,9 @@ func (e *Engine) CreateSandbox(ctx context.Context, spec bridged.SandboxSpec) (b
 	if network.Bridge != "" {
 		defer e.locks.rlock("network " + network.Name)()
 	}
+	if s.Shares != "" {
+		defer e.locks.lock("stack " + s.Shares)()
+	}
 	if s.Made && e.host.taken(s.NetNS) {
 		return bridged.SandboxInfo{}, bridged.Errorf(bridged.ErrConflict,
 			"cannot make namespace %s: it exists already; give it with --netns, or choose another name", s.NetNS)
@@ -99,8 +102,9 @@ func (e *Engine) newSandbox(spec bridged.SandboxSpec) (bridged.Sandbox, bridged.
 	if spec.PID < 0 {
 		return fail(bridged.Errorf(bridged.ErrInvalid, "invalid pid %d", spec.PID))
 	}
-	if strings.HasPrefix(spec.Network, "container:") {
-		return fail(bridged.Errorf(bridged.ErrInvalid, "cannot create sandbox %s in mode %s: sharing another sandbox's stack is not offered", s.Name, spec.Network))
+	if target, ok := strings.CutPrefix(spec.Network, "container:"); ok {
+		s, err := e.newSharing(s, target, spec)
+		return s, bridged.Network{}, err
 	}
 	network, err := e.networkOf(spec)
 	if err != nil {
@@ -168,7 +172,10 @@ func (e *Engine) putSandbox(ctx context.Context, s bridged.Sandbox) error {
 			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "sandbox %s exists already: remove it first, or choose another name", s.Name)
 		}
 		if id, taken := x.namespaces[s.NSID]; taken && id != s.ID {
-			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "namespace %s is sandbox %s already", s.NetNS, x.Sandboxes[id].Name)
+			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "namespace %s is sandbox %s already", s.NetNS, x.stackName(id))
+		}
+		if _, there := x.Sandboxes[s.Stack()]; !there && s.Shares != "" {
+			return bridged.Change{}, bridged.Errorf(bridged.ErrNotFound, "the sandbox whose stack %s would share was just removed", s.Name)
 		}
 		return bridged.Change{Sandboxes: map[string]*bridged.Sandbox{s.ID: &s}}, nil
 	})
@@ -176,7 +183,7 @@ func (e *Engine) putSandbox(ctx context.Context, s bridged.Sandbox) error {
 
 // setUpSandbox makes a recorded sandbox and settles it. When it fails, s says how far it got.
 func (e *Engine) setUpSandbox(ctx context.Context, s *bridged.Sandbox, n bridged.Network, spec bridged.SandboxSpec) (err error) {
-	if s.Mode != bridged.ModeHost {
+	if s.Mode != bridged.ModeHost && s.Shares == "" {
 		if s.NSID, err = e.openNamespace(ctx, *s, spec.PID); err != nil {
 			return err
 		}
@@ -315,11 +322,16 @@ func (e *Engine) RemoveSandbox(ctx context.Context, ref string) error {
 		return err
 	}
 	defer unlock()
-	if err := e.forgetSandbox(ctx, s); err != nil {
-		return err
+	defer e.locks.lock("stack " + s.Stack())()
+	if s.Shares != "" || e.shared(s) {
+		err = e.leaveStack(ctx, s)
+	} else {
+		err = e.forgetSandbox(ctx, s)
 	}
-	e.log.Info("sandbox removed", "sandbox", s.Name)
-	return nil
+	if err == nil {
+		e.log.Info("sandbox removed", "sandbox", s.Name)
+	}
+	return err
 }
 
 // forgetSandbox takes a sandbox away in any state that it is in. First the record that it goes, so that a crash in the middle
@@ -386,7 +398,7 @@ func (e *Engine) Sandboxes() []bridged.SandboxInfo {
 	defer e.mu.Unlock()
 	infos := []bridged.SandboxInfo{}
 	for _, s := range e.index.Sandboxes {
-		if s.Settled {
+		if s.Settled && !s.Gone {
 			infos = append(infos, e.index.sandboxInfo(s))
 		}
 	}
@@ -396,11 +408,14 @@ func (e *Engine) Sandboxes() []bridged.SandboxInfo {
 
 func (x *index) sandboxInfo(s bridged.Sandbox) bridged.SandboxInfo {
 	info := bridged.SandboxInfo{Sandbox: s}
-	for _, id := range x.endpoints[s.ID] {
+	if s.Shares != "" {
+		info.Mode = bridged.ModeContainer + ":" + bridged.Mode(x.stackName(s.Shares))
+	}
+	for _, id := range x.endpoints[s.Stack()] {
 		e := x.Endpoints[id]
 		info.Joined = append(info.Joined, bridged.Joined{Endpoint: e, Network: x.Networks[e.Network]})
 	}
-	for b := range x.ports[s.ID] {
+	for b := range x.ports[s.Stack()] {
 		info.Ports = append(info.Ports, x.Ports[b])
 	}
 	slices.SortFunc(info.Ports, comparePorts)

@@ -3,8 +3,10 @@ package engine
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +27,7 @@ func (e *Engine) start(ctx context.Context) error {
 	if e.ula, err = e.hostULA(); err != nil {
 		return err
 	}
-	if err := e.takeBackUnsettled(); err != nil {
+	if err := e.collect(); err != nil {
 		return err
 	}
 	change, err := e.configured()
@@ -111,37 +113,72 @@ func (e *Engine) hostULA() (netip.Prefix, error) {
 	return ipam.ULA(seed), nil
 }
 
-// takeBackUnsettled forgets sandboxes that were being made or removed when the last daemon ended (nobody was told that they
-// exist), and those whose namespace is gone or another one now. What they leave in the kernel goes with the reconcile.
-func (e *Engine) takeBackUnsettled() error {
+// collect forgets sandboxes that were being made or removed when the last daemon ended (nobody was told that they exist), those
+// whose namespace is gone or another one now, and stacks without a user. What they leave in the kernel goes with the
+// reconcile.
+func (e *Engine) collect() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for id, s := range e.index.Sandboxes {
-		reason := "it was being made or removed when the daemon ended"
-		if s.Settled {
-			if s.Mode == bridged.ModeHost {
+	// Those that share first: whether a stack still has a user is known then.
+	for _, sharing := range []bool{true, false} {
+		for _, s := range e.index.State.Clone().Sandboxes {
+			if (s.Shares != "") != sharing {
 				continue
 			}
-			now, err := e.host.namespace(s.NetNS, 0)
-			if err == nil && now == s.NSID {
-				continue
-			}
-			reason = "its namespace " + s.NetNS + " is gone"
-		}
-		if s.Made {
-			if err := e.host.removeNamespace(s.NetNS, s.NSID); err != nil {
+			reason := e.lost(s)
+			if err := e.dropMounts(s, reason != ""); err != nil {
 				return fmt.Errorf("cannot remove the namespace of sandbox %s: %w", s.Name, err)
 			}
+			if reason == "" {
+				continue
+			}
+			c := e.index.detachment(s)
+			c.Sandboxes = map[string]*bridged.Sandbox{s.ID: nil}
+			e.index.apply(c)
+			if err := e.record(c); err != nil {
+				return err
+			}
+			e.log.Warn("sandbox collected", "sandbox", s.Name, "reason", reason)
 		}
-		c := e.index.detachment(s)
-		c.Sandboxes = map[string]*bridged.Sandbox{id: nil}
-		e.index.apply(c)
-		if err := e.record(c); err != nil {
-			return err
-		}
-		e.log.Warn("sandbox collected", "sandbox", s.Name, "reason", reason)
 	}
 	return nil
+}
+
+// dropMounts removes the paths of a namespace that we made: all of them when it is lost, else the one that a crash left while it
+// moved from one to the other.
+func (e *Engine) dropMounts(s bridged.Sandbox, lost bool) error {
+	if !s.Made {
+		return nil
+	}
+	var errs []error
+	for _, path := range []string{filepath.Join(namespaceDir, s.Name), lastingPath(s)} {
+		// Without an identity it was not made yet, or just made: only its own path can be it.
+		if lost && path == s.NetNS || path != s.NetNS && s.NSID != (bridged.NamespaceID{}) {
+			errs = append(errs, e.host.removeNamespace(path, s.NSID))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// lost says why a sandbox is no more; "" when it is alive.
+func (e *Engine) lost(s bridged.Sandbox) string {
+	if !s.Settled {
+		return "it was being made or removed when the daemon ended"
+	}
+	if s.Gone && len(e.index.users[s.ID]) == 0 {
+		return "it was removed, and the last sandbox that shared its stack is gone"
+	}
+	if s.Mode == bridged.ModeHost {
+		return ""
+	}
+	stack := e.index.Sandboxes[s.Stack()]
+	if stack.Mode == bridged.ModeHost {
+		return ""
+	}
+	if now, err := e.host.namespace(stack.NetNS, 0); err != nil || now != stack.NSID {
+		return "its namespace " + stack.NetNS + " is gone"
+	}
+	return ""
 }
 
 // configured is the change that the configuration asks for.

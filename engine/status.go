@@ -20,7 +20,7 @@ func (e *Engine) Status() bridged.Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s.Since = e.since
-	s.Networks, s.Sandboxes = len(e.index.Networks), len(e.index.Sandboxes)
+	s.Networks, s.Sandboxes = len(e.index.Networks), len(e.index.sandboxNames)
 	s.Endpoints, s.Ports = len(e.index.Endpoints), len(e.index.Ports)
 	s.Warnings = slices.Clone(e.warnings)
 	return s

@@ -30,11 +30,9 @@ func makeAt(path string) (*NS, error) {
 			return nil, err
 		}
 	}
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o444)
-	if err != nil {
+	if err := touch(path); err != nil {
 		return nil, err
 	}
-	unix.Close(fd)
 	ns, err := fresh(path)
 	if err != nil {
 		return nil, errors.Join(err, os.Remove(path))
