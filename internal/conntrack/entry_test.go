@@ -1,0 +1,117 @@
+package conntrack
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"testing"
+
+	"github.com/mdlayher/netlink"
+	"github.com/mdlayher/netlink/nltest"
+	"golang.org/x/sys/unix"
+)
+
+// message is an entry of a UDP flow as the kernel dumps it.
+func message(t testing.TB, src, dst string, dport uint16, zone bool) []byte {
+	t.Helper()
+	ae := netlink.NewAttributeEncoder()
+	tuple := func(kind uint16, src, dst string, dport uint16) {
+		ae.Nested(kind, func(ae *netlink.AttributeEncoder) error {
+			ae.Nested(attrTupleIP, func(ae *netlink.AttributeEncoder) error {
+				from, to := uint16(attrIPv4Src), uint16(attrIPv4Dst)
+				if addr(src).Is6() {
+					from, to = attrIPv6Src, attrIPv6Dst
+				}
+				ae.Bytes(from, addr(src).AsSlice())
+				ae.Bytes(to, addr(dst).AsSlice())
+				return nil
+			})
+			ae.Nested(attrTupleProto, func(ae *netlink.AttributeEncoder) error {
+				ae.Uint8(attrProtoNum, udp)
+				ae.Bytes(2, []byte{0x13, 0x88})
+				ae.Bytes(attrProtoDstPort, binary.BigEndian.AppendUint16(nil, dport))
+				return nil
+			})
+			return nil
+		})
+	}
+	tuple(attrTupleOrig, src, dst, dport)
+	tuple(attrTupleReply, dst, src, 5000)
+	ae.Uint32(attrID, 0x01020304)
+	if zone {
+		ae.Bytes(attrZone, []byte{0, 7})
+	}
+	b, err := ae.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	family := byte(unix.AF_INET)
+	if addr(src).Is6() {
+		family = unix.AF_INET6
+	}
+	return append([]byte{family, 0, 0, 0}, b...)
+}
+
+func TestParseEntry(t *testing.T) {
+	e, ok := parseEntry(message(t, "10.0.0.1", "10.0.0.2", 53, false))
+	want := tuple{src: addr("10.0.0.1"), dst: addr("10.0.0.2"), proto: udp, dstPort: 53}
+	if !ok || e.orig != want || e.reply.src != want.dst || e.zone {
+		t.Errorf("parsed: %+v, %v", e, ok)
+	}
+	again, ok := parseEntry(e.deletion())
+	if !ok || again.orig != e.orig || !bytes.Equal(again.rawID, e.rawID) || again.family != unix.AF_INET {
+		t.Errorf("the deletion says %+v, %v", again, ok)
+	}
+	if e, ok := parseEntry(message(t, "fd00::1", "fd00::2", 53, true)); !ok || !e.zone || e.orig.dst != addr("fd00::2") {
+		t.Errorf("IPv6, in a zone: %+v, %v", e, ok)
+	}
+}
+
+func FuzzParseEntry(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(message(f, "10.0.0.1", "10.0.0.2", 53, true))
+	f.Add(message(f, "fd00::1", "fd00::2", 53, false))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, ok := parseEntry(b)
+		if !ok {
+			return
+		}
+		again, ok := parseEntry(e.deletion())
+		if !ok || again.orig != e.orig {
+			t.Errorf("the deletion of %+v says %+v, %v", e, again, ok)
+		}
+	})
+}
+
+func everything() *selector { return newSelector([]Flow{{udp, addr("10.0.0.2"), 53}}, nil) }
+
+// refuse is the kernel's answer to each message.
+func refuse(errno unix.Errno) ([]netlink.Message, error) {
+	b := binary.NativeEndian.AppendUint32(nil, uint32(-int32(errno)))
+	return []netlink.Message{{Header: netlink.Header{Type: netlink.Error}, Data: b}}, nil
+}
+
+func TestKernelWithoutConntrack(t *testing.T) {
+	for errno, fails := range map[unix.Errno]bool{unix.EINVAL: false, unix.EOPNOTSUPP: false, unix.EPERM: true} {
+		c := nltest.Dial(func([]netlink.Message) ([]netlink.Message, error) { return refuse(errno) })
+		if n, err := purge(c, everything()); n != 0 || errors.Is(err, errno) != fails || (err != nil) != fails {
+			t.Errorf("%v: %d, %v", errno, n, err)
+		}
+	}
+}
+
+// An entry may time out between the dump and its deletion.
+func TestEntryGoneMeanwhile(t *testing.T) {
+	for errno, fails := range map[unix.Errno]bool{unix.ENOENT: false, unix.EBUSY: true} {
+		c := nltest.Dial(func(req []netlink.Message) ([]netlink.Message, error) {
+			if len(req) == 0 || req[0].Header.Type != getConntrack {
+				return refuse(errno)
+			}
+			m := netlink.Message{Header: req[0].Header, Data: message(t, "10.0.0.1", "10.0.0.2", 53, false)}
+			return nltest.Multipart([]netlink.Message{m, m, {}})
+		})
+		if n, err := purge(c, everything()); n != 0 || errors.Is(err, errno) != fails || (err != nil) != fails {
+			t.Errorf("%v: %d, %v", errno, n, err)
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package conntrack
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/mdlayher/netlink"
+	route "github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Flow selects flows by where their first packet was sent, before DNAT.
+type Flow struct {
+	// Proto is the IP protocol number.
+	Proto uint8
+	// HostIP is the original destination. 0.0.0.0 or ::: any address of the host, of that family; the zero Addr: of both. (Flows
+	// through the host to the same port of another one, as those to a nameserver elsewhere, are none of ours.)
+	HostIP netip.Addr
+	// HostPort is the original destination port.
+	HostPort uint16
+}
+
+// Of linux/netfilter/nfnetlink_conntrack.h.
+const (
+	getConntrack    = unix.NFNL_SUBSYS_CTNETLINK<<8 | 1
+	deleteConntrack = unix.NFNL_SUBSYS_CTNETLINK<<8 | 2
+)
+
+const (
+	// bufferSize is the largest datagram of a dump (NLMSG_GOODSIZE and netlink_dump, net/netlink/af_netlink.c), in bytes.
+	bufferSize = 32 << 10
+	// deleteBatch is how many deletions are sent before their answers are read: these must fit into a socket's default buffer.
+	deleteBatch = 64
+)
+
+// Purge deletes, in the network namespace of the calling thread, the entries of the flows, and all from or to the addresses on
+// either side of a translation. It takes one dump of the table however many they are, and returns how many entries went.
+// Entries in a conntrack zone belong to somebody else and stay. Without connection tracking in the kernel there is
+// nothing to do, and no error.
+func Purge(flows []Flow, addrs []netip.Addr) (int, error) {
+	if len(flows) == 0 && len(addrs) == 0 {
+		return 0, nil
+	}
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{MessageBufferSize: bufferSize})
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EAFNOSUPPORT) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cannot purge connection tracking entries: %w", err)
+	}
+	defer c.Close()
+	s := newSelector(flows, addrs)
+	if s.needsLocal() {
+		h, err := route.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return 0, fmt.Errorf("cannot purge connection tracking entries: %w", err)
+		}
+		defer h.Close()
+		s.local = localLookup(h)
+	}
+	n, err := purge(c, s)
+	if err != nil {
+		return n, fmt.Errorf("cannot purge connection tracking entries: %w", err)
+	}
+	return n, nil
+}
+
+func purge(c *netlink.Conn, s *selector) (int, error) {
+	doomed, err := dump(c, s)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return 0, nil // nfnetlink knows no subsystem of that number
+	}
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	var errs []error
+	for len(doomed) > 0 {
+		batch := doomed[:min(len(doomed), deleteBatch)]
+		doomed = doomed[len(batch):]
+		deleted, err := remove(c, batch)
+		n += deleted
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return n, errors.Join(errs...)
+}
+
+// dump returns the deletion messages of the entries that are selected. Entries are read as they come, so that a large table does
+// not have to fit into memory.
+func dump(c *netlink.Conn, s *selector) ([]netlink.Message, error) {
+	_, err := c.Send(netlink.Message{
+		Header: netlink.Header{Type: getConntrack, Flags: netlink.Request | netlink.Dump},
+		Data:   []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, 0},
+	})
+	if err != nil {
+		return nil, err
+	}
+	var doomed []netlink.Message
+	for m, err := range c.ReceiveIter() {
+		if err != nil {
+			return nil, err
+		}
+		e, ok := parseEntry(m.Data)
+		if !ok || !s.selects(&e) {
+			continue
+		}
+		doomed = append(doomed, netlink.Message{
+			Header: netlink.Header{Type: deleteConntrack, Flags: netlink.Request | netlink.Acknowledge},
+			Data:   e.deletion(),
+		})
+	}
+	return doomed, nil
+}
+
+// remove deletes entries and returns how many of them were still there.
+func remove(c *netlink.Conn, batch []netlink.Message) (n int, err error) {
+	if _, err := c.SendMessages(batch); err != nil {
+		return 0, err
+	}
+	var errs []error
+	for range batch { // each is answered in a datagram of its own
+		switch _, err := c.Receive(); {
+		case err == nil:
+			n++
+		case !errors.Is(err, unix.ENOENT): // which is one that timed out in the meantime
+			errs = append(errs, err)
+		}
+	}
+	return n, errors.Join(errs...)
+}

@@ -1,0 +1,85 @@
+package conntrack
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// selector says which entries are to go. Looking at one costs the same for any number of flows and addresses.
+type selector struct {
+	flows map[portKey][]netip.Addr // the host addresses of the flows
+	addrs map[netip.Addr]bool
+	// local reports whether an address is the host's own.
+	local func(netip.Addr) bool
+}
+
+type portKey struct {
+	proto uint8
+	port  uint16
+}
+
+func newSelector(flows []Flow, addrs []netip.Addr) *selector {
+	s := &selector{flows: make(map[portKey][]netip.Addr, len(flows)), addrs: make(map[netip.Addr]bool, len(addrs))}
+	for _, f := range flows {
+		k := portKey{f.Proto, f.HostPort}
+		s.flows[k] = append(s.flows[k], f.HostIP)
+	}
+	for _, a := range addrs {
+		s.addrs[a] = true
+	}
+	return s
+}
+
+func wildcard(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() }
+
+// needsLocal reports whether selects asks local.
+func (s *selector) needsLocal() bool {
+	for _, hosts := range s.flows {
+		if slices.ContainsFunc(hosts, wildcard) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *selector) selects(e *entry) bool {
+	if e.zone {
+		return false
+	}
+	for _, host := range s.flows[portKey{e.orig.proto, e.orig.dstPort}] {
+		if s.sentTo(host, e.orig.dst) {
+			return true
+		}
+	}
+	return len(s.addrs) > 0 &&
+		(s.addrs[e.orig.src] || s.addrs[e.orig.dst] || s.addrs[e.reply.src] || s.addrs[e.reply.dst])
+}
+
+// sentTo reports whether a packet to dst was sent to the host address of a flow.
+func (s *selector) sentTo(host, dst netip.Addr) bool {
+	if !wildcard(host) {
+		return host == dst
+	}
+	if host.IsValid() && host.Is4() != dst.Is4() {
+		return false
+	}
+	return s.local(dst)
+}
+
+// localLookup asks the kernel where it would send a packet to an address, once for each. An address that it can't send to is
+// none of the host's.
+func localLookup(h *netlink.Handle) func(netip.Addr) bool {
+	known := make(map[netip.Addr]bool)
+	return func(a netip.Addr) bool {
+		local, ok := known[a]
+		if !ok {
+			routes, err := h.RouteGet(a.AsSlice())
+			local = err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL
+			known[a] = local
+		}
+		return local
+	}
+}
