@@ -133,7 +133,8 @@ func (m *message) detail() string {
 // sendFailure is the error of a batch that did not reach the kernel.
 func (b *batch) sendFailure(err error) error {
 	if errors.Is(err, unix.EMSGSIZE) {
-		return fmt.Errorf("cannot commit %d bytes in one transaction: %w: raise net.core.wmem_max, or run with CAP_NET_ADMIN in the initial user namespace", len(b.buf), err)
+		return fmt.Errorf("cannot commit %d bytes in one transaction: %w: raise net.core.wmem_max, or run with CAP_NET_ADMIN "+
+			"in the initial user namespace", len(b.buf), err)
 	}
 	return fmt.Errorf("cannot send a transaction of %d bytes: %w", len(b.buf), err)
 }

@@ -22,7 +22,8 @@ func decodeBatch(t rapid.TB, b *batch, tables []Table) (added, deleted Elements)
 			t.Fatalf("message %d has number %d", i, seq)
 		}
 		attrs := m[headerLen:]
-		id := SetID{TableID{Family(m[16]), cString(find(attrs, unix.NFTA_SET_ELEM_LIST_TABLE))}, cString(find(attrs, unix.NFTA_SET_ELEM_LIST_SET))}
+		table := TableID{Family(m[16]), cString(find(attrs, unix.NFTA_SET_ELEM_LIST_TABLE))}
+		id := SetID{table, cString(find(attrs, unix.NFTA_SET_ELEM_LIST_SET))}
 		into := added
 		if binary.NativeEndian.Uint16(m[4:]) == subsystem|unix.NFT_MSG_DELSETELEM {
 			into = deleted
