@@ -78,6 +78,7 @@ func parseEntry(b []byte) (entry, bool) {
 }
 
 func (t *tuple) parse(b []byte) bool {
+	*t = tuple{} // of an attribute that comes twice the last one counts
 	return walk(b, func(kind uint16, value, _ []byte) bool {
 		switch kind {
 		case attrTupleIP:
