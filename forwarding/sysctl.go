@@ -24,7 +24,8 @@ func (s Sysctl) String() string { return s.Path + " = " + s.Value }
 //     there is the chain redirects, too.
 //   - accept_redirects=0: no sandbox tells the host which way to go.
 //   - accept_ra=0, and then the rest of IPv6: no sandbox gives the host a default route or an address.
-//   - accept_dad=0: a bridge without ports has no carrier, on which duplicate address detection would wait for ever.
+//   - accept_dad=0: addresses are good at once. Duplicate address detection takes a second, and on a bridge without carrier it
+//     waits for a port.
 //   - disable_ipv6=1 where the network has no IPv6: no link-local address by which sandboxes reach services of the host.
 //     With IPv6 it is 0, and comes last, since it is what makes the link-local address.
 func Sysctls(n bridged.Network) []Sysctl {
