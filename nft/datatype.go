@@ -68,7 +68,7 @@ var datatypes = [...]datatype{
 	TypeIPv6:  {name: "ipv6_addr", magic: 8, len: 16, order: networkOrder, format: formatAddr},
 	TypeEther: {name: "ether_addr", magic: 9, len: 6, order: networkOrder, format: formatEther},
 	// The names are those of /etc/protocols, which nft reads.
-	TypeProto: {name: "inet_proto", magic: 12, len: 1, order: networkOrder, format: formatDecimal, names: []symbol{
+	TypeProto: {name: "inet_proto", magic: 12, len: 1, order: noOrder, format: formatDecimal, names: []symbol{
 		{0, "ip"}, {1, "icmp"}, {2, "igmp"}, {3, "ggp"}, {4, "ipencap"}, {5, "st"}, {6, "tcp"}, {8, "egp"}, {9, "igp"}, {12, "pup"},
 		{17, "udp"}, {20, "hmp"}, {22, "xns-idp"}, {27, "rdp"}, {29, "iso-tp4"}, {33, "dccp"}, {36, "xtp"}, {37, "ddp"},
 		{38, "idpr-cmtp"}, {41, "ipv6"}, {43, "ipv6-route"}, {44, "ipv6-frag"}, {45, "idrp"}, {46, "rsvp"}, {47, "gre"}, {50, "esp"}, {51, "ah"},

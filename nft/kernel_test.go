@@ -19,22 +19,8 @@ type kernelRule struct {
 // kernelRules reads the rules of a table over a socket of its own, and its anonymous sets through the library.
 func kernelRules(tb testing.TB, id TableID) ([]kernelRule, map[string]anonymousSet) {
 	tb.Helper()
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer conn.Close()
-	msgs, err := conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETRULE, Flags: netlink.Request | netlink.Dump},
-		Data: append([]byte{byte(id.Family), 0, 0, 0}, must(netlink.MarshalAttributes([]netlink.Attribute{
-			{Type: unix.NFTA_RULE_TABLE, Data: append([]byte(id.Name), 0)}}))(tb)...),
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
 	var rules []kernelRule
-	for _, m := range msgs {
-		attrs := m.Data[4:]
+	for _, attrs := range kernelDump(tb, unix.NFT_MSG_GETRULE, id) {
 		exprs, err := parseExpressions(id.Family, find(attrs, unix.NFTA_RULE_EXPRESSIONS))
 		if err != nil {
 			tb.Fatal(err)
@@ -42,6 +28,23 @@ func kernelRules(tb testing.TB, id TableID) ([]kernelRule, map[string]anonymousS
 		rules = append(rules, kernelRule{cString(find(attrs, unix.NFTA_RULE_CHAIN)), exprs, find(attrs, unix.NFTA_RULE_USERDATA)})
 	}
 	return rules, kernelAnonymousSets(tb, id)
+}
+
+// kernelDump lists objects of a table: the attributes of each.
+func kernelDump(tb testing.TB, get uint16, id TableID) [][]byte {
+	tb.Helper()
+	conn := must(netlink.Dial(unix.NETLINK_NETFILTER, nil))(tb)
+	defer conn.Close()
+	name := must(netlink.MarshalAttributes([]netlink.Attribute{{Type: unix.NFTA_TABLE_NAME, Data: append([]byte(id.Name), 0)}}))(tb)
+	msgs := must(conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | get), Flags: netlink.Request | netlink.Dump},
+		Data:   append([]byte{byte(id.Family), 0, 0, 0}, name...),
+	}))(tb)
+	var objects [][]byte
+	for _, m := range msgs {
+		objects = append(objects, m.Data[4:])
+	}
+	return objects
 }
 
 func kernelAnonymousSets(tb testing.TB, id TableID) map[string]anonymousSet {
