@@ -58,3 +58,12 @@ func CheckLinkName(name string) error {
 	}
 	return nil
 }
+
+// CheckBridgeName is [CheckLinkName] for a bridge: names that begin with [PortPrefix] are those of ports, which the packet
+// program lets speak through their bridge only.
+func CheckBridgeName(name string) error {
+	if strings.HasPrefix(name, PortPrefix) {
+		return Errorf(ErrInvalid, "invalid bridge name %q: names that begin with %q are those of ports", name, PortPrefix)
+	}
+	return CheckLinkName(name)
+}

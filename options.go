@@ -24,7 +24,7 @@ var options = map[string]func(n *Network, value string) error{
 	OptionSourceGuard: func(n *Network, v string) error { return setBool(&n.SourceGuard, v) },
 	OptionBridgeName: func(n *Network, v string) error {
 		n.Bridge = v
-		return CheckLinkName(v)
+		return CheckBridgeName(v)
 	},
 	OptionHostBinding: func(n *Network, v string) error {
 		ip, err := netip.ParseAddr(v)

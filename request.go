@@ -38,6 +38,17 @@ type SandboxSpec struct {
 	Ports []PortSpec
 }
 
+// InterfaceSpec asks for addresses on a network without a link: a lease, for a caller that makes the link itself.
+type InterfaceSpec struct {
+	// ID is the caller's key; no sandbox need have it.
+	ID string
+	// Network is a network's name or id; "": the default network.
+	Network string
+	// IPv4, IPv6 and MAC are the addresses asked for.
+	IPv4, IPv6 netip.Addr
+	MAC        MAC
+}
+
 // NetworkInfo is a network with its members.
 type NetworkInfo struct {
 	Network

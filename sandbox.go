@@ -57,8 +57,9 @@ type NamespaceID struct {
 type Endpoint struct {
 	ID      string
 	Network string // id
-	Sandbox string // id
-	// HostInterface is the host's end of the pair, a port of the bridge: "bv" and 12 hex digits, never reused.
+	Sandbox string // id; of a lease, the caller's key
+	// HostInterface is the host's end of the pair, a port of the bridge: "bv" and 12 hex digits, never reused. Empty: a lease,
+	// addresses without a link.
 	HostInterface string
 	// Interface is the other end's name inside, as "eth0".
 	Interface string

@@ -104,7 +104,7 @@ func BenchmarkResolve(b *testing.B) {
 	}
 	n := e.index.Networks[e.index.networkNames["bridge"]]
 	s := bridged.Sandbox{ID: bridged.NewID(), Name: "web", Settled: true}
-	ep, err := e.index.newEndpoint(s, n, bridged.SandboxSpec{})
+	ep, err := e.index.newEndpoint(n, bridged.InterfaceSpec{ID: s.ID})
 	if err != nil {
 		b.Fatal(err)
 	}

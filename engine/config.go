@@ -52,5 +52,21 @@ func (c Config) Check() error {
 		return bridged.Errorf(bridged.ErrInvalid,
 			"You specified -b & --bip, mutually exclusive options. Please specify only one.")
 	}
+	if c.Bridge == "" {
+		if err := bridged.CheckBridgeName(c.BridgeName); err != nil {
+			return bridged.Errorf(bridged.ErrInvalid, "--bridge-name: %w", err)
+		}
+	}
+	for _, f := range []struct {
+		flag, subnet string
+		part, whole  netip.Prefix
+	}{
+		{"--fixed-cidr", "--bip", c.FixedCIDR, c.BIP},
+		{"--fixed-cidr-v6", "--bip6", c.FixedCIDR6, c.BIP6},
+	} {
+		if f.part.IsValid() && f.whole.IsValid() && (!f.whole.Masked().Contains(f.part.Addr()) || f.part.Bits() < f.whole.Bits()) {
+			return bridged.Errorf(bridged.ErrInvalid, "%s %s is not inside %s %s", f.flag, f.part, f.subnet, f.whole)
+		}
+	}
 	return nil
 }

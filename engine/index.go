@@ -232,7 +232,10 @@ func (x *index) sandbox(ref string) (bridged.Sandbox, error) {
 
 // stackName is what people call a stack: its sandbox's name, or when that is gone, the name of one that shares it.
 func (x *index) stackName(id string) string {
-	s := x.Sandboxes[id]
+	s, ok := x.Sandboxes[id]
+	if !ok {
+		return id // a lease: the caller's key
+	}
 	if !s.Gone {
 		return s.Name
 	}

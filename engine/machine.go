@@ -77,6 +77,10 @@ func translate(err error) error {
 	switch {
 	case err == nil || bridged.Code(err) != "internal":
 		return err
+	case errors.Is(err, nft.ErrOwned):
+		return bridged.Errorf(bridged.ErrConflict, "%w", err)
+	case errors.Is(err, nft.ErrNoKernelSupport), errors.Is(err, nft.ErrClosed):
+		return bridged.Errorf(bridged.ErrUnavailable, "%w", err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return bridged.Errorf(bridged.ErrDenied, "%w", err)
 	case errors.Is(err, unix.EEXIST), errors.Is(err, unix.EADDRINUSE):

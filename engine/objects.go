@@ -126,6 +126,9 @@ func (k compiler) network(w *objects, n bridged.Network) {
 }
 
 func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
+	if e.HostInterface == "" {
+		return // a lease: whoever has it makes the link
+	}
 	n := k.x.Networks[e.Network]
 	var others []bridged.Endpoint
 	for _, id := range k.x.endpoints[e.Sandbox] {

@@ -264,21 +264,31 @@ func (e *Engine) AddPorts(ctx context.Context, ref string, specs []bridged.PortS
 	if err != nil {
 		return nil, nil, err
 	}
-	claims, err := e.claimPorts(ctx, network, specs)
+	added, err = e.publish(ctx, endpoint, network, specs)
 	if err != nil {
 		return nil, nil, err
+	}
+	return added, publishWarnings(network, specs), nil
+}
+
+// publish claims host ports and publishes them on an endpoint, in one transaction.
+func (e *Engine) publish(ctx context.Context, endpoint bridged.Endpoint, n bridged.Network, specs []bridged.PortSpec) ([]bridged.Port, error) {
+	claims, err := e.claimPorts(ctx, n, specs)
+	if err != nil {
+		return nil, err
 	}
 	ports := publication(endpoint, claims)
 	err = e.transact(ctx, func(*index) (bridged.Change, error) { return bridged.Change{Ports: ports}, nil })
 	if err != nil {
 		e.freePorts(bindingsOf(claims))
-		return nil, nil, err
+		return nil, err
 	}
 	e.purgeBypassing(claims)
+	var added []bridged.Port
 	for _, b := range bindingsOf(claims) {
 		added = append(added, *ports[b])
 	}
-	return added, publishWarnings(network, specs), nil
+	return added, nil
 }
 
 func publishWarnings(n bridged.Network, specs []bridged.PortSpec) []string {

@@ -228,10 +228,11 @@ func (e *Engine) attach(ctx context.Context, s bridged.Sandbox, n bridged.Networ
 		if !ok {
 			return bridged.Change{}, bridged.Errorf(bridged.ErrNotFound, "network %s not found: it was just removed", spec.Network)
 		}
-		endpoint, err := x.newEndpoint(s, n, spec)
+		endpoint, err := x.newEndpoint(n, bridged.InterfaceSpec{ID: s.ID, IPv4: spec.IPv4, IPv6: spec.IPv6, MAC: spec.MAC})
 		if err != nil {
 			return bridged.Change{}, err
 		}
+		endpoint.HostInterface, endpoint.Interface = bridged.NewLinkName(bridged.PortPrefix), "eth0"
 		return bridged.Change{
 			Endpoints: map[string]*bridged.Endpoint{endpoint.ID: &endpoint},
 			Ports:     publication(endpoint, claims),
@@ -245,12 +246,9 @@ func (e *Engine) attach(ctx context.Context, s bridged.Sandbox, n bridged.Networ
 	return nil
 }
 
-// newEndpoint gives an endpoint its addresses and names.
-func (x *index) newEndpoint(s bridged.Sandbox, n bridged.Network, spec bridged.SandboxSpec) (_ bridged.Endpoint, err error) {
-	e := bridged.Endpoint{
-		ID: bridged.NewID(), Network: n.ID, Sandbox: s.ID,
-		HostInterface: bridged.NewLinkName(bridged.PortPrefix), Interface: "eth0",
-	}
+// newEndpoint gives an endpoint its addresses.
+func (x *index) newEndpoint(n bridged.Network, spec bridged.InterfaceSpec) (_ bridged.Endpoint, err error) {
+	e := bridged.Endpoint{ID: bridged.NewID(), Network: n.ID, Sandbox: spec.ID}
 	if err := x.checkMAC(n, spec.MAC); err != nil {
 		return e, err
 	}
@@ -293,7 +291,7 @@ func (x *index) checkMAC(n bridged.Network, mac bridged.MAC) error {
 	}
 	if id, taken := x.macs[macKey{n.ID, mac}]; taken {
 		return bridged.Errorf(bridged.ErrConflict, "cannot use MAC address %s: sandbox %s has it on network %s",
-			mac, x.Sandboxes[x.Endpoints[id].Sandbox].Name, n.Name)
+			mac, x.stackName(x.Endpoints[id].Sandbox), n.Name)
 	}
 	return nil
 }
@@ -338,27 +336,12 @@ func (e *Engine) RemoveSandbox(ctx context.Context, ref string) error {
 // goes on from there; last the record that it is gone.
 func (e *Engine) forgetSandbox(ctx context.Context, s bridged.Sandbox) error {
 	s.Settled = false
-	var ports []bridged.Port
-	var endpoints []bridged.Endpoint
-	err := e.transact(ctx, func(x *index) (bridged.Change, error) {
-		c := x.detachment(s)
+	err := e.detach(ctx, s.ID, func(x *index, c *bridged.Change) error {
 		c.Sandboxes = map[string]*bridged.Sandbox{s.ID: &s}
-		for b := range c.Ports {
-			ports = append(ports, x.Ports[b])
-		}
-		for id := range c.Endpoints {
-			endpoints = append(endpoints, x.Endpoints[id])
-		}
-		return c, nil
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("cannot remove sandbox %s: %w", s.Name, err)
-	}
-	e.drainPorts(ports)
-	for _, ep := range endpoints {
-		for _, a := range ep.Addrs() {
-			e.purges.add(purge{addr: a})
-		}
 	}
 	var nsErr error
 	if s.Made && s.NSID != (bridged.NamespaceID{}) {
@@ -369,13 +352,39 @@ func (e *Engine) forgetSandbox(ctx context.Context, s bridged.Sandbox) error {
 	}))
 }
 
-// detachment is the change that takes all endpoints and ports of a sandbox away.
-func (x *index) detachment(s bridged.Sandbox) bridged.Change {
+// detach takes all endpoints and ports of a stack away, together with what more adds to the change.
+func (e *Engine) detach(ctx context.Context, stack string, more func(*index, *bridged.Change) error) error {
+	var ports []bridged.Port
+	var endpoints []bridged.Endpoint
+	err := e.transact(ctx, func(x *index) (bridged.Change, error) {
+		c := x.detachment(stack)
+		for b := range c.Ports {
+			ports = append(ports, x.Ports[b])
+		}
+		for id := range c.Endpoints {
+			endpoints = append(endpoints, x.Endpoints[id])
+		}
+		return c, more(x, &c)
+	})
+	if err != nil {
+		return err
+	}
+	e.drainPorts(ports)
+	for _, ep := range endpoints {
+		for _, a := range ep.Addrs() {
+			e.purges.add(purge{addr: a})
+		}
+	}
+	return nil
+}
+
+// detachment is the change that takes all endpoints and ports of a stack away.
+func (x *index) detachment(stack string) bridged.Change {
 	c := bridged.Change{Endpoints: make(map[string]*bridged.Endpoint), Ports: make(map[bridged.Binding]*bridged.Port)}
-	for _, id := range x.endpoints[s.ID] {
+	for _, id := range x.endpoints[stack] {
 		c.Endpoints[id] = nil
 	}
-	for b := range x.ports[s.ID] {
+	for b := range x.ports[stack] {
 		c.Ports[b] = nil
 	}
 	return c

@@ -132,7 +132,7 @@ func (e *Engine) collect() error {
 			if reason == "" {
 				continue
 			}
-			c := e.index.detachment(s)
+			c := e.index.detachment(s.ID)
 			c.Sandboxes = map[string]*bridged.Sandbox{s.ID: nil}
 			e.index.apply(c)
 			if err := e.record(c); err != nil {

@@ -1,0 +1,111 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/bridged/bridged"
+)
+
+// The handlers give addresses and ports to callers that make their links themselves. What they give is kept under the caller's key: a
+// lease, an endpoint without a link.
+
+// AllocateInterface gives a lease of addresses on a network. One key has one lease: a second is [bridged.ErrConflict]. An
+// address that can't be used is refused with the reason.
+func (e *Engine) AllocateInterface(ctx context.Context, spec bridged.InterfaceSpec) (bridged.Joined, error) {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return bridged.Joined{}, err
+	}
+	defer leave()
+	if err := checkKey(spec.ID); err != nil {
+		return bridged.Joined{}, err
+	}
+	defer e.locks.lock("sandbox " + spec.ID)()
+	if spec.Network == "" {
+		spec.Network = bridged.NetworkBridge
+	}
+	var joined bridged.Joined
+	err = e.transact(ctx, func(x *index) (bridged.Change, error) {
+		n, err := x.network(spec.Network)
+		switch {
+		case err != nil:
+			return bridged.Change{}, err
+		case n.Driver != bridged.DriverBridge:
+			return bridged.Change{}, bridged.Errorf(bridged.ErrInvalid, "network %s has no addresses to give", n.Name)
+		case len(x.endpoints[spec.ID]) > 0:
+			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "%s has an interface already: release it first", spec.ID)
+		}
+		if s, err := x.sandbox(spec.ID); err == nil {
+			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "%s is the sandbox %s: connect it to the network instead", spec.ID, s.Name)
+		}
+		endpoint, err := x.newEndpoint(n, spec)
+		if err != nil {
+			return bridged.Change{}, err
+		}
+		joined = bridged.Joined{Endpoint: endpoint, Network: n}
+		return bridged.Change{Endpoints: map[string]*bridged.Endpoint{endpoint.ID: &endpoint}}, nil
+	})
+	return joined, err
+}
+
+func checkKey(id string) error {
+	if id == "" || len(id) > bridged.MaxName {
+		return bridged.Errorf(bridged.ErrInvalid, "invalid ID %.20q: it must have 1 to %d bytes", id, bridged.MaxName)
+	}
+	return nil
+}
+
+// ReleaseInterface gives all addresses and ports of a key back; of a sandbox, when the key is one. A key that has nothing, also one
+// that was just released, is [bridged.ErrNotFound].
+func (e *Engine) ReleaseInterface(ctx context.Context, id string) error {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	stack, _, unlock := e.lockStack(id)
+	defer unlock()
+	return e.detach(ctx, stack, func(_ *index, c *bridged.Change) error {
+		if len(c.Endpoints) == 0 {
+			return bridged.Errorf(bridged.ErrNotFound, "No network information to release for %s", id)
+		}
+		return nil
+	})
+}
+
+// AllocatePort publishes one port of a lease, or of a sandbox, and returns it: one binding a family.
+func (e *Engine) AllocatePort(ctx context.Context, id string, spec bridged.PortSpec) ([]bridged.Port, error) {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	stack, s, unlock := e.lockStack(id)
+	defer unlock()
+	e.mu.Lock()
+	endpoint, n, err := e.index.publishable(s)
+	if s.ID == "" {
+		endpoint, n, err = e.index.leased(stack)
+	}
+	e.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return e.publish(ctx, endpoint, n, []bridged.PortSpec{spec})
+}
+
+func (x *index) leased(key string) (bridged.Endpoint, bridged.Network, error) {
+	for _, id := range x.endpoints[key] {
+		e := x.Endpoints[id]
+		return e, x.Networks[e.Network], nil
+	}
+	return bridged.Endpoint{}, bridged.Network{}, bridged.Errorf(bridged.ErrNotFound, "%s has no interface: allocate one first", key)
+}
+
+// lockStack locks the sandbox of that name or id; where there is none, the lease of that key, and s is zero.
+func (e *Engine) lockStack(id string) (stack string, s bridged.Sandbox, unlock func()) {
+	if s, unlock, err := e.lockSandbox(id); err == nil {
+		return s.ID, s, unlock
+	}
+	return id, bridged.Sandbox{}, e.locks.lock("sandbox " + id)
+}
