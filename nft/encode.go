@@ -78,8 +78,9 @@ type encoder struct {
 	compared []comparison
 }
 
-// comparison is where a header field was compared for equality.
+// comparison is where a header field was compared.
 type comparison struct {
+	op         expr.CmpOp
 	base       expr.PayloadBase
 	start, end uint32
 	at         int // its index in the expressions

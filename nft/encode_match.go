@@ -115,22 +115,28 @@ func (e *encoder) is(of field, v *Value) error {
 	if err := e.says(of, []Value{*v}); err != nil {
 		return err
 	}
-	if p := f.payload(); p != nil && !f.alone {
-		joined, err := e.join(f, p, v)
-		if err != nil || joined {
-			return err
-		}
+	if joined, err := e.join(f, expr.CmpOpEq, v); err != nil || joined {
+		return err
 	}
 	e.emit(f.into(register(0)))
 	e.cmp(f, expr.CmpOpEq, f.data(v))
 	return nil
 }
 
-func (e *encoder) join(f *fieldInfo, p *expr.Payload, v *Value) (bool, error) {
+// join appends to the comparison of a neighbour, if there is one. What is compared but for equality must not be joined, though
+// nft 1.0.6 does it: not (a and b) is something else than not a and not b.
+func (e *encoder) join(f *fieldInfo, op expr.CmpOp, v *Value) (bool, error) {
+	p := f.payload()
+	if p == nil || f.alone {
+		return false, nil
+	}
 	for i := range e.compared {
 		c := &e.compared[i]
-		if c.base != p.Base || c.end != p.Offset && c.start != p.Offset+p.Len || c.end-c.start+p.Len > maxJoined {
+		if c.op != op || c.base != p.Base || c.end != p.Offset && c.start != p.Offset+p.Len || c.end-c.start+p.Len > maxJoined {
 			continue
+		}
+		if op != expr.CmpOpEq {
+			return false, fmt.Errorf("%s and its neighbour in the header: nft would join the comparisons into another one", f.syntax)
 		}
 		if c.end != p.Offset || c.at != len(e.out.exprs)-2 {
 			return false, fmt.Errorf("%s must stand beside its neighbour in the header, in the header's order", f.syntax)
@@ -141,7 +147,8 @@ func (e *encoder) join(f *fieldInfo, p *expr.Payload, v *Value) (bool, error) {
 		c.end += p.Len
 		return true, nil
 	}
-	e.compared = append(e.compared, comparison{base: p.Base, start: p.Offset, end: p.Offset + p.Len, at: len(e.out.exprs)})
+	e.compared = append(e.compared,
+		comparison{op: op, base: p.Base, start: p.Offset, end: p.Offset + p.Len, at: len(e.out.exprs)})
 	return false, nil
 }
 
@@ -180,6 +187,9 @@ func (e *encoder) compare(m *Match, f *fieldInfo) error {
 		e.emit(load, mask(prefixMask(m.Bits, v.Len())))
 		e.cmp(nil, op, v.Bytes())
 		return nil
+	}
+	if _, err := e.join(f, op, v); err != nil {
+		return err
 	}
 	e.emit(load)
 	e.cmp(f, op, f.data(v))

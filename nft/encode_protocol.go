@@ -116,7 +116,7 @@ func (e *encoder) askNetwork(f *fieldInfo) error {
 		e.emit(&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: register(0)})
 	default:
 		ether := fieldEtherType.info()
-		joined, err := e.join(ether, ether.payload(), &v)
+		joined, err := e.join(ether, expr.CmpOpEq, &v)
 		if err != nil || joined {
 			return err
 		}
