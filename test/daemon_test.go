@@ -246,25 +246,19 @@ func (w *world) settled() {
 	}
 }
 
-// stateFiles are the daemon's files and their content, to see that nothing was written.
+// stateFiles are the daemon's files of the state directory and their content, to see that nothing was written.
 func (w *world) stateFiles(t testing.TB) map[string]string {
 	t.Helper()
 	files := make(map[string]string)
 	err := w.host.do(func() error {
-		for _, dir := range []string{w.dir, "/run/bridged"} {
-			err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
-				if err != nil || !e.Type().IsRegular() {
-					return err
-				}
-				text, err := os.ReadFile(path)
-				files[path] = string(text)
-				return err
-			})
-			if err != nil {
+		return filepath.WalkDir(w.dir, func(path string, e os.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() {
 				return err
 			}
-		}
-		return nil
+			text, err := os.ReadFile(path)
+			files[path] = string(text)
+			return err
+		})
 	})
 	if err != nil {
 		t.Fatal(err)

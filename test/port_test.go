@@ -301,7 +301,10 @@ func TestKnownFlows(t *testing.T) {
 			}
 		}
 	}
-	serveAt(t, w.host, netip.AddrPortFrom(hostLAN4, 5353), netip.AddrPortFrom(hostLAN6, 5353))
+	for _, host := range []netip.Addr{hostLAN4, hostLAN6} {
+		w.released("udp", netip.AddrPortFrom(host, 5353))
+		serveAt(t, w.host, netip.AddrPortFrom(host, 5353))
+	}
 	for _, c := range clients {
 		c.ask(t, "host")
 	}
