@@ -126,6 +126,9 @@ func drawMatch(t *rapid.T) Match {
 // drawValue draws a value that a field can have.
 func drawValue(t *rapid.T, of field) Value {
 	f := of.info()
+	if likely := likelyValues[f.typ]; len(likely) > 0 && rapid.Bool().Draw(t, "likely") {
+		return rapid.SampledFrom(likely).Draw(t, "value")
+	}
 	switch f.typ {
 	case TypeIfName:
 		return Name(rapid.StringMatching(`[a-z0-9.-]{1,15}`).Draw(t, "name"))
@@ -150,4 +153,14 @@ func drawValue(t *rapid.T, of field) Value {
 	b := rapid.SliceOfN(rapid.Byte(), int(f.len()), int(f.len())).Draw(t, "bytes")
 	b[0] >>= f.shift
 	return Raw(b)
+}
+
+// likelyValues are what packets and elements of the tests have.
+var likelyValues = map[Type][]Value{
+	TypeIfName: {Name("lo"), Name("eth0")},
+	TypeIPv4:   {loopback, addr("127.0.0.1"), addr("10.0.0.2")},
+	TypeIPv6:   {addr("::1"), linkLocal},
+	TypeProto:  {Byte(17), Byte(6)},
+	TypePort:   {Port(53), Port(80), Port(1024)},
+	TypeMark:   {Mark(0), Mark(1), Mark(0x100)},
 }
