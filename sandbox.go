@@ -64,6 +64,8 @@ type Endpoint struct {
 	// Interface is the other end's name inside, as "eth0".
 	Interface string
 	MAC       MAC
+	// MTU of the pair, in bytes: the network's when the endpoint was made.
+	MTU int
 	// IPv4 and IPv6 are the addresses with the subnet's prefix length; the zero Prefix: none of this family.
 	IPv4, IPv6 netip.Prefix
 }

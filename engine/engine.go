@@ -20,15 +20,16 @@ import (
 // Engine makes the State true. Its methods are safe for concurrent use; those that change something return when the kernel has
 // it, and leave nothing behind when they fail.
 type Engine struct {
-	cfg     Config
-	log     *slog.Logger
-	program []nft.Table
-	host    host
-	store   *store.Store
-	locks   *locks
-	ready   chan struct{}
-	facts   facts        // read at the start
-	ula     netip.Prefix // this host's IPv6 /48
+	cfg      Config
+	log      *slog.Logger
+	program  []nft.Table
+	host     host
+	store    *store.Store
+	locks    *locks
+	ready    chan struct{}
+	facts    facts        // read at the start
+	ula      netip.Prefix // this host's IPv6 /48
+	takeOver string       // see compiler
 
 	// world is held for reading by every request that changes the kernel, and for writing by a reconcile of the whole state.
 	world  sync.RWMutex
@@ -149,7 +150,7 @@ func (e *Engine) warn(warnings ...string) {
 }
 
 func (e *Engine) compiler() compiler {
-	return compiler{x: e.index, program: e.program, router: e.cfg.IPForwardNoDrop}
+	return compiler{x: e.index, program: e.program, takeOver: e.takeOver, router: e.cfg.IPForwardNoDrop}
 }
 
 // transact makes a change of the state true. change is called under the engine's lock: it checks the request against the state,

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/hostcheck"
 	"github.com/bridged/bridged/internal/conntrack"
 	"github.com/bridged/bridged/nft"
 	"github.com/bridged/bridged/store"
@@ -124,7 +125,9 @@ func (f *fakeHost) removeNamespace(path string, id bridged.NamespaceID) error {
 	return nil
 }
 
-func (f *fakeHost) taken(path string) bool {
+func (f *fakeHost) taken() (hostcheck.Taken, error) { return hostcheck.Taken{}, nil }
+
+func (f *fakeHost) exists(path string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, ok := f.spaces[path]

@@ -4,8 +4,11 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"slices"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/hostcheck"
 	"github.com/bridged/bridged/internal/conntrack"
 	"github.com/bridged/bridged/link"
 )
@@ -18,6 +21,8 @@ type host interface {
 	ports
 	// facts tells what a configuration is completed with.
 	facts() (facts, error)
+	// taken is what addresses are in use on the host, outside our own bridges.
+	taken() (hostcheck.Taken, error)
 	// ownership names what protects our tables.
 	ownership() (protection string, transactions uint64)
 	close() error
@@ -43,8 +48,8 @@ type namespaces interface {
 	mountNamespace(path, further string) error
 	// removeNamespace removes the namespace at path if it is that one; the zero NamespaceID is any.
 	removeNamespace(path string, id bridged.NamespaceID) error
-	// taken says whether there is something at path.
-	taken(path string) bool
+	// exists says whether there is something at path.
+	exists(path string) bool
 	// namespace is the identity of the one at path, or of the process's when pid is not 0.
 	namespace(path string, pid int) (bridged.NamespaceID, error)
 }
@@ -61,6 +66,42 @@ type facts struct {
 	mtu        int // of the default route's link; 0: there is none
 	machineID  []byte
 	links      []link.Link
+	addresses  []addr.Address
+	taken      hostcheck.Taken
 	forwarding bridged.Forwarding  // is on
 	namespace  bridged.NamespaceID // the host's own
+	// bridgeFilter: br_netfilter shows bridged packets to the IP rules.
+	bridgeFilter bool
+}
+
+// link is the link of that name.
+func (f facts) link(name string) (link.Link, bool) {
+	i := slices.IndexFunc(f.links, func(l link.Link) bool { return l.Name == name })
+	if i < 0 {
+		return link.Link{}, false
+	}
+	return f.links[i], true
+}
+
+// addressesOf are a link's addresses of one family, without link-local ones, in the kernel's order: a primary address before its
+// secondary ones.
+func (f facts) addressesOf(index int, ipv6 bool) []netip.Prefix {
+	var all []netip.Prefix
+	for _, a := range f.addresses {
+		if a.Link == index && a.Prefix.Addr().Is4() != ipv6 && !a.Prefix.Addr().IsLinkLocalUnicast() {
+			all = append(all, a.Prefix)
+		}
+	}
+	return all
+}
+
+// portsOf are the links that are ports of a bridge.
+func (f facts) portsOf(index int) []link.Link {
+	var ports []link.Link
+	for _, l := range f.links {
+		if l.Master == index {
+			ports = append(ports, l)
+		}
+	}
+	return ports
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
 	"github.com/bridged/bridged/forwarding"
+	"github.com/bridged/bridged/hostcheck"
 	"github.com/bridged/bridged/internal/conntrack"
 	"github.com/bridged/bridged/internal/netns"
 	"github.com/bridged/bridged/internal/reserve"
@@ -114,6 +115,8 @@ func (m *machine) do(ctx context.Context, s step) error {
 	case addBridge:
 		_, err := m.links.CreateBridge(s.Bridge)
 		return err
+	case takeBridge:
+		return m.links.TakeBridge(s.Bridge)
 	case delBridge:
 		return m.links.Delete(s.name)
 	case setBridge:
@@ -250,7 +253,7 @@ func (s forward) sysctl() forwarding.Sysctl {
 func (m *machine) observe(ctx context.Context, want objects) (objects, error) {
 	have := newObjects()
 	var ids []nft.TableID
-	for _, t := range want.tables {
+	for _, t := range Program() {
 		ids = append(ids, t.ID)
 	}
 	rs, err := m.rules.Observe(ctx, ids...)
@@ -298,8 +301,10 @@ func (m *machine) observeLinks(have *objects, want objects) error {
 		names[l.Index] = l.Name
 	}
 	for _, l := range links {
-		if l.Kind == "bridge" && l.Ours() {
-			have.bridges[l.Name] = bridge{Bridge: link.Bridge{Name: l.Name, MAC: l.MAC, MTU: l.MTU}, up: l.Up}
+		if l.Kind == "bridge" && (l.Ours() || want.bridges[l.Name].mayTake || want.bridges[l.Name].given) {
+			have.bridges[l.Name] = bridge{
+				Bridge: link.Bridge{Name: l.Name, MAC: l.MAC, MTU: l.MTU}, up: l.Up, ours: l.Ours(), given: !l.Ours(),
+			}
 		}
 		if l.Kind == "veth" && l.Ours() && strings.HasPrefix(l.Name, bridged.PortPrefix) {
 			p := want.pairs[l.Name]
@@ -323,23 +328,52 @@ func (m *machine) facts() (facts, error) {
 	if f.links, err = m.links.List(); err != nil {
 		return f, err
 	}
-	routes, err := m.addrs.Routes()
-	if err != nil {
+	if f.addresses, err = m.addrs.Addresses(); err != nil {
 		return f, err
 	}
-	for _, r := range routes {
-		if r.Dst.Bits() == 0 && r.Table == unix.RT_TABLE_MAIN {
-			if i := slices.IndexFunc(f.links, func(l link.Link) bool { return l.Index == r.Link }); i >= 0 {
-				f.mtu = f.links[i].MTU
-				break
-			}
-		}
+	if f.taken, err = m.taken(); err != nil {
+		return f, err
 	}
+	f.mtu = defaultRouteMTU(f.taken.Routes, f.links)
 	if id, err := os.ReadFile("/etc/machine-id"); err == nil {
 		f.machineID = []byte(strings.TrimSpace(string(id)))
 	}
-	err = m.ns.Do(func() error { f.forwarding = forwardingNow(); return nil })
+	err = m.ns.Do(func() error {
+		f.forwarding = forwardingNow()
+		for _, path := range []string{"net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"} {
+			v, err := sysctl.Get(path)
+			f.bridgeFilter = f.bridgeFilter || err == nil && v != "0"
+		}
+		return nil
+	})
 	return f, err
+}
+
+// taken is what addresses are in use. A resolver file that can't be read is none of the caller's business.
+func (m *machine) taken() (t hostcheck.Taken, err error) {
+	err = m.ns.Do(func() error {
+		t, err = hostcheck.ReadTaken(nil)
+		if t.Links == nil {
+			return err
+		}
+		if err != nil {
+			m.log.Warn("cannot read the resolver's configuration", "error", err)
+		}
+		return nil
+	})
+	return t, err
+}
+
+func defaultRouteMTU(routes []addr.Route, links []link.Link) int {
+	for _, r := range routes {
+		if r.Dst.Bits() != 0 || r.Table != unix.RT_TABLE_MAIN {
+			continue
+		}
+		if i := slices.IndexFunc(links, func(l link.Link) bool { return l.Index == r.Link }); i >= 0 {
+			return links[i].MTU
+		}
+	}
+	return 0
 }
 
 func (m *machine) makeNamespace(path string) (bridged.NamespaceID, error) {
@@ -394,7 +428,7 @@ func (m *machine) removeNamespace(path string, id bridged.NamespaceID) error {
 	return netns.Remove(path)
 }
 
-func (m *machine) taken(path string) bool {
+func (m *machine) exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
 }

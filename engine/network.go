@@ -134,6 +134,14 @@ func (e *Engine) chooseSubnets(x *index, n *bridged.Network) error {
 			}
 		}
 	}
+	if n.IPv4.Prefix != anyPrefix4 && n.IPv6.Prefix != anyPrefix6 {
+		return nil
+	}
+	host, err := e.host.taken()
+	if err != nil {
+		return fmt.Errorf("cannot tell which subnets the host uses: %w", err)
+	}
+	taken = append(taken, host.Prefixes()...)
 	for _, f := range []struct {
 		subnet *bridged.Subnet
 		wanted netip.Prefix

@@ -29,6 +29,11 @@ type bridge struct {
 	sysctls []forwarding.Sysctl // set before it gets addresses and goes up
 	addrs   []netip.Prefix
 	up      bool
+	ours    bool
+	// mayTake: a bridge of that name that is not ours may be made ours.
+	mayTake bool
+	// given: it was there and stays as it is, but for its sysctls.
+	given bool
 }
 
 // pair is an attached veth pair.
@@ -52,6 +57,8 @@ func newObjects() objects {
 type compiler struct {
 	x       *index
 	program []nft.Table
+	// takeOver is the name of the bridge that is not ours, and that the default network may have.
+	takeOver string
 	// router: the host may be a router for others although we switched forwarding on (--ip-forward-no-drop).
 	router bool
 }
@@ -115,14 +122,31 @@ func (k compiler) network(w *objects, n bridged.Network) {
 	w.add(nat.Network(n))
 	w.add(forwarding.Network(n))
 	b := bridge{
-		Bridge:  link.Bridge{Name: n.Bridge, MAC: addr.MAC(n.BridgeMAC), MTU: n.MTU},
+		Bridge:  link.Bridge{Name: n.Bridge, MAC: addr.MAC(n.BridgeMAC), MTU: k.mtu(n)},
 		sysctls: forwarding.Sysctls(n),
 		up:      true,
+		ours:    true,
+		mayTake: n.Bridge == k.takeOver,
+	}
+	if n.Given {
+		w.bridges[n.Bridge] = bridge{Bridge: link.Bridge{Name: n.Bridge}, sysctls: b.sysctls, given: true}
+		return
 	}
 	for _, s := range n.Subnets() {
 		b.addrs = append(b.addrs, s.GatewayPrefix())
 	}
 	w.bridges[n.Bridge] = b
+}
+
+// mtu is the bridge's: the network's, but no larger than that of any member. Members keep the one that they were made with.
+func (k compiler) mtu(n bridged.Network) int {
+	mtu := n.MTU
+	for id := range k.x.members[n.ID] {
+		if m := k.x.Endpoints[id].MTU; m != 0 {
+			mtu = min(mtu, m)
+		}
+	}
+	return mtu
 }
 
 func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
@@ -140,7 +164,7 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 	p := pair{
 		Pair: link.Pair{
 			Host: e.HostInterface, Inner: e.Interface, Bridge: n.Bridge,
-			MAC: addr.MAC(e.MAC), HostMAC: hostMAC(e), MTU: n.MTU,
+			MAC: addr.MAC(e.MAC), HostMAC: hostMAC(e), MTU: e.MTU,
 		},
 		netns:  k.x.Sandboxes[e.Sandbox].NetNS,
 		joined: true,

@@ -27,10 +27,11 @@ type step interface {
 }
 
 type (
-	addBridge struct{ link.Bridge }
-	delBridge struct{ name string }
-	setBridge struct{ link.Bridge } // MAC address and MTU of a bridge that is there
-	setSysctl struct {
+	addBridge  struct{ link.Bridge }
+	takeBridge struct{ link.Bridge } // makes one that is there ours
+	delBridge  struct{ name string }
+	setBridge  struct{ link.Bridge } // MAC address and MTU of a bridge that is there
+	setSysctl  struct {
 		bridge string
 		forwarding.Sysctl
 	}
@@ -56,8 +57,9 @@ type (
 	delPair struct{ pair }
 )
 
-func (s addBridge) String() string { return "create bridge " + s.Name }
-func (s delBridge) String() string { return "remove bridge " + s.name }
+func (s addBridge) String() string  { return "create bridge " + s.Name }
+func (s takeBridge) String() string { return "take over bridge " + s.Name }
+func (s delBridge) String() string  { return "remove bridge " + s.name }
 func (s setBridge) String() string {
 	return fmt.Sprintf("set bridge %s: address %s, mtu %d", s.Name, s.MAC, s.MTU)
 }
@@ -90,7 +92,12 @@ func (p Plan) String() string {
 	return b.String()
 }
 
-func (s addBridge) on(w *objects) { w.bridges[s.Name] = bridge{Bridge: s.Bridge} }
+func (s addBridge) on(w *objects) { w.bridges[s.Name] = bridge{Bridge: s.Bridge, ours: true} }
+func (s takeBridge) on(w *objects) {
+	b := w.bridges[s.Name]
+	b.Bridge, b.ours = s.Bridge, true
+	w.bridges[s.Name] = b
+}
 func (s delBridge) on(w *objects) {
 	delete(w.bridges, s.name)
 	for name, p := range w.pairs {
@@ -183,7 +190,7 @@ func diff(have, want objects) Plan {
 
 func (p Plan) bridgesGone(have, want objects) Plan {
 	for _, name := range sortedKeys(have.bridges) {
-		if _, ok := want.bridges[name]; !ok {
+		if _, ok := want.bridges[name]; !ok && !have.bridges[name].given {
 			p = append(p, delBridge{name})
 		}
 	}
@@ -195,15 +202,22 @@ func (p Plan) bridgesMade(have, want objects) Plan {
 		w := want.bridges[name]
 		h, ok := have.bridges[name]
 		switch {
+		case w.given:
 		case !ok:
 			p = append(p, addBridge{w.Bridge})
-		case h.Bridge != w.Bridge:
+		case !h.ours:
+			p = append(p, takeBridge{w.Bridge})
+		}
+		if ok && h.ours && !w.given && h.Bridge != w.Bridge {
 			p = append(p, setBridge{w.Bridge})
 		}
 		for _, s := range w.sysctls {
 			if !slices.Contains(h.sysctls, s) {
 				p = append(p, setSysctl{name, s})
 			}
+		}
+		if w.given {
+			continue
 		}
 		for _, a := range h.addrs {
 			if !slices.Contains(w.addrs, a) {

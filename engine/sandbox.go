@@ -71,7 +71,7 @@ func (e *Engine) CreateSandbox(ctx context.Context, spec bridged.SandboxSpec) (b
 	if s.Shares != "" {
 		defer e.locks.lock("stack " + s.Shares)()
 	}
-	if s.Made && e.host.taken(s.NetNS) {
+	if s.Made && e.host.exists(s.NetNS) {
 		return bridged.SandboxInfo{}, bridged.Errorf(bridged.ErrConflict,
 			"cannot make namespace %s: it exists already; give it with --netns, or choose another name", s.NetNS)
 	}
@@ -233,6 +233,7 @@ func (e *Engine) attach(ctx context.Context, s bridged.Sandbox, n bridged.Networ
 			return bridged.Change{}, err
 		}
 		endpoint.HostInterface, endpoint.Interface = bridged.NewLinkName(bridged.PortPrefix), "eth0"
+		endpoint.MTU = n.MTU
 		return bridged.Change{
 			Endpoints: map[string]*bridged.Endpoint{endpoint.ID: &endpoint},
 			Ports:     publication(endpoint, claims),

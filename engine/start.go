@@ -7,14 +7,11 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/bridged/bridged"
-	"github.com/bridged/bridged/addr"
 	"github.com/bridged/bridged/ipam"
-	"github.com/bridged/bridged/link"
 )
 
 // start brings the state up to date with the configuration and with what became of the sandboxes, and makes the kernel equal
@@ -204,7 +201,7 @@ func (e *Engine) configured() (bridged.Change, error) {
 			c.Networks[old.ID] = nil
 		}
 	} else {
-		n, err := e.defaultNetwork(old, had)
+		n, err := e.defaultNetwork(old)
 		if err != nil {
 			return c, err
 		}
@@ -232,80 +229,6 @@ func (e *Engine) forwardingAtStart(c bridged.Change) *bridged.Forwarding {
 		return nil
 	}
 	return &scratch.Forwarding
-}
-
-// defaultNetwork is the network "bridge" as the flags want it; old is the one of the last run.
-func (e *Engine) defaultNetwork(old bridged.Network, had bool) (bridged.Network, error) {
-	n := old
-	if !had {
-		n = bridged.Network{ID: bridged.NewID(), Name: bridged.NetworkBridge, Created: time.Now().UTC(), Driver: bridged.DriverBridge, SourceGuard: true}
-	}
-	n.Bridge, n.ICC, n.Masquerade, n.MTU = e.cfg.BridgeName, e.cfg.ICC, e.cfg.IPMasq, e.mtu()
-	n.Options = map[string]string{"com.docker.network.bridge.default_bridge": "true"}
-	n.IPv4, n.IPv6 = bridged.Subnet{}, bridged.Subnet{}
-	if err := setSubnet(&n, e.defaultSubnet4(old)); err != nil {
-		return n, bridged.Errorf(bridged.ErrInvalid, "--bip and --fixed-cidr don't fit: %w", err)
-	}
-	if e.cfg.IPv6 {
-		s, err := e.defaultSubnet6(old)
-		if err != nil {
-			return n, err
-		}
-		if err := setSubnet(&n, s); err != nil {
-			return n, bridged.Errorf(bridged.ErrInvalid, "--bip6 and --fixed-cidr-v6 don't fit: %w", err)
-		}
-	}
-	if err := e.chooseSubnets(e.index, &n); err != nil {
-		return n, err
-	}
-	n.BridgeMAC = bridged.MAC(addr.MACOf(n.IPv4.Gateway))
-	if had && (n.Bridge != old.Bridge || n.IPv4.GatewayPrefix() != old.IPv4.GatewayPrefix() || n.IPv6.GatewayPrefix() != old.IPv6.GatewayPrefix()) {
-		if members := e.index.memberNames(old.ID); len(members) > 0 {
-			return n, bridged.Errorf(bridged.ErrConflict,
-				"the flags would move the default network from %s on %s to %s on %s, and %s would lose their network: remove these sandboxes first, or start with the former flags",
-				old.IPv4.GatewayPrefix(), old.Bridge, n.IPv4.GatewayPrefix(), n.Bridge, strings.Join(members, ", "))
-		}
-	}
-	return n, e.checkBridgeName(n)
-}
-
-// checkBridgeName refuses the name of a link that is not ours.
-func (e *Engine) checkBridgeName(n bridged.Network) error {
-	i := slices.IndexFunc(e.facts.links, func(l link.Link) bool { return l.Name == n.Bridge })
-	if i < 0 || e.facts.links[i].Ours() {
-		return nil
-	}
-	kind := e.facts.links[i].Kind
-	if kind == "" {
-		kind = "link"
-	}
-	return bridged.Errorf(bridged.ErrConflict, "%s belongs to something else: there is a %s of that name that bridged did not make; use --bridge-name or -b none",
-		n.Bridge, kind)
-}
-
-func (e *Engine) defaultSubnet4(old bridged.Network) bridged.Subnet {
-	p := e.cfg.BIP
-	if !p.IsValid() {
-		p = old.IPv4.GatewayPrefix()
-	}
-	if !p.IsValid() {
-		p = ipam.LegacyCandidates()[0]
-	}
-	return bridged.Subnet{Prefix: p.Masked(), Gateway: p.Addr(), Range: e.cfg.FixedCIDR}
-}
-
-// defaultSubnet6 is --bip6, else --fixed-cidr-v6, else what it had before, else the first /64 of this host's ULA prefix.
-func (e *Engine) defaultSubnet6(old bridged.Network) (bridged.Subnet, error) {
-	switch {
-	case e.cfg.BIP6.IsValid():
-		return bridged.Subnet{Prefix: e.cfg.BIP6.Masked(), Gateway: e.cfg.BIP6.Addr(), Range: e.cfg.FixedCIDR6}, nil
-	case e.cfg.FixedCIDR6.IsValid():
-		return bridged.Subnet{Prefix: e.cfg.FixedCIDR6}, nil
-	case old.IPv6.Valid():
-		return bridged.Subnet{Prefix: old.IPv6.Prefix, Gateway: old.IPv6.Gateway}, nil
-	}
-	p, err := ipam.Choose(e.blocks(true), e.index.prefixes())
-	return bridged.Subnet{Prefix: p}, err
 }
 
 // prefixes are the subnets of all networks.

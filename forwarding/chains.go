@@ -115,8 +115,9 @@ func ours() nft.Chain {
 
 			{nft.IIFName.In("bridges"), nft.OIFName.NotIn("bridges"), nft.Accept},
 			{nft.CTStatus.Any(nft.StatusDNAT), nft.Accept},
-			{isIPv4(), nft.OIFName.In("unprotected4"), nft.Accept},
-			{isIPv6(), nft.OIFName.In("unprotected6"), nft.Accept},
+			// Behind a bridge that was given, everything but our own sandboxes is not ours to guard.
+			{nft.OIFName.In("unprotected4"), nft.IPDAddr.NotIn("protected4"), nft.Accept},
+			{nft.OIFName.In("unprotected6"), nft.IP6DAddr.NotIn("protected6"), nft.Accept},
 			{nft.OIFName.In("routed4"), nft.ICMPType.Is(icmpEchoRequest), nft.Accept},
 			{nft.OIFName.In("routed6"), nft.ICMP6Type.Is(icmp6EchoRequest), nft.Accept},
 			drop("other network", nft.IIFName.In("bridges"), nft.IPDAddr.In("protected4")),

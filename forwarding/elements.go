@@ -44,23 +44,25 @@ func Network(n bridged.Network) []nft.Element {
 		elements = append(elements, nft.Element{Set: inet("internal"), Key: bridge})
 	}
 	if n.IPv4.Valid() {
-		elements = appendSubnet(elements, n, n.IPv4.Prefix, subnetSets{"subnets4", "protected4", "internal4", "nested4"})
+		elements = appendSubnet(elements, n, n.IPv4.Prefix, subnetSets{"subnets4", "protected4", "internal4", "nested4", "unprotected4"})
 	}
 	if n.IPv6.Valid() {
-		elements = appendSubnet(elements, n, n.IPv6.Prefix, subnetSets{"subnets6", "protected6", "internal6", "nested6"})
+		elements = appendSubnet(elements, n, n.IPv6.Prefix, subnetSets{"subnets6", "protected6", "internal6", "nested6", "unprotected6"})
 	}
 	return elements
 }
 
 // subnetSets are the sets that one family of a network can have an element in.
-type subnetSets struct{ subnets, protected, internal, nested string }
+type subnetSets struct{ subnets, protected, internal, nested, unprotected string }
 
 func appendSubnet(dst []nft.Element, n bridged.Network, subnet netip.Prefix, sets subnetSets) []nft.Element {
 	first, last := nft.Prefix(subnet)
 	dst = append(dst, nft.Element{Set: inet(sets.subnets), Key: first, End: last})
-	// The whole subnet of a bridge of ours is protected. Behind a given bridge there are hosts that are not ours to guard: there it
-	// is the sandboxes' addresses, one by one, and not the subnet.
-	if !n.Given {
+	// The whole subnet of a bridge of ours is protected. Behind a given bridge there are hosts that are not ours to guard: there
+	// it is the sandboxes' addresses, one by one (see appendGuarded), and everything else is left as it is.
+	if n.Given {
+		dst = append(dst, nft.Element{Set: inet(sets.unprotected), Key: nft.Name(n.Bridge)})
+	} else {
 		dst = append(dst, nft.Element{Set: inet(sets.protected), Key: first, End: last})
 	}
 	if n.Internal {
@@ -77,7 +79,7 @@ func appendSubnet(dst []nft.Element, n bridged.Network, subnet netip.Prefix, set
 // endpointElements are as many elements as an endpoint with both families has, in one network.
 const endpointElements = 9
 
-// Endpoint is the elements of an endpoint of network n; all of them permit. others are the endpoints by which the same sandbox
+// Endpoint is the elements of an endpoint of network n; all of them permit, but those that fence a sandbox behind a given bridge. others are the endpoints by which the same sandbox
 // is in other networks: its addresses there may be sources on this port, too.
 //
 // Endpoint is inlined, and its result lives on the caller's stack unless it escapes from there: without others, the hot path of
@@ -89,6 +91,9 @@ func Endpoint(n bridged.Network, e bridged.Endpoint, others []bridged.Endpoint) 
 func appendEndpoint(dst []nft.Element, n *bridged.Network, e *bridged.Endpoint, others []bridged.Endpoint) []nft.Element {
 	port, mac := nft.Name(e.HostInterface), nft.MAC(e.MAC)
 	dst = append(dst, nft.Element{Set: bridgeSet("gateways"), Key: nft.Concat(port, nft.MAC(n.BridgeMAC))})
+	if n.Given {
+		dst = appendGuarded(dst, e)
+	}
 	if n.ICC {
 		dst = append(dst, nft.Element{Set: bridgeSet("icc"), Key: port})
 	}
@@ -99,6 +104,19 @@ func appendEndpoint(dst []nft.Element, n *bridged.Network, e *bridged.Endpoint, 
 	dst = appendOwn(dst, e, port, mac)
 	for i := range others {
 		dst = appendOther(dst, n, &others[i], port, mac)
+	}
+	return dst
+}
+
+// appendGuarded fences direct access to the sandbox's own addresses, behind a bridge whose subnet is not ours to fence.
+func appendGuarded(dst []nft.Element, e *bridged.Endpoint) []nft.Element {
+	for _, f := range [...]struct {
+		set  string
+		addr netip.Addr
+	}{{"protected4", e.IPv4.Addr()}, {"protected6", e.IPv6.Addr()}} {
+		if f.addr.IsValid() {
+			dst = append(dst, nft.Element{Set: inet(f.set), Key: nft.Addr(f.addr), End: nft.Addr(f.addr)})
+		}
 	}
 	return dst
 }

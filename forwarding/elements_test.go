@@ -109,7 +109,7 @@ func TestNetwork(t *testing.T) {
 		}},
 		{"given", changed(docker0(), func(n *bridged.Network) { n.Given, n.IPv6 = true, bridged.Subnet{} }), []string{
 			`inet bridges "docker0"`, `inet same "docker0" . "docker0"`, `inet icc "docker0"`,
-			`inet subnets4 172.17.0.0/16`,
+			`inet subnets4 172.17.0.0/16`, `inet unprotected4 "docker0"`,
 		}},
 		{"host", bridged.Network{Driver: bridged.DriverHost}, nil},
 	}
@@ -154,6 +154,10 @@ func TestEndpoint(t *testing.T) {
 		want     []string
 	}{
 		{"default", docker0(), endpoint2(), nil, slices.Concat([]string{gateway, icc, macs, source4}, ipv6)},
+		{
+			"given", changed(docker0(), func(n *bridged.Network) { n.Given = true }), endpoint2(), nil,
+			slices.Concat([]string{gateway, "inet protected4 172.17.0.2", "inet protected6 fd00:17::2", icc, macs, source4}, ipv6),
+		},
 		{
 			"ICC off", changed(docker0(), func(n *bridged.Network) { n.ICC = false }), endpoint2(), nil,
 			slices.Concat([]string{gateway, macs, source4}, ipv6),

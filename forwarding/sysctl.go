@@ -13,7 +13,8 @@ type Sysctl struct {
 func (s Sysctl) String() string { return s.Path + " = " + s.Value }
 
 // Sysctls are those of a network's bridge, in the order in which to set them, which is that of their paths: after the
-// bridge was made, before it goes up and gets addresses. A network without a bridge, and one whose bridge was given, has none.
+// bridge was made, before it goes up and gets addresses. A network without a bridge has none, and one whose bridge was given only the
+// first of these.
 //
 //   - route_localnet=1: ports published on 127.0.0.1 lead to a sandbox, so packets from 127.0.0.1 leave by the bridge. That
 //     switches off the kernel's martian checks; guard has them instead.
@@ -29,10 +30,13 @@ func (s Sysctl) String() string { return s.Path + " = " + s.Value }
 //   - disable_ipv6=1 where the network has no IPv6: no link-local address by which sandboxes reach services of the host.
 //     With IPv6 it is 0, and comes last, since it is what makes the link-local address.
 func Sysctls(n bridged.Network) []Sysctl {
-	if n.Bridge == "" || n.Given {
+	if n.Bridge == "" {
 		return nil
 	}
 	conf4, conf6 := "net/ipv4/conf/"+n.Bridge+"/", "net/ipv6/conf/"+n.Bridge+"/"
+	if n.Given {
+		return []Sysctl{{conf4 + "route_localnet", "1"}}
+	}
 	s := []Sysctl{
 		{conf4 + "accept_redirects", "0"},
 		{conf4 + "route_localnet", "1"},

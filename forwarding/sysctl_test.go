@@ -44,7 +44,7 @@ func TestSysctls(t *testing.T) {
 			"IPv4 only", forwarding.Sysctls(changed(docker0(), func(n *bridged.Network) { n.IPv6 = bridged.Subnet{} })),
 			append(slices.Clone(ipv4), "net/ipv6/conf/docker0/disable_ipv6 = 1"),
 		},
-		{"given", forwarding.Sysctls(changed(docker0(), func(n *bridged.Network) { n.Given = true })), nil},
+		{"given", forwarding.Sysctls(changed(docker0(), func(n *bridged.Network) { n.Given = true })), []string{"net/ipv4/conf/docker0/route_localnet = 1"}},
 		{"host", forwarding.Sysctls(bridged.Network{Driver: bridged.DriverHost}), nil},
 		{"forwarding, none", forwarding.HostSysctls(bridged.Forwarding{}), nil},
 		{

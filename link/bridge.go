@@ -81,6 +81,11 @@ func (b Bridge) append(batch *rtnl.Batch) {
 		// net/bridge/br_device.c).
 		batch.Uint32(unix.IFLA_MTU, defaultMTU-1)
 	}
+	appendBridgeSettings(batch)
+}
+
+// appendBridgeSettings appends what all bridges of ours have.
+func appendBridgeSettings(batch *rtnl.Batch) {
 	batch.Uint32(unix.IFLA_GROUP, Group)
 	batch.Nest(unix.IFLA_LINKINFO, func() {
 		batch.String(unix.IFLA_INFO_KIND, kindBridge)
@@ -90,5 +95,20 @@ func (b Bridge) append(batch *rtnl.Batch) {
 			batch.Bytes(unix.IFLA_BR_MULTI_BOOLOPT, order.AppendUint32( // struct br_boolopt_multi: values, mask
 				order.AppendUint32(nil, noLinkLocalLearn), noLinkLocalLearn))
 		})
+	})
+}
+
+// TakeBridge makes a bridge that is there one of ours, with the MAC and the settings that CreateBridge would have given it. Addresses and
+// ports stay.
+func (c *Conn) TakeBridge(b Bridge) error {
+	l, err := c.ByName(b.Name)
+	if err != nil {
+		return err
+	}
+	return c.change(l.Index, "take over", func(batch *rtnl.Batch) {
+		batch.Begin(unix.RTM_NEWLINK, 0)
+		batch.Link(unix.AF_UNSPEC, l.Index, 0, 0)
+		batch.Bytes(unix.IFLA_ADDRESS, b.MAC[:])
+		appendBridgeSettings(batch)
 	})
 }
