@@ -26,11 +26,11 @@ type knowledge struct {
 type known uint8
 
 const (
-	unknown known = iota
-	oneOf         // alternatives were asked for; nft takes it for one of them
-	said          // by a match of the rule's own, which no field made use of
-	asked         // because a field needs it
-	shown         // the same, and nft lists the question
+	notKnown known = iota
+	oneOf          // alternatives were asked for; nft takes it for one of them
+	said           // by a match of the rule's own, which no field made use of
+	asked          // because a field needs it
+	shown          // the same, and nft lists the question
 )
 
 // need asks for the protocols that a field needs, unless the packet is known to have them.
@@ -52,7 +52,7 @@ func (e *encoder) needTransport(f *fieldInfo) error {
 	switch {
 	case k.header:
 		return fmt.Errorf("%s must stand before fields of any protocol's header", f.syntax)
-	case k.transport == unknown && k.ethertype != etherARP:
+	case k.transport == notKnown && k.ethertype != etherARP:
 		k.transport, k.proto = asked, f.transport
 		v := Byte(f.transport)
 		e.emit(fieldL4Proto.info().into(register(0)))
@@ -87,7 +87,7 @@ func (e *encoder) needNetwork(f *fieldInfo) error {
 	switch {
 	case f.network == 0:
 		return nil
-	case k.network == unknown:
+	case k.network == notKnown:
 		return e.askNetwork(f)
 	case k.network == oneOf || k.ethertype != f.network:
 		return fmt.Errorf("%s: the packet is of another family", f.syntax)
@@ -134,10 +134,10 @@ func (e *encoder) says(of field, values []Value) error {
 		how = oneOf
 	}
 	switch {
-	case (of == fieldNFProto || of == fieldEtherType) && k.network == unknown:
+	case (of == fieldNFProto || of == fieldEtherType) && k.network == notKnown:
 		k.network, k.ethertype = how, networkSaid(of, &values[0])
 		k.tagged = slices.Contains(values, Port(unix.ETH_P_8021Q)) || slices.Contains(values, Port(unix.ETH_P_8021AD))
-	case of == fieldL4Proto && k.transport == unknown:
+	case of == fieldL4Proto && k.transport == notKnown:
 		k.transport, k.proto = how, values[0].Bytes()[0]
 	case of == fieldNFProto, of == fieldEtherType, of == fieldL4Proto:
 		return fmt.Errorf("%s: it is known already", of.info().syntax)

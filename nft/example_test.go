@@ -39,7 +39,7 @@ func Example() {
 		Src: netip.MustParseAddr("198.51.100.7"), Dst: netip.MustParseAddr("203.0.113.1"),
 		Protocol: unix.IPPROTO_TCP, DPort: 8080,
 	})
-	fmt.Print(trace.String())
+	fmt.Print(trace)
 	fmt.Println("goes to", trace.Packet.Dst, trace.Packet.DPort)
 	// Output:
 	// add element inet example publish { tcp . 8080 : 172.17.0.2 . 80 }

@@ -162,7 +162,7 @@ var (
 	THFirstByte     = single(fieldTHFirstByte)     // @th,0,8
 	FIBDAddrType    = single(fieldFIBDAddrType)    // fib daddr type
 	FIBDAddrIIFType = single(fieldFIBDAddrIIFType) // fib daddr . iif type
-	FIBSAddrIIFOIF  = single(fieldFIBSAddrIIFOIF)  // fib saddr . iif oif; 0 is "missing"
+	FIBSAddrIIFOIF  = single(fieldFIBSAddrIIFOIF)  // fib saddr . iif oif: Byte(0) is missing, Byte(1) exists
 )
 
 const (
@@ -284,5 +284,5 @@ const (
 	StatusDNAT       uint32 = 1 << 5
 )
 
-// Address types that fib finds (RTN_*).
+// RTNLocal is the address type of the host's own addresses, RTN_LOCAL of linux/rtnetlink.h, as fib finds it: Mark(RTNLocal).
 const RTNLocal uint32 = 2

@@ -10,7 +10,8 @@ type Table struct {
 	Foreign []string
 }
 
-// Type is the type of a key's or a value's field.
+// Type is the type of a key's or a value's field. TypeFamily and TypeTarget have no name in nft syntax: a key with one of them is
+// declared by expressions (typeof), and can have interface names beside them, but no other types.
 type Type uint8
 
 // The types, with their names in nft syntax.
@@ -40,7 +41,7 @@ type Set struct {
 	// Size is the most elements there can be; a full set answers ENFILE. 0: no limit (interval sets only: other sets without a
 	// size rehash as they grow).
 	Size uint32
-	// Limit: each element brings its own rate; this one only fixes the kind of expression. 0: no limit.
+	// LimitOverPerSecond: a lookup finds an element only while more packets come than this. 0: no limit.
 	LimitOverPerSecond uint64
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // String is the program in nft syntax: what nft -s list table prints of the table without elements.
-func (t *Table) String() string { return t.text(nil) }
+func (t Table) String() string { return t.text(nil) }
 
 // String is all tables with their elements in nft syntax, as nft -s list ruleset prints them; but elements are sorted by key.
 func (rs Ruleset) String() string {
@@ -38,7 +38,7 @@ func (t *Table) text(elements map[SetID][]Element) string {
 }
 
 // String is the declaration in nft syntax.
-func (s *Set) String() string { return s.text(nil) }
+func (s Set) String() string { return s.text(nil) }
 
 func (s *Set) text(elements []Element) string {
 	var b strings.Builder

@@ -29,7 +29,7 @@ type Step struct {
 }
 
 // Comment is the comment of the last rule that matched; "" when it has none or none matched.
-func (t *Trace) Comment() string {
+func (t Trace) Comment() string {
 	if len(t.Steps) == 0 {
 		return ""
 	}
@@ -42,7 +42,7 @@ func (t *Trace) Comment() string {
 }
 
 // String is a line for each step and one for the verdict.
-func (t *Trace) String() string {
+func (t Trace) String() string {
 	var b strings.Builder
 	for _, s := range t.Steps {
 		table := Table{ID: s.Table}
@@ -56,7 +56,8 @@ func (t *Trace) String() string {
 // accept ends a chain, a drop ends everything, chains of type nat see new connections only and translate them once.
 //
 // What happens between hooks, routing above all, is the caller's: the packet of one Trace goes into the next Walk. Elements with a rate
-// are taken as not exceeded, and rules with Unknown as not matching.
+// are taken as not exceeded, and rules with Unknown as not matching. It looks at every element of rs: Walk is made to explain, not to
+// be fast.
 func (rs Ruleset) Walk(f Family, at HookPoint, p Packet) Trace {
 	if p.CTState == 0 {
 		p.CTState = StateNew
