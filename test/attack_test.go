@@ -393,8 +393,17 @@ func (a *ambush) servers() []attack {
 				packet(a.attacker.ip4, a.sibling.ip4, protoICMP, icmp4(kind, 0, body)))}
 		}
 	}
+	igmp := func(kind byte) func(string) [][]byte {
+		return func(mark string) [][]byte {
+			all := netip.MustParseAddr("224.0.0.1")
+			body := append([]byte{224, 0, 0, 251}, mark...)
+			return [][]byte{ethernet(a.attacker.mac, mustMAC("01:00:5e:00:00:01"), typeIPv4,
+				packet(a.attacker.ip4, all, protoIGMP, icmp4(kind, 0, body)))}
+		}
+	}
 	v4, v6 := families[0], families[1]
 	return []attack{
+		{"IGMP/query", igmp(0x11), igmp(0x16), a.c1, nil},
 		{"DHCP/server", serve(v4, 67, 68), serve(v4, 6767, 68), a.c1, nil},
 		{"DHCPv6/server", serve(v6, 547, 546), serve(v6, 5470, 546), a.c1, nil},
 		{"redirect/IPv4", icmp(5), icmp(8), a.c1, nil},

@@ -39,6 +39,7 @@ func unchanged(t testing.TB, before, after map[string]string) {
 func TestBadRequests(t *testing.T) {
 	w := newWorld(t)
 	w.daemon("--ipv6")
+	w.create("c0") // so that the default bridge is up, whatever comes and goes
 	w.bridged("network", "create", "--subnet", "10.9.0.0/24", "--gateway", "10.9.0.1", "mine")
 	taken := w.member("c1", "mine", "-p", "8080:80").IPAddress
 	w.host.ip(t, "link add theirs type veth peer name theirs1")
@@ -174,6 +175,7 @@ func TestBadRequests(t *testing.T) {
 			if r.code == 0 { // the next case shall not suffer
 				w.try("sandbox", "rm", "c2")
 				w.try("network", "rm", "n")
+				w.consistent(t)
 			}
 		})
 	}

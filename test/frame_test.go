@@ -35,6 +35,7 @@ const (
 // IP protocols.
 const (
 	protoICMP     = 1
+	protoIGMP     = 2
 	protoTCP      = 6
 	protoUDP      = 17
 	protoFragment = 44

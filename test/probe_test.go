@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // control is a flow that works: its datagrams push everything that was sent before them to where it goes.
@@ -97,4 +99,28 @@ func synTo(port uint16) func([]byte) bool {
 		}
 		return len(segment) >= 14 && binary.BigEndian.Uint16(segment[2:]) == port && segment[13]&(flagSYN|flagACK) == flagSYN
 	}
+}
+
+// ping sends an echo request, and waits for the reply.
+func ping(from *space, to netip.Addr) error {
+	family, proto, request := unix.AF_INET, unix.IPPROTO_ICMP, byte(8)
+	if to.Is6() {
+		family, proto, request = unix.AF_INET6, unix.IPPROTO_ICMPV6, 128
+	}
+	return from.do(func() error {
+		fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, proto)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		wait := unix.NsecToTimeval(patience.Nanoseconds())
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
+			return err
+		}
+		if err := unix.Sendto(fd, []byte{request, 0, 0, 0, 0, 0, 0, 1}, 0, sockaddr(netip.AddrPortFrom(to, 0))); err != nil {
+			return err
+		}
+		_, _, err = unix.Recvfrom(fd, make([]byte, 64), 0)
+		return err
+	})
 }

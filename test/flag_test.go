@@ -1,0 +1,152 @@
+package test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// Without masquerade the world sees a sandbox's own address.
+func TestNoMasquerade(t *testing.T) {
+	w := newWorld(t)
+	d := w.daemon("--ipv6", "--ip-masq=false")
+	m := w.member("c1", "bridge", "-p", "8080:80")
+	serve(t, m.space, 80)
+	serve(t, w.lan, 80)
+	seen := func() [2]netip.Addr {
+		return [2]netip.Addr{
+			reaches(t, m.space, "tcp", netip.AddrPortFrom(lan4, 80), "lan").source.Addr(),
+			reaches(t, m.space, "udp", netip.AddrPortFrom(lan6, 80), "lan").source.Addr(),
+		}
+	}
+	if got := seen(); got != [2]netip.Addr{m.ip4, m.ip6} {
+		t.Errorf("the LAN saw %v", got)
+	}
+	reaches(t, m.space, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1") // hairpin needs its masquerade all the same
+	d.stop()
+	// The flag that changed is applied at once.
+	w.daemon("--ipv6")
+	if got := seen(); got != [2]netip.Addr{hostLAN4, hostLAN6} {
+		t.Errorf("with masquerade the LAN saw %v", got)
+	}
+	w.settled()
+}
+
+// ICC that was switched off, and on again, holds for the sandboxes that are there.
+func TestICCChanged(t *testing.T) {
+	w := newWorld(t)
+	d := w.daemon("--ipv6")
+	c1, c2 := w.member("c1", "bridge", "-p", "8080:80/udp"), w.member("c2", "bridge")
+	serve(t, c1.space, 80)
+	check := func(icc bool) {
+		t.Helper()
+		for _, f := range families {
+			for _, proto := range []string{"tcp", "udp"} {
+				to := netip.AddrPortFrom(c1.addr(f), 80)
+				if icc {
+					reaches(t, c2.space, proto, to, "c1")
+				} else {
+					lost(t, c2.space, proto, to, c1.space, 80, control{c2.space, netip.AddrPortFrom(pick(f, hostLAN4, hostLAN6), 8080)})
+				}
+			}
+		}
+		w.settled()
+	}
+	check(true)
+	d.stop()
+	d = w.daemon("--ipv6", "--icc=false")
+	check(false)
+	d.kill()
+	w.daemon("--ipv6")
+	check(true)
+}
+
+// ICC off on a network of its own.
+func TestNetworkICC(t *testing.T) {
+	w := newWorld(t)
+	w.daemon()
+	w.bridged("network", "create", "--ipv6", "-o", "com.docker.network.bridge.enable_icc=false", "apart")
+	c1, c2 := w.member("c1", "apart", "-p", "8080:80/udp"), w.member("c2", "apart")
+	serve(t, c1.space, 80)
+	for _, f := range families {
+		lost(t, c2.space, "tcp", netip.AddrPortFrom(c1.addr(f), 80), c1.space, 80,
+			control{c2.space, netip.AddrPortFrom(pick(f, hostLAN4, hostLAN6), 8080)})
+	}
+}
+
+// The source guard can be switched off for a network: then its members may claim to be anybody, and still be heard nowhere else.
+func TestSourceGuardOff(t *testing.T) {
+	w := newWorld(t)
+	w.daemon()
+	w.bridged("network", "create", "-o", "bridged.source-guard=false", "free")
+	c1, c2 := w.member("c1", "free"), w.member("c2", "free")
+	serve(t, c1.space, 80)
+	o, in := observe(t, c1.space), injector(t, c2.space, "eth0")
+	mark := newMark()
+	in.send(t, datagram(mustMAC("02:42:de:ad:be:ef"), c1.mac, netip.MustParseAddr("10.11.12.13"), c1.ip4, 80, mark))
+	o.until(t, "a frame with a MAC and an address that were not given", marked(mark))
+	w.settled()
+}
+
+// The default bridge by its flags.
+func TestBridgeFlags(t *testing.T) {
+	w := newWorld(t)
+	w.daemon("--bridge-name", "br-own", "--bip", "10.77.3.1/24", "--bip6", "2001:db8:77::1/64", "--ipv6", "--mtu", "1300",
+		"--fixed-cidr", "10.77.3.128/25")
+	m := w.member("c1", "bridge")
+	if !netip.MustParsePrefix("10.77.3.128/25").Contains(m.ip4) || !netip.MustParsePrefix("2001:db8:77::/64").Contains(m.ip6) ||
+		m.gw4.String() != "10.77.3.1" || m.gw6.String() != "2001:db8:77::1" || m.IPPrefixLen != 24 {
+		t.Errorf("got %+v", m.endpointJSON)
+	}
+	bridge := linksOf(t, w.host)["br-own"]
+	if bridge.MTU != 1300 || bridge.LinkInfo.Kind != "bridge" || bridge.State != "UP" {
+		t.Errorf("the bridge is %+v", bridge)
+	}
+	if linksOf(t, m.space)["eth0"].MTU != 1300 {
+		t.Errorf("inside: %+v", linksOf(t, m.space)["eth0"])
+	}
+	serve(t, w.lan, 80)
+	reaches(t, m.space, "tcp", netip.AddrPortFrom(lan4, 80), "lan")
+	reaches(t, m.space, "tcp", netip.AddrPortFrom(lan6, 80), "lan")
+}
+
+// What would move running sandboxes is refused while there are any, and the data path stays as it is.
+func TestFlagsThatMoveSandboxes(t *testing.T) {
+	w := newWorld(t)
+	d := w.daemon("--ipv6")
+	m := w.member("c1", "bridge", "-p", "8080:80")
+	serve(t, m.space, 80)
+	d.stop()
+	for _, flags := range []string{"--ipv6 --bip 10.1.0.1/24", "", "-b none", "--ipv6 --bip6 2001:db8:99::1/64"} {
+		r := w.once(nil, append([]string{"daemon", "--state-dir", w.dir}, strings.Fields(flags)...)...)
+		if r.code <= 0 {
+			t.Errorf("should be refused with a sandbox there: %v", r)
+		}
+		reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
+		reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN6, 8080), "c1")
+	}
+	d = w.daemon("--ipv6", "--mtu", "1400")
+	if got := w.member("c2", "bridge"); linksOf(t, got.space)["eth0"].MTU != 1400 {
+		t.Errorf("a new sandbox has %+v", linksOf(t, got.space)["eth0"])
+	}
+	w.bridged("sandbox", "rm", "c1", "c2")
+	d.stop()
+	w.daemon("--bip", "10.1.0.1/24")
+	if m := w.member("c3", "bridge"); m.gw4.String() != "10.1.0.1" || m.ip6.IsValid() {
+		t.Errorf("got %+v", m.endpointJSON)
+	}
+	w.consistent(t)
+}
+
+// A second address candidate is taken when the first one's subnet is a route of the host.
+func TestOwnAddressIsKept(t *testing.T) {
+	w := newWorld(t)
+	d := w.daemon("--ipv6")
+	first := linksOf(t, w.host)["docker0"].AddrInfo
+	d.stop()
+	w.daemon("--ipv6")
+	second := linksOf(t, w.host)["docker0"].AddrInfo
+	if len(first) != len(second) || first[0] != second[0] {
+		t.Errorf("the bridge had %v, and has %v", first, second)
+	}
+}
