@@ -31,6 +31,11 @@ type Config struct {
 	// Pools are for networks created without a subnet; empty: the built-in ones.
 	Pools []AddressPool
 
+	// NoFirewall: no packet filter and no NAT rules (--iptables=false); FirewallFlag is the flag as it was typed, "iptables" or
+	// "firewall".
+	NoFirewall   bool
+	FirewallFlag string
+
 	// IPForward: may forwarding be switched on? IPForwardNoDrop: do not close it for others when we did.
 	IPForward, IPForwardNoDrop bool
 
@@ -51,6 +56,10 @@ func (c Config) Check() error {
 	if c.Bridge != "" && c.BIP.IsValid() {
 		return bridged.Errorf(bridged.ErrInvalid,
 			"You specified -b & --bip, mutually exclusive options. Please specify only one.")
+	}
+	if c.NoFirewall && !c.ICC {
+		return bridged.Errorf(bridged.ErrInvalid,
+			"You specified --%s=false with --icc=false. ICC uses iptables to function. Please set --icc or --%[1]s to true.", c.FirewallFlag)
 	}
 	if c.Bridge == "" {
 		if err := bridged.CheckBridgeName(c.BridgeName); err != nil {

@@ -86,12 +86,14 @@ func newEngine(cfg Config) *Engine {
 	e := &Engine{
 		cfg:     cfg,
 		log:     cfg.Log,
-		program: Program(),
 		locks:   newLocks(),
 		ready:   make(chan struct{}),
 		index:   newIndex(),
 		book:    newBook(),
 		sockets: make(map[bridged.Binding]io.Closer),
+	}
+	if !cfg.NoFirewall {
+		e.program = Program()
 	}
 	e.pairs = newBatch(e.removePairs)
 	e.purges = newBatch(e.purge)

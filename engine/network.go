@@ -67,6 +67,9 @@ func (e *Engine) newNetwork(spec bridged.NetworkSpec) (bridged.Network, error) {
 	if err := n.SetOptions(spec.Options); err != nil {
 		return n, err
 	}
+	if err := e.checkRules(n); err != nil {
+		return n, err
+	}
 	for _, s := range spec.Subnets {
 		if err := setSubnet(&n, s); err != nil {
 			return n, err
@@ -83,6 +86,19 @@ func (e *Engine) newNetwork(spec bridged.NetworkSpec) (bridged.Network, error) {
 		n.IPv6.Prefix = anyPrefix6
 	}
 	return n, nil
+}
+
+// checkRules refuses what a network can't be without packet filter rules.
+func (e *Engine) checkRules(n bridged.Network) error {
+	switch {
+	case n.Internal:
+		return e.needFirewall("an internal network")
+	case !n.ICC:
+		return e.needFirewall("a network without ICC")
+	case n.Options[bridged.OptionSourceGuard] != "" && n.SourceGuard:
+		return e.needFirewall("a source guard")
+	}
+	return nil
 }
 
 var (
@@ -183,7 +199,7 @@ func (e *Engine) blocks(ipv6 bool) []ipam.Block {
 // it. Nil: nothing changes.
 func (e *Engine) forwardingFor(x *index, n bridged.Network) *bridged.Forwarding {
 	f := x.Forwarding
-	if e.cfg.IPForward {
+	if e.mayForward() {
 		f.IPv4 = f.IPv4 || n.IPv4.Valid() && !e.facts.forwarding.IPv4
 		f.IPv6 = f.IPv6 || n.IPv6.Valid() && !e.facts.forwarding.IPv6
 	}
@@ -191,6 +207,11 @@ func (e *Engine) forwardingFor(x *index, n bridged.Network) *bridged.Forwarding 
 		return nil
 	}
 	return &f
+}
+
+// mayForward: without a packet filter, forwarding that we switch on makes a router of the host: only when the user wants that.
+func (e *Engine) mayForward() bool {
+	return e.cfg.IPForward && (!e.cfg.NoFirewall || e.cfg.IPForwardNoDrop)
 }
 
 func (e *Engine) mtu() int {

@@ -109,7 +109,11 @@ func (k compiler) touched(c bridged.Change) map[string]struct{} {
 	return ids
 }
 
+// add wants elements; without a packet filter there is nothing that could have them.
 func (w *objects) add(elements []nft.Element) {
+	if w.tables == nil {
+		return
+	}
 	for _, e := range elements {
 		w.elements[e] = struct{}{}
 	}

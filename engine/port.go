@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -20,6 +21,11 @@ type claim struct {
 
 // claimPorts reserves the host's side of each specification, all of them or none, for a sandbox on network n.
 func (e *Engine) claimPorts(ctx context.Context, n bridged.Network, specs []bridged.PortSpec) ([]claim, error) {
+	if len(specs) > 0 {
+		if err := e.needFirewall("published ports"); err != nil {
+			return nil, err
+		}
+	}
 	claims := make([]claim, 0, len(specs))
 	for _, s := range specs {
 		bindings, err := e.claimPort(ctx, n, s)
@@ -373,6 +379,10 @@ func (e *Engine) Ports(ref string) ([]bridged.PortInfo, error) {
 		return cmp.Or(cmp.Compare(a.SandboxName, b.SandboxName), comparePorts(a.Port, b.Port))
 	})
 	return infos, nil
+}
+
+func sortedPorts(m map[bridged.Binding]bridged.Port) []bridged.Port {
+	return slices.SortedFunc(maps.Values(m), comparePorts)
 }
 
 func comparePorts(a, b bridged.Port) int {

@@ -27,6 +27,9 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.collect(); err != nil {
 		return err
 	}
+	if err := e.checkFirewallOff(); err != nil {
+		return err
+	}
 	change, err := e.configured()
 	if err != nil {
 		return err
@@ -44,6 +47,7 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.reconcile(ctx); err != nil {
 		return e.failedStart(ctx, inverse, err)
 	}
+	e.warnForwarding()
 	e.reservePublished()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -229,6 +233,15 @@ func (e *Engine) forwardingAtStart(c bridged.Change) *bridged.Forwarding {
 		return nil
 	}
 	return &scratch.Forwarding
+}
+
+// warnForwarding says how to switch forwarding on where we may not.
+func (e *Engine) warnForwarding() {
+	if e.mayForward() || e.facts.forwarding.IPv4 {
+		return
+	}
+	e.warn("IP forwarding is off: containers reach only the host and each other; switch it on with sysctl -w net.ipv4.ip_forward=1" +
+		" once a firewall of yours keeps the host from being a router for others, or start with --ip-forward-no-drop")
 }
 
 // prefixes are the subnets of all networks.

@@ -11,6 +11,9 @@ import (
 // Status is how the daemon is, at once.
 func (e *Engine) Status() bridged.Status {
 	protection, transactions := e.host.ownership()
+	if e.cfg.NoFirewall {
+		protection = "none"
+	}
 	s := bridged.Status{Version: e.cfg.Version, Protection: protection, ICCBy: "bridge table", Transactions: transactions}
 	select {
 	case <-e.ready:

@@ -18,6 +18,7 @@ import (
 // daemonFlags are the flags of `bridged daemon`: what is parsed goes to config at once.
 type daemonFlags struct {
 	config    engine.Config
+	firewall  bool
 	socket    string
 	logLevel  slog.Level
 	logFormat string
@@ -34,7 +35,7 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 	f.logFormat, c.Protection = "text", "auto"
 	defaultSocket := strings.TrimPrefix(client.DefaultHost, "unix://")
 
-	flags.StringVarP(&c.Bridge, "bridge", "b", "", "none: no default network")
+	flags.StringVarP(&c.Bridge, "bridge", "b", "", "use this existing bridge as the default network; none: no default network")
 	flags.StringVar(&c.BridgeName, "bridge-name", "docker0", "interface name of the default bridge")
 	one(flags, &c.BIP, "bip", "CIDR", parseBIP, "IPv4 address and prefix length of the default bridge (default chosen)")
 	one(flags, &c.BIP6, "bip6", "CIDR", parseBIP6, "IPv6 address and prefix length of the default bridge (default chosen)")
@@ -44,6 +45,8 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 		"give out addresses of this part of the IPv6 subnet only; without --bip6 the subnet itself")
 	flags.BoolVar(&c.IPv6, "ipv6", false, "IPv6 on the default bridge")
 	flags.BoolVar(&c.ICC, "icc", true, "inter-container communication on the default bridge")
+	flags.BoolVar(&f.firewall, "iptables", true, "program packet filter and NAT rules")
+	flags.BoolVar(&f.firewall, "firewall", true, "another name of --iptables")
 	flags.BoolVar(&c.IPForward, "ip-forward", true, "switch IP forwarding on")
 	flags.BoolVar(&c.IPForwardNoDrop, "ip-forward-no-drop", false, "let the host forward between other interfaces when IP forwarding was switched on")
 	flags.BoolVar(&c.IPMasq, "ip-masq", true, "masquerade what leaves the bridges' subnets")
@@ -66,11 +69,16 @@ func (f *daemonFlags) check(cmd *cobra.Command) error {
 	switch {
 	case cmd.Flags().Changed("host"):
 		return errors.New("--host is where clients look for the daemon: use --socket to say where it listens")
-	case f.config.Bridge != "" && f.config.Bridge != "none":
-		return fmt.Errorf("--bridge %q: attaching to an existing bridge is not supported yet: use none, or --bridge-name to name the daemon's own", f.config.Bridge)
 	case cmd.Flags().Changed("bridge") && f.config.Bridge == "":
-		return errors.New("--bridge is empty: want none")
+		return errors.New("--bridge is empty: want the name of an existing bridge, or none")
+	case cmd.Flags().Changed("iptables") && cmd.Flags().Changed("firewall"):
+		return errors.New("--iptables and --firewall are two names of the same flag: use one of them")
 	}
+	f.config.FirewallFlag = "iptables"
+	if cmd.Flags().Changed("firewall") {
+		f.config.FirewallFlag = "firewall"
+	}
+	f.config.NoFirewall = !f.firewall
 	if _, err := client.SocketPath("unix://" + f.socket); err != nil {
 		return fmt.Errorf("--socket: %w", err)
 	}
