@@ -21,7 +21,8 @@ type Announcement struct {
 
 // Announce sends, for each IPv4 address, an ARP request for itself to everyone (RFC 5227, as the kernel does with arp_notify),
 // and for each IPv6 address an unsolicited neighbour advertisement with the override flag to all nodes (RFC 4861, 7.2.6). It
-// sends on a link of the calling thread's network namespace, which must be up, and goes on after an error.
+// sends on a link of the calling thread's network namespace, which must be up, and goes on after an error. Behind a bridge's port
+// that does not forward yet, nobody hears it.
 //
 // It waits an RCU grace period, some 10 to 20 ms, for its packet socket to close: call it behind the answer.
 func Announce(a Announcement) (err error) {

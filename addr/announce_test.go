@@ -51,6 +51,7 @@ func TestAnnounce(t *testing.T) {
 	} {
 		receiver.Run(words)
 	}
+	await := receiver.WatchNeighbours()
 	link := index(sender, "eth0")
 	sender.Do(func() {
 		check(t, addr.Announce(addr.Announcement{Link: link, MAC: mac, Addrs: []netip.Addr{ip("10.0.0.2"), ip("fd00::2")}}))
@@ -78,11 +79,7 @@ func TestAnnounce(t *testing.T) {
 		}
 	}
 	// The neighbour's kernel took the checksum, too.
-	for _, who := range []string{"10.0.0.2", "fd00::2"} {
-		if got := receiver.Run("ip neigh show " + who); !strings.Contains(got, "lladdr "+mac.String()) {
-			t.Errorf("the neighbour knows %s", got)
-		}
-	}
+	await(mac.String(), ip("10.0.0.2"), ip("fd00::2"))
 }
 
 func TestAnnounceErrors(t *testing.T) {

@@ -31,6 +31,9 @@ func (c *Conn) List() ([]Link, error) {
 }
 
 // ByName is one link: unix.ENODEV when it is not there.
+//
+// It is also how to be sure that a fresh port carries frames: when its other end comes up, the kernel makes the port forward a little
+// later, unless someone asks for the link, which it then does first (linkwatch_sync_dev in rtnl_getlink, Linux 6.8).
 func (c *Conn) ByName(name string) (Link, error) {
 	if err := checkName(name); err != nil {
 		return Link{}, err

@@ -43,7 +43,8 @@ const (
 // CreatePair creates the pair in one datagram, with the inner end, down, in the namespace that nsfd is open on, and returns the
 // ends' indexes, each in its own namespace. The host end is up, a port of the bridge in hairpin mode, and has no IPv6 address of its own.
 //
-// Errors: unix.ENODEV when there is no such bridge, unix.EEXIST when an end's name is taken. After an error there is no pair.
+// Errors: unix.ENODEV when there is no such bridge, unix.EEXIST when an end's name is taken, unix.EXFULL when the bridge has its
+// 1,023 ports (BR_MAX_PORTS, net/bridge/br_private.h). After an error there is no pair.
 func (c *Conn) CreatePair(p Pair, nsfd int) (host, inner int, err error) {
 	if err := cmp.Or(checkName(p.Host), checkName(p.Inner), checkName(p.Bridge), checkMTU(p.MTU)); err != nil {
 		return 0, 0, fmt.Errorf("cannot create %v: %w", p, err)
@@ -93,9 +94,12 @@ func (c *Conn) settle(p Pair, failed []rtnl.Failure) error {
 	return nil
 }
 
-// explain says which end's name is taken.
+// explain adds to the kernel's refusal which object it is about, where that can be told.
 func (c *Conn) explain(p Pair, err error) error {
-	if !errors.Is(err, unix.EEXIST) {
+	switch {
+	case errors.Is(err, unix.EXFULL):
+		return fmt.Errorf("bridge %s has no room for another port: %w", p.Bridge, err)
+	case !errors.Is(err, unix.EEXIST):
 		return err
 	}
 	if _, missing := c.socket.Index(p.Host); missing == nil {

@@ -228,3 +228,46 @@ func TestCreatePairConcurrently(t *testing.T) {
 		t.Errorf("%d links are left", got)
 	}
 }
+
+// A bridge has at most 1,023 ports.
+func TestCreatePairOnFullBridge(t *testing.T) {
+	n, c := host(t)
+	s := nstest.New(t)
+	create := func(i int) error {
+		p := pairOf(fmt.Sprintf("bv%d", i), netipAddr("10.0.0.2"))
+		p.Inner = fmt.Sprintf("eth%d", i)
+		_, _, err := c.CreatePair(p, s.FD())
+		return err
+	}
+	for i := range 1023 {
+		check(t, create(i))
+	}
+	if err := create(1023); !errors.Is(err, unix.EXFULL) || !strings.Contains(err.Error(), "bridge br0 has no room") {
+		t.Errorf("error is %v", err)
+	}
+	if _, ok := ipLinks(n)["bv1023"]; ok {
+		t.Error("the refused pair is left")
+	}
+}
+
+// What a sandbox announces is heard by its neighbours and by the bridge.
+func TestAnnounceThroughBridge(t *testing.T) {
+	n, c := host(t)
+	listener := sandbox(t, c, "bv2", "10.0.0.2/24")
+	listener.Run("ip neigh add 10.0.0.3 lladdr 02:00:00:00:00:99 nud stale dev eth0")
+	s := sandbox(t, c, "bv3", "10.0.0.3/24")
+	awaitForwarding(t, n, c, "bv2", "bv3")
+	mac := pairOf("bv3", netipAddr("10.0.0.3")).MAC
+	type link struct {
+		Index int `json:"ifindex"`
+	}
+	eth0 := nstest.Read[link](s, "ip -j link show eth0")[0].Index
+	await := listener.WatchNeighbours()
+	s.Do(func() {
+		check(t, addr.Announce(addr.Announcement{Link: eth0, MAC: mac, Addrs: []netip.Addr{netipAddr("10.0.0.3")}}))
+	})
+	await(mac.String(), netipAddr("10.0.0.3"))
+	if got := n.Run("bridge fdb show br br0"); !strings.Contains(got, mac.String()+" dev bv3 master br0") {
+		t.Errorf("the bridge knows %s", got)
+	}
+}

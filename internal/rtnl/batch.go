@@ -16,9 +16,6 @@ type Batch struct {
 	starts []int
 }
 
-// Reset empties the batch and keeps its memory.
-func (b *Batch) Reset() { b.buf, b.starts = b.buf[:0], b.starts[:0] }
-
 // Len is the number of messages.
 func (b *Batch) Len() int { return len(b.starts) }
 
@@ -39,6 +36,19 @@ func (b *Batch) finish() {
 	if n := len(b.starts); n > 0 {
 		order.PutUint32(b.buf[b.starts[n-1]:], uint32(len(b.buf)-b.starts[n-1]))
 	}
+}
+
+// Datagram is the batch as it is sent: with sequence numbers from seq on, and flags on the last message. It is valid until the
+// next message begins.
+func (b *Batch) Datagram(seq uint32, flags uint16) []byte {
+	b.finish()
+	for i, at := range b.starts {
+		order.PutUint32(b.buf[at+8:], seq+uint32(i))
+		if i == len(b.starts)-1 {
+			order.PutUint16(b.buf[at+6:], order.Uint16(b.buf[at+6:])|flags)
+		}
+	}
+	return b.buf
 }
 
 // Link is the fixed part of a message about a link (struct ifinfomsg), also inside VETH_INFO_PEER. set is the flags, IFF_…,

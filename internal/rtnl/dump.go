@@ -31,9 +31,9 @@ func (s *Socket) Dump(b *Batch, reset func(), each func(kind uint16, body []byte
 }
 
 func (s *Socket) dump(b *Batch, buf []byte, each func(uint16, []byte)) error {
-	_, seq := s.send(b, unix.NLM_F_DUMP)
-	if _, err := unix.Write(s.fd, b.buf); err != nil {
-		return fmt.Errorf("cannot send to rtnetlink: %w", err)
+	_, seq, err := s.send(b, unix.NLM_F_DUMP)
+	if err != nil {
+		return err
 	}
 	interrupted := false
 	for {

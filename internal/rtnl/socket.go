@@ -18,8 +18,8 @@ type Socket struct {
 	mu  sync.Mutex
 	fd  int // −1: closed
 	seq uint32
-	// answers is large enough for any single answer: an acknowledgement, an echo, a link.
-	answers [16 << 10]byte
+	// answers is large enough for any single answer: an acknowledgement, an echo, a link. It is made when the first is received.
+	answers []byte
 }
 
 // Dial opens a Socket in the calling thread's network namespace. It makes three system calls.
@@ -83,12 +83,15 @@ type Failure struct {
 func (s *Socket) Do(b *Batch, reply func(message int, kind uint16, body []byte)) (failed []Failure, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first, last := s.send(b, unix.NLM_F_ACK)
-	if _, err := unix.Write(s.fd, b.buf); err != nil {
-		return nil, fmt.Errorf("cannot send to rtnetlink: %w", err)
+	first, last, err := s.send(b, unix.NLM_F_ACK)
+	if err != nil {
+		return nil, err
+	}
+	if s.answers == nil {
+		s.answers = make([]byte, 8<<10)
 	}
 	for {
-		n, err := s.read(s.answers[:])
+		n, err := s.read(s.answers)
 		if err != nil {
 			return failed, err
 		}
@@ -112,18 +115,14 @@ func (s *Socket) Do(b *Batch, reply func(message int, kind uint16, body []byte))
 	}
 }
 
-// send closes the batch for sending: sequence numbers on each message, and flags on the last one.
-func (s *Socket) send(b *Batch, flags uint16) (first, last uint32) {
-	b.finish()
+// send sends the batch, with flags on the last message, and returns the sequence numbers of the first and the last one.
+func (s *Socket) send(b *Batch, flags uint16) (first, last uint32, err error) {
 	first = s.seq + 1
-	for i, at := range b.starts {
-		s.seq++
-		order.PutUint32(b.buf[at+8:], s.seq)
-		if i == len(b.starts)-1 {
-			order.PutUint16(b.buf[at+6:], order.Uint16(b.buf[at+6:])|flags)
-		}
+	s.seq += uint32(b.Len())
+	if _, err := unix.Write(s.fd, b.Datagram(first, flags)); err != nil {
+		return 0, 0, fmt.Errorf("cannot send to rtnetlink: %w", err)
 	}
-	return first, s.seq
+	return first, s.seq, nil
 }
 
 // read receives one datagram.
