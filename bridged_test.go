@@ -97,7 +97,7 @@ func change(t *rapid.T) Change {
 	id := rapid.SampledFrom([]string{"a", "b", "c"})
 	gone := rapid.Bool()
 	c := Change{}
-	switch rapid.IntRange(0, 4).Draw(t, "kind") {
+	switch rapid.IntRange(0, 5).Draw(t, "kind") {
 	case 0:
 		c.Networks = map[string]*Network{id.Draw(t, "id"): {ID: "n", Name: id.Draw(t, "name"), BridgeMAC: MAC{2, 1},
 			IPv4: Subnet{Prefix: netip.MustParsePrefix("10.0.0.0/24"), Gateway: netip.MustParseAddr("10.0.0.1")}}}
@@ -109,6 +109,12 @@ func change(t *rapid.T) Change {
 		b := Binding{HostIP: netip.IPv6Unspecified(), Proto: UDP, HostPort: uint16(rapid.IntRange(1, 3).Draw(t, "port"))}
 		c.Ports = map[Binding]*Port{b: {Binding: b, ContainerPort: 80}}
 	case 4:
+		l := Link{Parent: id.Draw(t, "parent"), Child: "a lease/of 1% ü", Ports: []ProtoPort{{UDP, 53}}, Alias: id.Draw(t, "alias")}
+		if gone.Draw(t, "between addresses") {
+			l.ParentIP, l.ChildIP = netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::2")
+		}
+		c.Links = map[LinkID]*Link{l.ID(): &l}
+	case 5:
 		c.Forwarding = &Forwarding{IPv4: gone.Draw(t, "on")}
 		c.Pools = map[PoolID]*Pool{{Network: id.Draw(t, "id"), IPv6: true}: {Next: netip.MustParseAddr("fd00::2")}}
 	}
@@ -124,6 +130,9 @@ func change(t *rapid.T) Change {
 		}
 		for k := range c.Ports {
 			c.Ports[k] = nil
+		}
+		for k := range c.Links {
+			c.Links[k] = nil
 		}
 	}
 	return c

@@ -7,6 +7,7 @@ type Change struct {
 	Sandboxes  map[string]*Sandbox  `json:",omitempty"` // by id
 	Endpoints  map[string]*Endpoint `json:",omitempty"` // by id
 	Ports      map[Binding]*Port    `json:",omitempty"`
+	Links      map[LinkID]*Link     `json:",omitempty"`
 	Pools      map[PoolID]*Pool     `json:",omitempty"`
 	Forwarding *Forwarding          `json:",omitempty"`
 }
@@ -14,7 +15,7 @@ type Change struct {
 // Empty reports whether the change touches nothing.
 func (c Change) Empty() bool {
 	return len(c.Networks) == 0 && len(c.Sandboxes) == 0 && len(c.Endpoints) == 0 && len(c.Ports) == 0 &&
-		len(c.Pools) == 0 && c.Forwarding == nil
+		len(c.Links) == 0 && len(c.Pools) == 0 && c.Forwarding == nil
 }
 
 // Apply makes the change. The maps of s must not be shared with a reader.
@@ -23,6 +24,7 @@ func (s *State) Apply(c Change) {
 	applyMap(&s.Sandboxes, c.Sandboxes)
 	applyMap(&s.Endpoints, c.Endpoints)
 	applyMap(&s.Ports, c.Ports)
+	applyMap(&s.Links, c.Links)
 	applyMap(&s.Pools, c.Pools)
 	if c.Forwarding != nil {
 		s.Forwarding = *c.Forwarding
@@ -49,6 +51,7 @@ func (s State) Inverse(c Change) Change {
 		Sandboxes: inverseMap(s.Sandboxes, c.Sandboxes),
 		Endpoints: inverseMap(s.Endpoints, c.Endpoints),
 		Ports:     inverseMap(s.Ports, c.Ports),
+		Links:     inverseMap(s.Links, c.Links),
 		Pools:     inverseMap(s.Pools, c.Pools),
 	}
 	if c.Forwarding != nil {
@@ -81,6 +84,7 @@ func (s State) Whole() Change {
 		Sandboxes:  wholeMap(s.Sandboxes),
 		Endpoints:  wholeMap(s.Endpoints),
 		Ports:      wholeMap(s.Ports),
+		Links:      wholeMap(s.Links),
 		Pools:      wholeMap(s.Pools),
 		Forwarding: &f,
 	}

@@ -66,6 +66,8 @@ type SandboxInfo struct {
 	Sandbox
 	Joined []Joined
 	Ports  []Port
+	// Links are those that it is an end of.
+	Links []LinkInfo
 	// Warnings are what the user should know about the operation that returned this; empty when it was only looked up.
 	Warnings []string
 }

@@ -12,6 +12,7 @@ type State struct {
 	Sandboxes map[string]Sandbox  // by id
 	Endpoints map[string]Endpoint // by id
 	Ports     map[Binding]Port
+	Links     map[LinkID]Link
 	// Forwarding: the families whose forwarding we switched on ourselves.
 	Forwarding Forwarding
 	// Pools are the histories of the networks' addresses.
@@ -65,6 +66,7 @@ func (s State) Clone() State {
 		Sandboxes:  cloneMap(s.Sandboxes),
 		Endpoints:  cloneMap(s.Endpoints),
 		Ports:      cloneMap(s.Ports),
+		Links:      cloneMap(s.Links),
 		Forwarding: s.Forwarding,
 		Pools:      cloneMap(s.Pools),
 	}

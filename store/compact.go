@@ -44,7 +44,8 @@ func split(c bridged.Change) iter.Seq[bridged.Change] {
 		_ = splitMap(c.Pools, func(m map[bridged.PoolID]*bridged.Pool) bool { return yield(bridged.Change{Pools: m}) }) &&
 			splitMap(c.Sandboxes, func(m map[string]*bridged.Sandbox) bool { return yield(bridged.Change{Sandboxes: m}) }) &&
 			splitMap(c.Endpoints, func(m map[string]*bridged.Endpoint) bool { return yield(bridged.Change{Endpoints: m}) }) &&
-			splitMap(c.Ports, func(m map[bridged.Binding]*bridged.Port) bool { return yield(bridged.Change{Ports: m}) })
+			splitMap(c.Ports, func(m map[bridged.Binding]*bridged.Port) bool { return yield(bridged.Change{Ports: m}) }) &&
+			splitMap(c.Links, func(m map[bridged.LinkID]*bridged.Link) bool { return yield(bridged.Change{Links: m}) })
 	}
 }
 

@@ -92,6 +92,18 @@ func drawChange(t *rapid.T) bridged.Change {
 	drawMap(t, &c.Ports, drawBinding, func(t *rapid.T, b bridged.Binding) *bridged.Port {
 		return &bridged.Port{Binding: b, Sandbox: drawID(t, "s"), Endpoint: drawID(t, "e"), ContainerPort: rapid.Uint16().Draw(t, "port")}
 	})
+	drawMap(t, &c.Links, func(t *rapid.T) bridged.LinkID {
+		id := bridged.LinkID{Parent: drawID(t, "s"), Child: drawText(t)}
+		if rapid.Bool().Draw(t, "between addresses") {
+			id.ParentIP, id.ChildIP = netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")
+		}
+		return id
+	}, func(t *rapid.T, id bridged.LinkID) *bridged.Link {
+		return &bridged.Link{
+			Parent: id.Parent, Child: id.Child, ParentIP: id.ParentIP, ChildIP: id.ChildIP, Alias: drawText(t), Created: drawTime(t),
+			Ports: []bridged.ProtoPort{{Proto: bridged.UDP, Port: rapid.Uint16Min(1).Draw(t, "port")}}, Gone: rapid.Bool().Draw(t, "gone"),
+		}
+	})
 	drawMap(t, &c.Pools, func(t *rapid.T) bridged.PoolID {
 		return bridged.PoolID{Network: drawID(t, "n"), IPv6: rapid.Bool().Draw(t, "v6")}
 	}, func(t *rapid.T, _ bridged.PoolID) *bridged.Pool { return drawPool(t) })

@@ -91,7 +91,7 @@ var compare = cmp.Options{
 	// A map without entries and no map are the same State.
 	cmp.FilterValues(func(a, b bridged.State) bool { return true }, cmp.Transformer("clone", func(s bridged.State) map[string]any {
 		s = s.Clone()
-		return map[string]any{"networks": s.Networks, "sandboxes": s.Sandboxes, "endpoints": s.Endpoints, "ports": s.Ports,
+		return map[string]any{"networks": s.Networks, "sandboxes": s.Sandboxes, "endpoints": s.Endpoints, "ports": s.Ports, "links": s.Links,
 			"pools": s.Pools, "forwarding": s.Forwarding}
 	})),
 }
