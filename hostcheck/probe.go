@@ -166,16 +166,17 @@ func (p *prober) link(kind string) error {
 	}
 }
 
-// conntrackNetlink asks for conntrack's counters: a kernel without answers EINVAL (nfnetlink_rcv_msg in net/netfilter/nfnetlink.c).
+// conntrackNetlink asks for conntrack's counters, a few numbers: a kernel without answers EINVAL (nfnetlink_rcv_msg in
+// net/netfilter/nfnetlink.c).
 func conntrackNetlink() (err error) {
-	const getStats = unix.NFNL_SUBSYS_CTNETLINK<<8 | 5 // IPCTNL_MSG_CT_GET_STATS
+	const getStats = unix.NFNL_SUBSYS_CTNETLINK<<8 | 4 // IPCTNL_MSG_CT_GET_STATS_CPU
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return absent(err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	_, err = conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: getStats, Flags: netlink.Request},
+		Header: netlink.Header{Type: getStats, Flags: netlink.Request | netlink.Dump},
 		Data:   []byte{unix.AF_INET, unix.NFNETLINK_V0, 0, 0},
 	})
 	return absent(err)
