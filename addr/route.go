@@ -66,6 +66,11 @@ func (r Route) String() string {
 
 // Append adds the request that adds the route to a batch.
 func (r Route) Append(b *rtnl.Batch) (message int) {
+	return r.complete().append(b, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+}
+
+// complete sets what the zero values stand for when a route is added.
+func (r Route) complete() Route {
 	if r.Type == 0 {
 		r.Type = unix.RTN_UNICAST
 	}
@@ -75,7 +80,7 @@ func (r Route) Append(b *rtnl.Batch) (message int) {
 	if r.Scope == 0 && r.Dst.Addr().Is4() && r.Type == unix.RTN_UNICAST && !r.Gateway.IsValid() {
 		r.Scope = unix.RT_SCOPE_LINK
 	}
-	return r.append(b, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	return r
 }
 
 func (r Route) append(b *rtnl.Batch, kind, flags uint16) (message int) {
