@@ -37,9 +37,9 @@ const defaultMTU = 1500
 
 // CreateBridge creates a bridge, down, and returns it: unix.EEXIST when the name is taken.
 //
-// Ports forward as soon as they have a carrier: no delay, and as by default no spanning tree. Group frames go to every port: the kernel's multicast
-// snooping, once it has heard a querier, would keep neighbour discovery and mDNS from members that did not join. VLAN tags mean
-// nothing. It learns no MAC from link-local control frames, which pass every packet filter (Linux 5.0; older kernels refuse).
+// Ports forward as soon as they have a carrier: no delay, and as by default no spanning tree. Group frames go to every port: the
+// kernel's multicast snooping, once it has heard a querier, would keep neighbour discovery and mDNS from members that did not
+// join. It learns no MAC from link-local control frames, which pass every packet filter (Linux 5.0; older kernels refuse).
 func (c *Conn) CreateBridge(b Bridge) (Link, error) {
 	made, err := c.createBridge(b)
 	if err != nil {

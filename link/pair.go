@@ -41,10 +41,12 @@ const (
 )
 
 // CreatePair creates the pair in one datagram, with the inner end, down, in the namespace that nsfd is open on, and returns the
-// ends' indexes, each in its own namespace. The host end is up, a port of the bridge in hairpin mode, and has no IPv6 address of its own.
+// ends' indexes, each in its own namespace. The host end is up, a port of the bridge in hairpin mode, and has no IPv6 address of
+// its own.
 //
 // Errors: unix.ENODEV when there is no such bridge, unix.EEXIST when an end's name is taken, unix.EXFULL when the bridge has its
-// 1,023 ports (BR_MAX_PORTS, net/bridge/br_private.h). After an error there is no pair.
+// 1,023 ports (BR_MAX_PORTS, net/bridge/br_private.h). After these there is no pair; only an
+// error of the socket (unix.ENOBUFS) leaves that open.
 func (c *Conn) CreatePair(p Pair, nsfd int) (host, inner int, err error) {
 	if err := cmp.Or(checkName(p.Host), checkName(p.Inner), checkName(p.Bridge), checkMTU(p.MTU)); err != nil {
 		return 0, 0, fmt.Errorf("cannot create %v: %w", p, err)
@@ -150,8 +152,9 @@ func (p Pair) hostMAC() addr.MAC {
 	return mac
 }
 
-// port adds the message that makes a fresh port what it should be: it finds the link by its name, since the index is not known
-// when the datagram is sent. It runs before the inner end can be up, so no link-local address has come into being.
+// port adds the message that makes a fresh port what it should be. It finds the link by its name, since the index is not known when
+// the datagram is sent: where creating it failed because another bridge port has the name, that one gets these settings, which
+// is why the names of host ends are random. It runs before the inner end is up, so no link-local address has come into being.
 func (p Pair) port(b *rtnl.Batch) {
 	p.portOnly(b)
 	b.Nest(unix.IFLA_AF_SPEC, func() {
