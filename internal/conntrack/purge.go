@@ -12,6 +12,8 @@ import (
 
 // Flow selects flows by where their first packet was sent, before DNAT.
 type Flow struct {
+	// Source is who sent it, before SNAT; the zero Addr: anybody. With a source, HostIP is one address of whatever host.
+	Source netip.Addr
 	// Proto is the IP protocol number.
 	Proto uint8
 	// HostIP is the original destination. 0.0.0.0 or ::: any address of the host, of that family; the zero Addr: of both. (Flows

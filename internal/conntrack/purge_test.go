@@ -164,17 +164,21 @@ func TestPurgeSelects(t *testing.T) {
 		gone  []int // of all
 	}{
 		"nothing":              {},
-		"IPv4":                 {flows: []Flow{{udp, addr("0.0.0.0"), 8080}}, gone: []int{1, 2}},
-		"IPv6":                 {flows: []Flow{{udp, addr("::"), 8080}}, gone: []int{4}},
-		"both":                 {flows: []Flow{{udp, netip.Addr{}, 8080}}, gone: []int{1, 2, 4}},
-		"one address":          {flows: []Flow{{udp, addr("127.0.0.2"), 8080}}, gone: []int{2}},
-		"a foreign address":    {flows: []Flow{{udp, addr("198.51.100.1"), 8080}}, gone: []int{3}},
-		"another port":         {flows: []Flow{{udp, addr("0.0.0.0"), 8081}}},
-		"another protocol":     {flows: []Flow{{tcp, addr("0.0.0.0"), 8080}}},
-		"several in one sweep": {flows: []Flow{{udp, addr("0.0.0.0"), 53}, {udp, addr("127.0.0.2"), 8080}, {udp, addr("::"), 8080}}, gone: []int{0, 2, 4}},
+		"IPv4":                 {flows: []Flow{{Proto: udp, HostIP: addr("0.0.0.0"), HostPort: 8080}}, gone: []int{1, 2}},
+		"IPv6":                 {flows: []Flow{{Proto: udp, HostIP: addr("::"), HostPort: 8080}}, gone: []int{4}},
+		"both":                 {flows: []Flow{{Proto: udp, HostIP: netip.Addr{}, HostPort: 8080}}, gone: []int{1, 2, 4}},
+		"one address":          {flows: []Flow{{Proto: udp, HostIP: addr("127.0.0.2"), HostPort: 8080}}, gone: []int{2}},
+		"a foreign address":    {flows: []Flow{{Proto: udp, HostIP: addr("198.51.100.1"), HostPort: 8080}}, gone: []int{3}},
+		"another port":         {flows: []Flow{{Proto: udp, HostIP: addr("0.0.0.0"), HostPort: 8081}}},
+		"another protocol":     {flows: []Flow{{Proto: tcp, HostIP: addr("0.0.0.0"), HostPort: 8080}}},
+		"several in one sweep": {flows: []Flow{{Proto: udp, HostIP: addr("0.0.0.0"), HostPort: 53}, {Proto: udp, HostIP: addr("127.0.0.2"), HostPort: 8080}, {Proto: udp, HostIP: addr("::"), HostPort: 8080}}, gone: []int{0, 2, 4}},
+		"from somebody":        {flows: []Flow{{Source: addr("127.0.0.1"), Proto: udp, HostIP: addr("127.0.0.2"), HostPort: 8080}}, gone: []int{2}},
+		"from another":         {flows: []Flow{{Source: addr("127.0.0.3"), Proto: udp, HostIP: addr("127.0.0.2"), HostPort: 8080}}},
+		"the other way":        {flows: []Flow{{Source: addr("127.0.0.2"), Proto: udp, HostIP: addr("127.0.0.1"), HostPort: 5000}}},
+		"from IPv6":            {flows: []Flow{{Source: addr("fd00::1"), Proto: udp, HostIP: addr("2001:db8::1"), HostPort: 8080}}, gone: []int{6}},
 		"a destination":        {addrs: []netip.Addr{addr("127.0.0.2")}, gone: []int{2}},
 		"a source":             {addrs: []netip.Addr{addr("127.0.0.1")}, gone: []int{0, 1, 2, 3}},
-		"a port, an address":   {flows: []Flow{{udp, addr("0.0.0.0"), 53}}, addrs: []netip.Addr{addr("::1")}, gone: []int{0, 4, 5}},
+		"a port, an address":   {flows: []Flow{{Proto: udp, HostIP: addr("0.0.0.0"), HostPort: 53}}, addrs: []netip.Addr{addr("::1")}, gone: []int{0, 4, 5}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ns := tracked(t)
@@ -264,10 +268,10 @@ func TestPurgeTCP(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := mustPurge(t, []Flow{{udp, addr("0.0.0.0"), 8080}}, nil); n != 0 {
+		if n := mustPurge(t, []Flow{{Proto: udp, HostIP: addr("0.0.0.0"), HostPort: 8080}}, nil); n != 0 {
 			t.Errorf("%d purged as UDP", n)
 		}
-		if n := mustPurge(t, []Flow{{tcp, addr("0.0.0.0"), 8080}}, nil); n != 1 {
+		if n := mustPurge(t, []Flow{{Proto: tcp, HostIP: addr("0.0.0.0"), HostPort: 8080}}, nil); n != 1 {
 			t.Errorf("%d purged, want 1", n)
 		}
 	})
@@ -282,7 +286,7 @@ func TestOtherZonesStay(t *testing.T) {
 			listen(t, host+":8080")
 			send(t, client, host+":8080")
 		}
-		if n := mustPurge(t, []Flow{{udp, addr("0.0.0.0"), 8080}}, nil); n != 1 {
+		if n := mustPurge(t, []Flow{{Proto: udp, HostIP: addr("0.0.0.0"), HostPort: 8080}}, nil); n != 1 {
 			t.Errorf("%d purged, want 1", n)
 		}
 	})
@@ -310,10 +314,10 @@ func TestPurgeMany(t *testing.T) {
 		fill(client, n)
 		listen(t, "127.0.0.1:8081")
 		send(t, client, "127.0.0.1:8081")
-		if got := mustPurge(t, []Flow{{udp, addr("0.0.0.0"), 8080}}, nil); got != n {
+		if got := mustPurge(t, []Flow{{Proto: udp, HostIP: addr("0.0.0.0"), HostPort: 8080}}, nil); got != n {
 			t.Errorf("%d purged, want %d", got, n)
 		}
-		if got := mustPurge(t, []Flow{{udp, addr("0.0.0.0"), 8080}}, nil); got != 0 {
+		if got := mustPurge(t, []Flow{{Proto: udp, HostIP: addr("0.0.0.0"), HostPort: 8080}}, nil); got != 0 {
 			t.Errorf("%d purged the second time", got)
 		}
 	})
@@ -325,7 +329,7 @@ func TestPurgeMany(t *testing.T) {
 // A namespace where nothing ever asked for tracking.
 func TestNothingTracked(t *testing.T) {
 	nstest.New(t).Do(func() {
-		if n := mustPurge(t, []Flow{{udp, addr("0.0.0.0"), 8080}}, []netip.Addr{addr("10.0.0.2")}); n != 0 {
+		if n := mustPurge(t, []Flow{{Proto: udp, HostIP: addr("0.0.0.0"), HostPort: 8080}}, []netip.Addr{addr("10.0.0.2")}); n != 0 {
 			t.Errorf("%d purged", n)
 		}
 	})

@@ -10,7 +10,8 @@ import (
 
 // selector says which entries are to go. Looking at one costs the same for any number of flows and addresses.
 type selector struct {
-	flows map[portKey][]netip.Addr // the host addresses of the flows
+	flows map[portKey][]netip.Addr // the host addresses of the flows from anybody
+	pairs map[pairKey]bool         // the flows from somebody
 	addrs map[netip.Addr]bool
 	// local reports whether an address is the host's own.
 	local func(netip.Addr) bool
@@ -21,11 +22,20 @@ type portKey struct {
 	port  uint16
 }
 
+type pairKey struct {
+	src, dst netip.Addr
+	portKey
+}
+
 func newSelector(flows []Flow, addrs []netip.Addr) *selector {
-	s := &selector{flows: make(map[portKey][]netip.Addr, len(flows)), addrs: make(map[netip.Addr]bool, len(addrs))}
+	s := &selector{flows: make(map[portKey][]netip.Addr), pairs: make(map[pairKey]bool), addrs: make(map[netip.Addr]bool, len(addrs))}
 	for _, f := range flows {
 		k := portKey{f.Proto, f.HostPort}
-		s.flows[k] = append(s.flows[k], f.HostIP)
+		if f.Source.IsValid() {
+			s.pairs[pairKey{f.Source, f.HostIP, k}] = true
+		} else {
+			s.flows[k] = append(s.flows[k], f.HostIP)
+		}
 	}
 	for _, a := range addrs {
 		s.addrs[a] = true
@@ -49,7 +59,11 @@ func (s *selector) selects(e *entry) bool {
 	if e.zone {
 		return false
 	}
-	for _, host := range s.flows[portKey{e.orig.proto, e.orig.dstPort}] {
+	port := portKey{e.orig.proto, e.orig.dstPort}
+	if len(s.pairs) > 0 && s.pairs[pairKey{e.orig.src, e.orig.dst, port}] {
+		return true
+	}
+	for _, host := range s.flows[port] {
 		if s.sentTo(host, e.orig.dst) {
 			return true
 		}
