@@ -53,14 +53,9 @@ func iccOff(w *world) { w.networks[0].ICC = false }
 
 // link lets c1 talk to one port of c2.
 func link(w *world) {
-	for _, proto := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
-		for set, ipv6 := range map[string]bool{"links4": false, "links6": true} {
-			c1, c2 := nft.Addr(w.addr("c1", ipv6)), nft.Addr(w.addr("c2", ipv6))
-			w.add(nft.Element{
-				Set: nft.SetID{Table: nat.Inet, Name: set}, Key: nft.Concat(c1, c2, nft.Byte(proto), nft.Port(80)),
-			})
-		}
-	}
+	c1, c2 := w.sandboxes["c1"], w.sandboxes["c2"]
+	ports := []bridged.ProtoPort{{Proto: bridged.TCP, Port: 80}, {Proto: bridged.UDP, Port: 80}}
+	w.add(forwarding.Link(w.networks[0], c1.endpoint, c2.endpoint, ports)...)
 }
 
 func newWorld(brNetfilter bool, options ...option) *world {

@@ -83,7 +83,9 @@ func FuzzParseEntry(f *testing.F) {
 	})
 }
 
-func everything() *selector { return newSelector([]Flow{{Proto: udp, HostIP: addr("10.0.0.2"), HostPort: 53}}, nil) }
+func everything() *selector {
+	return newSelector([]Flow{{Proto: udp, HostIP: addr("10.0.0.2"), HostPort: 53}}, nil)
+}
 
 // refuse is the kernel's answer to each message.
 func refuse(errno unix.Errno) ([]netlink.Message, error) {
