@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/conntrack"
 	"github.com/bridged/bridged/nft"
@@ -109,6 +111,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err := e.start(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
+	if err := e.finishLinks(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
 	e.mu.Lock()
 	e.since = time.Now()
 	e.mu.Unlock()
@@ -160,7 +165,7 @@ func (e *Engine) compiler() compiler {
 // each object back to its previous value, which is a change like any other.
 func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Change, error)) error {
 	ctx = context.WithoutCancel(ctx) // a caller that goes away must not leave half an operation
-	c, plan, inverse, err := e.resolve(change)
+	c, plan, back, err := e.resolve(change)
 	if err != nil {
 		return err
 	}
@@ -174,7 +179,7 @@ func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Chan
 	if err == nil {
 		return nil
 	}
-	if undoErr := e.takeBack(ctx, inverse, plan[:done]); undoErr != nil {
+	if undoErr := e.takeBack(ctx, back, plan[:done]); undoErr != nil {
 		e.log.Error("cannot take a failed operation back; comparing everything with the kernel", "error", undoErr)
 		e.repairs.add(struct{}{})
 	} else if errors.Is(err, nft.ErrUnknownOutcome) {
@@ -195,24 +200,31 @@ func (e *Engine) repair([]struct{}) {
 
 // resolve makes the change in memory and records it. From then on others see it. Networks are recorded by the caller: their files
 // are synced to the disk, which nobody else should wait for.
-func (e *Engine) resolve(change func(*index) (bridged.Change, error)) (c bridged.Change, plan Plan, inverse bridged.Change, err error) {
+func (e *Engine) resolve(change func(*index) (bridged.Change, error)) (c bridged.Change, plan Plan, back wayBack, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if c, err = change(e.index); err != nil {
-		return c, nil, inverse, err
+		return c, nil, back, err
 	}
-	inverse = e.index.Inverse(c)
-	have := e.compiler().want(c)
+	back.change = e.index.Inverse(c)
+	back.touched = e.index.touch(c, back.change)
+	have := e.compiler().want(c, back.touched)
 	e.index.apply(c)
-	plan = diff(have, e.compiler().want(c))
+	plan = diff(have, e.compiler().want(c, back.touched))
 	if len(c.Networks) == 0 {
 		if err = e.record(c); err != nil {
-			e.index.apply(inverse)
-			return c, nil, inverse, err
+			e.index.apply(back.change)
+			return c, nil, back, err
 		}
 		e.compact()
 	}
-	return c, plan, inverse, nil
+	return c, plan, back, nil
+}
+
+// wayBack takes a change back that was made in memory.
+type wayBack struct {
+	change  bridged.Change
+	touched touched // by the change, and so by its inverse
 }
 
 func (e *Engine) record(c bridged.Change) error {
@@ -242,6 +254,9 @@ func (e *Engine) carryOut(ctx context.Context, p Plan) (done int, err error) {
 		case delPair:
 			e.pairs.add(s.pair)
 			continue
+		case endFlows:
+			e.purges.add(s.purges()...)
+			continue
 		case join:
 			err = e.host.do(ctx, s)
 			if err == nil {
@@ -258,11 +273,11 @@ func (e *Engine) carryOut(ctx context.Context, p Plan) (done int, err error) {
 }
 
 // takeBack sets the objects to their previous values: what the steps that were done made of them is compared with these.
-func (e *Engine) takeBack(ctx context.Context, inverse bridged.Change, done Plan) error {
+func (e *Engine) takeBack(ctx context.Context, back wayBack, done Plan) error {
 	e.mu.Lock()
-	e.index.apply(inverse)
-	want := e.compiler().want(inverse)
-	err := e.store.Append(inverse)
+	e.index.apply(back.change)
+	want := e.compiler().want(back.change, back.touched)
+	err := e.store.Append(back.change)
 	e.mu.Unlock()
 	have := want.clone()
 	for _, s := range done {
@@ -303,10 +318,19 @@ func (e *Engine) purge(purges []purge) {
 	}
 }
 
+// announceAtOnce is how many announcements are under way at a time: each waits for the kernel while its socket closes.
+const announceAtOnce = 32
+
 func (e *Engine) announce(pairs []pair) {
+	var group errgroup.Group
+	group.SetLimit(announceAtOnce)
 	for _, p := range pairs {
-		if err := e.host.announce(p); err != nil {
-			e.log.Debug("cannot announce a sandbox's addresses; neighbours learn them when they ask", "link", p.Host, "error", err)
-		}
+		group.Go(func() error {
+			if err := e.host.announce(p); err != nil {
+				e.log.Debug("cannot announce a sandbox's addresses; neighbours learn them when they ask", "link", p.Host, "error", err)
+			}
+			return nil
+		})
 	}
+	_ = group.Wait() // it has no errors
 }

@@ -135,6 +135,10 @@ func (m *machine) do(ctx context.Context, s step) error {
 		})
 	case setSysctl:
 		return m.ns.Do(func() error { return sysctl.Set(s.Path, s.Value) })
+	case addRoute:
+		return m.addRoute(s)
+	case delRoute:
+		return m.delRoute(s)
 	case forward:
 		if err := m.ns.Do(s.switchOn); err != nil {
 			m.log.Warn("cannot switch forwarding on: containers reach only the host and each other; set it by hand",
@@ -203,6 +207,10 @@ func (m *machine) enslave(s enslave) error {
 func (m *machine) delPairs(names []string) error { return m.links.Delete(names...) }
 
 func (m *machine) announce(p pair) error {
+	// Asking for the link makes the kernel finish what it does when a port gets its carrier: before, the port may not forward.
+	if _, err := m.links.ByName(p.Host); err != nil {
+		return err
+	}
 	ns, err := netns.Open(p.netns)
 	if err != nil {
 		return err
@@ -264,6 +272,7 @@ func (m *machine) observe(ctx context.Context, want objects) (objects, error) {
 	if err := m.observeLinks(&have, want); err != nil {
 		return have, err
 	}
+	m.observeRoutes(&have, want)
 	err = m.ns.Do(func() error {
 		for name, b := range have.bridges {
 			for _, s := range want.bridges[name].sysctls {
