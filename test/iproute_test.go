@@ -14,6 +14,7 @@ type link struct {
 	Address  string `json:"address"`
 	Master   string `json:"master"`
 	State    string `json:"operstate"`
+	Group    string `json:"group"`
 	Flags    []string
 	LinkInfo struct {
 		Kind      string `json:"info_kind"`
