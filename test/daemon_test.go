@@ -57,7 +57,7 @@ func (w *world) spawn(flags ...string) *daemon {
 	w.t.Helper()
 	d := &daemon{w: w, done: make(chan struct{})}
 	d.cmd = exec.Command(program, append([]string{"daemon", "--state-dir", w.dir}, flags...)...)
-	d.cmd.Env = []string{"PATH=", "GORACE=halt_on_error=1"}
+	d.cmd.Env = []string{"PATH=", "GORACE=halt_on_error=1 atexit_sleep_ms=0"}
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
 	if err := w.host.start(d.cmd); err != nil {
 		w.t.Fatalf("cannot start the daemon: %v", err)
@@ -135,13 +135,9 @@ func exitText(code int) string {
 
 // try runs a command of the binary on the host.
 func (w *world) try(args ...string) result {
-	return w.tryEnv(nil, args...)
-}
-
-func (w *world) tryEnv(env []string, args ...string) result {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.Command(program, args...)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0"}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := w.host.do(cmd.Run)
 	var exit *exec.ExitError
