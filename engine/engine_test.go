@@ -49,6 +49,11 @@ func checkKernel(t testing.TB, e *Engine, h *fakeHost) {
 			t.Errorf("sandbox %s is left unsettled", s.Name)
 		}
 	}
+	for id, l := range e.index.Links {
+		if l.Gone {
+			t.Errorf("link %+v is left although it is gone", id)
+		}
+	}
 	if len(h.spaces) != made {
 		t.Fatalf("%d namespaces for %d sandboxes", len(h.spaces), made)
 	}
@@ -164,6 +169,15 @@ func TestFailureLeavesNothing(t *testing.T) {
 			return err
 		},
 		"remove ports": func(ctx context.Context, e *Engine) error { return e.RemovePorts(ctx, "web", specs(t, "80")) },
+		"add link": func(ctx context.Context, e *Engine) error {
+			_, err := e.AddLink(ctx, bridged.LinkSpec{Parent: "b", Child: "a", Ports: protoPorts(t, "22")})
+			return err
+		},
+		"remove link": func(ctx context.Context, e *Engine) error { return e.RemoveLink(ctx, "a", "b") },
+		"publish more": func(ctx context.Context, e *Engine) error {
+			_, _, err := e.AddPorts(ctx, "b", specs(t, "83"))
+			return err
+		},
 	}
 	for name, operation := range operations {
 		t.Run(name, func(t *testing.T) {
@@ -177,6 +191,7 @@ func TestFailureLeavesNothing(t *testing.T) {
 				if _, _, err := e.CreateNetwork(ctx, bridged.NetworkSpec{Name: "empty"}); err != nil {
 					t.Fatal(err)
 				}
+				linkedPair(t, e)
 				before := e.State()
 				h.failNext(n)
 				err := operation(ctx, e)
@@ -216,7 +231,7 @@ func TestRandomOperations(t *testing.T) {
 				} else {
 					h.failNext(0)
 				}
-				switch rnd.IntN(9) {
+				switch rnd.IntN(14) {
 				case 0, 1:
 					network := ""
 					if rnd.IntN(2) == 0 {
@@ -230,12 +245,24 @@ func TestRandomOperations(t *testing.T) {
 				case 4:
 					_ = e.RemovePorts(ctx, pick("c", 12), specs(t, "80"))
 				case 5:
-					_, _, _ = e.CreateNetwork(ctx, bridged.NetworkSpec{Name: pick("n", 3), IPv6: rnd.IntN(2) == 0, Internal: rnd.IntN(2) == 0})
+					_, _, _ = e.CreateNetwork(ctx, bridged.NetworkSpec{Name: pick("n", 3), IPv6: rnd.IntN(2) == 0, Internal: rnd.IntN(2) == 0,
+						Options: map[string]string{bridged.OptionICC: fmt.Sprint(rnd.IntN(3) == 0)}})
 				case 6:
 					_ = e.RemoveNetwork(ctx, pick("n", 3))
 				case 7:
 					_, _ = e.CreateSandbox(ctx, bridged.SandboxSpec{Name: pick("c", 12), Network: "container:" + pick("c", 12)})
-				case 8:
+				case 8, 9:
+					_, _ = e.AddLink(ctx, bridged.LinkSpec{Parent: pick("c", 12), Child: pick("c", 12)})
+				case 10:
+					_, _ = e.AddLink(ctx, bridged.LinkSpec{Parent: pick("c", 12), Child: pick("c", 12), Ports: protoPorts(t, "80", "53/udp")})
+				case 11:
+					for _, l := range e.State().Links {
+						_ = e.RemoveLink(ctx, l.Parent, l.Child)
+						break
+					}
+				case 12:
+					randomAddressLink(ctx, e, rnd)
+				case 13:
 					h.failNext(0)
 					if rnd.IntN(4) == 0 {
 						stop()

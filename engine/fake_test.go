@@ -13,6 +13,7 @@ import (
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/hostcheck"
 	"github.com/bridged/bridged/internal/conntrack"
+	"github.com/bridged/bridged/link"
 	"github.com/bridged/bridged/nft"
 	"github.com/bridged/bridged/store"
 )
@@ -27,6 +28,7 @@ type fakeHost struct {
 	failAt  int // the step, counted from 1, that fails; 0: none
 	steps   int
 	commits uint64
+	purged  []conntrack.Flow
 }
 
 var errFake = errors.New("the step fails")
@@ -62,6 +64,9 @@ func (f *fakeHost) do(_ context.Context, s step) error {
 			return fmt.Errorf("bridge %s exists", s.Name)
 		}
 	}
+	if s, ok := s.(addRoute); ok && !f.objects.pairs[s.host].joined {
+		return fmt.Errorf("route %s leads through %s, which is not set up", s.dst, s.host)
+	}
 	if _, ok := s.(commit); ok {
 		f.commits++
 	}
@@ -85,7 +90,7 @@ func (f *fakeHost) delPairs(names []string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, n := range names {
-		delete(f.objects.pairs, n)
+		delPair{pair{Pair: link.Pair{Host: n}}}.on(&f.objects)
 	}
 	return nil
 }
@@ -166,7 +171,12 @@ func (f *fakeHost) ephemeral() (uint16, uint16, func(uint16) bool, error) {
 	return 32768, 60999, func(uint16) bool { return false }, nil
 }
 
-func (f *fakeHost) purge([]conntrack.Flow, []netip.Addr) error { return nil }
+func (f *fakeHost) purge(flows []conntrack.Flow, _ []netip.Addr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.purged = append(f.purged, flows...)
+	return nil
+}
 
 // testConfig is the configuration of the daemon's defaults.
 func testConfig(t testing.TB) Config {

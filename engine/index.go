@@ -22,6 +22,8 @@ type index struct {
 	members      map[string]map[string]struct{}          // network id → endpoint ids
 	endpoints    map[string][]string                     // sandbox id → endpoint ids, in the order of joining
 	ports        map[string]map[bridged.Binding]struct{} // sandbox id → bindings
+	links        map[string]map[bridged.LinkID]struct{}  // stack → those that it is an end of
+	addrs        map[addrKey]string                      // → endpoint id
 	pools        map[bridged.PoolID]*ipam.Pool
 }
 
@@ -29,6 +31,12 @@ type index struct {
 type macKey struct {
 	network string // id
 	mac     bridged.MAC
+}
+
+// addrKey is an address on a network: no two endpoints share one.
+type addrKey struct {
+	network string // id
+	addr    netip.Addr
 }
 
 func newIndex() *index {
@@ -42,6 +50,8 @@ func newIndex() *index {
 		members:      make(map[string]map[string]struct{}),
 		endpoints:    make(map[string][]string),
 		ports:        make(map[string]map[bridged.Binding]struct{}),
+		links:        make(map[string]map[bridged.LinkID]struct{}),
+		addrs:        make(map[addrKey]string),
 		pools:        make(map[bridged.PoolID]*ipam.Pool),
 	}
 }
@@ -70,6 +80,9 @@ func (x *index) apply(c bridged.Change) {
 		if p != nil {
 			enter(x.ports, p.Sandbox, b)
 		}
+	}
+	for id := range c.Links {
+		x.setLink(id, c.Links[id] != nil)
 	}
 	c.Pools = nil // histories live in x.pools
 	x.State.Apply(c)
@@ -150,6 +163,11 @@ func (x *index) setEndpoint(id string, e *bridged.Endpoint) {
 		}
 		leave(x.members, old.Network, id)
 		delete(x.macs, macKey{old.Network, old.MAC})
+		for _, a := range old.Addrs() {
+			if x.addrs[addrKey{old.Network, a}] == id {
+				delete(x.addrs, addrKey{old.Network, a})
+			}
+		}
 	}
 	if e == nil {
 		return
@@ -158,6 +176,19 @@ func (x *index) setEndpoint(id string, e *bridged.Endpoint) {
 	x.endpoints[e.Sandbox] = append(x.endpoints[e.Sandbox], id)
 	enter(x.members, e.Network, id)
 	x.macs[macKey{e.Network, e.MAC}] = id
+	for _, a := range e.Addrs() {
+		x.addrs[addrKey{e.Network, a}] = id
+	}
+}
+
+func (x *index) setLink(id bridged.LinkID, there bool) {
+	for _, stack := range []string{id.Parent, id.Child} {
+		if there {
+			enter(x.links, stack, id)
+		} else {
+			leave(x.links, stack, id)
+		}
+	}
 }
 
 // enter and leave keep sets by key; a key without a set is not kept.

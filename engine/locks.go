@@ -1,9 +1,13 @@
 package engine
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
-// locks are one read-write lock for each name that is in use: of sandboxes, and of networks. Work in the kernel for one object goes on
-// under its lock, while the engine's own lock is held for memory only. A sandbox's lock is taken before a network's.
+// locks are one read-write lock for each name that is in use: of sandboxes, networks, stacks and links. Work in the kernel for one
+// object goes on under its lock, while the engine's own lock is held for memory only. They are taken in this order: sandboxes (two of
+// them in the order of their names), network, stack, links.
 type locks struct {
 	mu sync.Mutex
 	m  map[string]*namedLock
@@ -21,6 +25,20 @@ func (l *locks) lock(name string) (unlock func()) {
 	n := l.use(name)
 	n.Lock()
 	return func() { n.Unlock(); l.unuse(name, n) }
+}
+
+// lockAll takes the locks of several names for writing, in their order.
+func (l *locks) lockAll(names ...string) (unlock func()) {
+	slices.Sort(names)
+	var held []func()
+	for _, name := range slices.Compact(names) {
+		held = append(held, l.lock(name))
+	}
+	return func() {
+		for _, unlock := range held {
+			unlock()
+		}
+	}
 }
 
 // rlock is lock for reading.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"maps"
 	"strings"
 
 	"github.com/bridged/bridged"
@@ -31,6 +32,9 @@ func (e *Engine) checkFirewallOff() error {
 		if n.Internal {
 			need = append(need, "internal network "+n.Name)
 		}
+	}
+	for _, l := range e.index.linkInfos(maps.Keys(e.index.Links)) {
+		need = append(need, "link "+l.ParentName+" -> "+l.ChildName)
 	}
 	if len(need) == 0 {
 		return nil

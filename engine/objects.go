@@ -19,6 +19,9 @@ type objects struct {
 	elements nft.Elements
 	bridges  map[string]bridge // by name
 	pairs    map[string]pair   // by the host end's name
+	routes   map[routeID]route // inside sandboxes
+	// visits are the inner ends, by the host end's name, where a start looks for routes of ours.
+	visits map[string]inside
 	// forwarding is switched on after the rules that go with it are there.
 	forwarding bridged.Forwarding
 }
@@ -50,6 +53,8 @@ func newObjects() objects {
 		elements: make(nft.Elements),
 		bridges:  make(map[string]bridge),
 		pairs:    make(map[string]pair),
+		routes:   make(map[routeID]route),
+		visits:   make(map[string]inside),
 	}
 }
 
@@ -63,9 +68,9 @@ type compiler struct {
 	router bool
 }
 
-// want is what the objects that c names want, as they are in the state now. Compiled before and after a change, it is all
-// the change does to the kernel.
-func (k compiler) want(c bridged.Change) objects {
+// want is what the objects that c names and touches want, as they are in the state now. Compiled before and after a change, it is
+// all the change does to the kernel.
+func (k compiler) want(c bridged.Change, t touched) objects {
 	w := newObjects()
 	w.tables = k.program
 	for id := range c.Networks {
@@ -73,7 +78,7 @@ func (k compiler) want(c bridged.Change) objects {
 			k.network(&w, n)
 		}
 	}
-	for id := range k.touched(c) {
+	for id := range t.endpoints {
 		if e, ok := k.x.Endpoints[id]; ok {
 			k.endpoint(&w, e)
 		}
@@ -81,6 +86,11 @@ func (k compiler) want(c bridged.Change) objects {
 	for b := range c.Ports {
 		if p, ok := k.x.Ports[b]; ok {
 			k.port(&w, p)
+		}
+	}
+	for id := range t.links {
+		if l, ok := k.x.Links[id]; ok {
+			k.link(&w, l)
 		}
 	}
 	if c.Forwarding != nil {
@@ -91,22 +101,11 @@ func (k compiler) want(c bridged.Change) objects {
 
 // whole is what the whole state wants, the programs included.
 func (k compiler) whole() objects {
-	w := k.want(k.x.State.Whole())
+	all := k.x.State.Whole()
+	w := k.want(all, k.x.touch(all, bridged.Change{}))
 	w.add(forwarding.Base())
+	k.visit(&w)
 	return w
-}
-
-// touched are the endpoints that c names and their siblings in the same sandboxes: each port of a sandbox may use all of the
-// sandbox's addresses.
-func (k compiler) touched(c bridged.Change) map[string]struct{} {
-	ids := make(map[string]struct{}, len(c.Endpoints))
-	for id := range c.Endpoints {
-		ids[id] = struct{}{}
-		for _, sibling := range k.x.endpoints[k.x.Endpoints[id].Sandbox] {
-			ids[sibling] = struct{}{}
-		}
-	}
-	return ids
 }
 
 // add wants elements; without a packet filter there is nothing that could have them.
@@ -222,5 +221,6 @@ func (w objects) clone() objects {
 	w.elements = maps.Clone(w.elements)
 	w.bridges = maps.Clone(w.bridges)
 	w.pairs = maps.Clone(w.pairs)
+	w.routes = maps.Clone(w.routes)
 	return w
 }

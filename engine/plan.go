@@ -2,11 +2,13 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/bridged/bridged/forwarding"
+	"github.com/bridged/bridged/internal/conntrack"
 	"github.com/bridged/bridged/link"
 	"github.com/bridged/bridged/nft"
 )
@@ -53,8 +55,19 @@ type (
 	commit struct{ tx *nft.Tx }
 	// forward switches IP forwarding on.
 	forward struct{ ipv6 bool }
-	// delPair may be done behind the answer: nothing can pass the pair any more.
+	// addRoute and delRoute are inside a sandbox.
+	addRoute struct {
+		routeID
+		route
+	}
+	delRoute struct {
+		routeID
+		route
+	}
+	// delPair may be done behind the answer: nothing can pass the pair any more. Its routes go with it.
 	delPair struct{ pair }
+	// endFlows ends connections that may not go on, behind the answer: established ones pass without being asked again.
+	endFlows struct{ flows []conntrack.Flow }
 )
 
 func (s addBridge) String() string  { return "create bridge " + s.Name }
@@ -81,7 +94,21 @@ func (s forward) String() string {
 	}
 	return "switch IPv4 forwarding on"
 }
+func (s addRoute) String() string {
+	return fmt.Sprintf("add route %s via %s to %s in %s", s.dst, s.gateway, s.name, s.netns)
+}
+func (s delRoute) String() string {
+	return fmt.Sprintf("remove route %s via %s from %s in %s", s.dst, s.gateway, s.name, s.netns)
+}
 func (s delPair) String() string { return "remove pair " + s.Host }
+func (s endFlows) String() string {
+	var b strings.Builder
+	b.WriteString("end flows")
+	for _, f := range s.flows {
+		fmt.Fprintf(&b, " %s->%s", f.Source, netip.AddrPortFrom(f.HostIP, f.HostPort))
+	}
+	return b.String()
+}
 
 // String is one step a line.
 func (p Plan) String() string {
@@ -156,7 +183,13 @@ func (s forward) on(w *objects) {
 		w.forwarding.IPv4 = true
 	}
 }
-func (s delPair) on(w *objects) { delete(w.pairs, s.Host) }
+func (s addRoute) on(w *objects) { w.routes[s.routeID] = s.route }
+func (s delRoute) on(w *objects) { delete(w.routes, s.routeID) }
+func (s delPair) on(w *objects) {
+	delete(w.pairs, s.Host)
+	maps.DeleteFunc(w.routes, func(id routeID, _ route) bool { return id.host == s.Host })
+}
+func (s endFlows) on(*objects) {}
 
 // diff plans the way from have to want.
 func diff(have, want objects) Plan {
@@ -180,10 +213,14 @@ func diff(have, want objects) Plan {
 			p = append(p, join{want.pairs[name]})
 		}
 	}
+	p = p.routed(have, want)
 	for _, name := range sortedKeys(have.pairs) {
 		if _, ok := want.pairs[name]; !ok {
 			p = append(p, delPair{have.pairs[name]})
 		}
+	}
+	if flows := flowsGone(have, want); len(flows) > 0 {
+		p = append(p, endFlows{flows})
 	}
 	return p
 }

@@ -279,6 +279,7 @@ func (e *Engine) AddPorts(ctx context.Context, ref string, specs []bridged.PortS
 
 // publish claims host ports and publishes them on an endpoint, in one transaction.
 func (e *Engine) publish(ctx context.Context, endpoint bridged.Endpoint, n bridged.Network, specs []bridged.PortSpec) ([]bridged.Port, error) {
+	defer e.lockLinks(endpoint.Sandbox)()
 	claims, err := e.claimPorts(ctx, n, specs)
 	if err != nil {
 		return nil, err
@@ -317,6 +318,7 @@ func (e *Engine) RemovePorts(ctx context.Context, ref string, specs []bridged.Po
 		return err
 	}
 	defer unlock()
+	defer e.lockLinks(s.ID)()
 	var gone []bridged.Port
 	err = e.transact(ctx, func(x *index) (bridged.Change, error) {
 		c := bridged.Change{Ports: make(map[bridged.Binding]*bridged.Port)}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -353,10 +354,12 @@ func (e *Engine) forgetSandbox(ctx context.Context, s bridged.Sandbox) error {
 	}))
 }
 
-// detach takes all endpoints and ports of a stack away, together with what more adds to the change.
+// detach takes all endpoints, ports and links of a stack away, together with what more adds to the change.
 func (e *Engine) detach(ctx context.Context, stack string, more func(*index, *bridged.Change) error) error {
+	defer e.lockLinks(stack)()
 	var ports []bridged.Port
 	var endpoints []bridged.Endpoint
+	var links []bridged.LinkID
 	err := e.transact(ctx, func(x *index) (bridged.Change, error) {
 		c := x.detachment(stack)
 		for b := range c.Ports {
@@ -365,6 +368,7 @@ func (e *Engine) detach(ctx context.Context, stack string, more func(*index, *br
 		for id := range c.Endpoints {
 			endpoints = append(endpoints, x.Endpoints[id])
 		}
+		links = slices.Collect(maps.Keys(c.Links))
 		return c, more(x, &c)
 	})
 	if err != nil {
@@ -376,10 +380,10 @@ func (e *Engine) detach(ctx context.Context, stack string, more func(*index, *br
 			e.purges.add(purge{addr: a})
 		}
 	}
-	return nil
+	return e.forgetLinks(ctx, links)
 }
 
-// detachment is the change that takes all endpoints and ports of a stack away.
+// detachment is the change that takes all endpoints, ports and links of a stack away.
 func (x *index) detachment(stack string) bridged.Change {
 	c := bridged.Change{Endpoints: make(map[string]*bridged.Endpoint), Ports: make(map[bridged.Binding]*bridged.Port)}
 	for _, id := range x.endpoints[stack] {
@@ -388,6 +392,7 @@ func (x *index) detachment(stack string) bridged.Change {
 	for b := range x.ports[stack] {
 		c.Ports[b] = nil
 	}
+	c.Links = x.going(stack, every)
 	return c
 }
 
@@ -429,5 +434,6 @@ func (x *index) sandboxInfo(s bridged.Sandbox) bridged.SandboxInfo {
 		info.Ports = append(info.Ports, x.Ports[b])
 	}
 	slices.SortFunc(info.Ports, comparePorts)
+	info.Links = x.linkInfos(maps.Keys(x.links[s.Stack()]))
 	return info
 }

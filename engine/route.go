@@ -1,0 +1,168 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/internal/netns"
+	"github.com/bridged/bridged/link"
+)
+
+// routeProtocol marks the routes that are ours (RTPROT_…, linux/rtnetlink.h leaves numbers above 4 to daemons; it is none of
+// iproute2's list). What a container adds itself has another.
+const routeProtocol = 98
+
+// routeID names a route of ours inside a sandbox: the host's end of the pair that it leads through, and where it leads.
+type routeID struct {
+	host string
+	dst  netip.Addr
+}
+
+func (id routeID) compare(o routeID) int {
+	return cmp.Or(cmp.Compare(id.host, o.host), id.dst.Compare(o.dst))
+}
+
+// route is a host route by way of a gateway.
+type route struct {
+	inside
+	gateway netip.Addr
+}
+
+// inside is the inner end of a pair.
+type inside struct {
+	netns string // path of the namespace
+	nsid  bridged.NamespaceID
+	name  string // of the interface
+}
+
+// inner is the inner end of an endpoint's pair; false for a lease, which has none.
+func (k compiler) inner(e bridged.Endpoint) (inside, bool) {
+	s, ok := k.x.Sandboxes[e.Sandbox]
+	return inside{netns: s.NetNS, nsid: s.NSID, name: e.Interface}, ok && e.HostInterface != ""
+}
+
+// route wants a way from an endpoint to an address of its own network by way of the gateway.
+func (k compiler) route(w *objects, from bridged.Endpoint, to, gateway netip.Addr) {
+	if in, ok := k.inner(from); ok {
+		w.routes[routeID{from.HostInterface, to}] = route{in, gateway}
+	}
+}
+
+// visit names the inner ends where routes of ours may be: those of all that has a link, also one that is going.
+func (k compiler) visit(w *objects) {
+	for stack := range k.x.links {
+		for _, id := range k.x.endpoints[stack] {
+			e := k.x.Endpoints[id]
+			if in, ok := k.inner(e); ok {
+				w.visits[e.HostInterface] = in
+			}
+		}
+	}
+}
+
+// routed plans the routes. Those of a pair that goes need no step of their own.
+func (p Plan) routed(have, want objects) Plan {
+	for _, id := range slices.SortedFunc(maps.Keys(want.routes), routeID.compare) {
+		// The namespace's path may have changed, which changes nothing inside.
+		if r := want.routes[id]; have.routes[id].gateway != r.gateway {
+			p = append(p, addRoute{id, r})
+		}
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(have.routes), routeID.compare) {
+		_, wanted := want.routes[id]
+		_, had := have.pairs[id.host]
+		_, stays := want.pairs[id.host]
+		if !wanted && (stays || !had) {
+			p = append(p, delRoute{id, have.routes[id]})
+		}
+	}
+	return p
+}
+
+// addRoute sets a route of ours. What became of a container's interface is its own business: where there is no place for the route, a
+// warning says so, and the container can set its interface up and ask for the link again.
+func (m *machine) addRoute(s addRoute) error {
+	err := m.inside(s.inside, func(c *addr.Conn, index int) error { return c.ReplaceRoute(s.onLink(index)) })
+	for _, theirs := range []error{
+		unix.ENOENT, unix.ENODEV, unix.ENETDOWN, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL,
+	} {
+		if errors.Is(err, theirs) {
+			m.log.Warn("cannot set a link's route in a sandbox: its end of the link does not work", "route", s.String(), "error", err)
+			return nil
+		}
+	}
+	return err
+}
+
+// delRoute is done where there is no such route, interface or namespace any more.
+func (m *machine) delRoute(s delRoute) error {
+	err := m.inside(s.inside, func(c *addr.Conn, index int) error { return c.DeleteRoute(s.onLink(index)) })
+	for _, gone := range []error{unix.ENOENT, unix.EINVAL, unix.ENODEV, unix.ESRCH} {
+		if errors.Is(err, gone) {
+			return nil
+		}
+	}
+	return err
+}
+
+func (s addRoute) onLink(index int) addr.Route { return s.routeID.onLink(s.gateway, index) }
+func (s delRoute) onLink(index int) addr.Route { return s.routeID.onLink(s.gateway, index) }
+
+func (id routeID) onLink(gateway netip.Addr, index int) addr.Route {
+	return addr.Route{Dst: netip.PrefixFrom(id.dst, id.dst.BitLen()), Gateway: gateway, Link: index, Protocol: routeProtocol}
+}
+
+// inside runs f in a sandbox's namespace with the index of its interface. It fails with unix.ENOENT when another
+// namespace is at the path by now: that one is not ours to touch.
+func (m *machine) inside(in inside, f func(c *addr.Conn, index int) error) error {
+	ns, err := netns.Open(in.netns)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	if identity(ns) != in.nsid {
+		return unix.ENOENT
+	}
+	return ns.Do(func() error {
+		links, err := link.Dial()
+		if err != nil {
+			return err
+		}
+		defer links.Close()
+		l, err := links.ByName(in.name)
+		if err != nil {
+			return err
+		}
+		routes, err := addr.Dial()
+		if err != nil {
+			return err
+		}
+		defer routes.Close()
+		return f(routes, l.Index)
+	})
+}
+
+// observeRoutes finds our routes where want says that they may be. A sandbox that can't be visited has none.
+func (m *machine) observeRoutes(have *objects, want objects) {
+	for host, in := range want.visits {
+		err := m.inside(in, func(c *addr.Conn, index int) error {
+			all, err := c.Routes()
+			for _, r := range all {
+				if r.Link == index && r.Protocol == routeProtocol && r.Table == unix.RT_TABLE_MAIN && r.Dst.IsSingleIP() {
+					have.routes[routeID{host, r.Dst.Addr()}] = route{in, r.Gateway}
+				}
+			}
+			return err
+		})
+		if err != nil {
+			m.log.Debug("cannot look for routes in a sandbox", "namespace", in.netns, "link", host, "error", err)
+		}
+	}
+}
