@@ -20,8 +20,10 @@ import (
 // It leaves nothing behind and nobody sees it: what it asks nf_tables for is in transactions that are made to fail, and links that it asks
 // for are impossible ones. Only modules that the kernel loads on demand stay loaded. A kernel that has everything answers in two transactions; each that
 // fails waits for a grace period, tens of milliseconds.
-func Probe() (Kernel, error) {
-	p, err := dialProber()
+//
+// refuse makes a kernel with less, for tests: see [nft.Options]. nil: it is asked what is there.
+func Probe(refuse func(nft.Message) unix.Errno) (Kernel, error) {
+	p, err := dialProber(refuse)
 	if err != nil {
 		return Kernel{}, err
 	}
@@ -39,13 +41,13 @@ type prober struct {
 	complete bool
 }
 
-func dialProber() (*prober, error) {
+func dialProber(refuse func(nft.Message) unix.Errno) (*prober, error) {
 	links, err := rtnl.Dial()
 	if err != nil {
 		return nil, err
 	}
 	p := &prober{links: links}
-	p.rules, err = nft.Dial(nft.Options{})
+	p.rules, err = nft.Dial(nft.Options{Refuse: refuse})
 	switch {
 	case errors.Is(err, nft.ErrNoKernelSupport):
 		p.noRules = fmt.Errorf("%w: %w", ErrAbsent, err)
@@ -89,7 +91,7 @@ func (p *prober) ask(name FeatureName) error {
 	case ConntrackNetlink:
 		return conntrackNetlink()
 	case IPv6:
-		return ipv6()
+		return AskIPv6()
 	case BridgeNetfilter:
 		return bridgeNetfilter()
 	}
@@ -182,8 +184,9 @@ func conntrackNetlink() (err error) {
 	return absent(err)
 }
 
-// ipv6 asks for a socket, which a kernel without IPv6, and one that was started with ipv6.disable=1, refuses.
-func ipv6() error {
+// AskIPv6 asks for [IPv6] alone, as an [Ask] does, in the calling thread's network namespace: for a socket, which a kernel without, and one that
+// was started with ipv6.disable=1, refuses.
+func AskIPv6() error {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return absent(fmt.Errorf("cannot open an IPv6 socket (ipv6.disable=1?): %w", err))

@@ -221,12 +221,12 @@ func extendedAck(b []byte) string {
 	return cString(find(b[at:], unix.NLMSGERR_ATTR_MSG))
 }
 
-// canProtect tries whether the kernel takes the table flags owner and persist, by a transaction that is made to fail: it deletes a
+// takes tries whether the kernel takes these table flags, by a transaction that is made to fail: it deletes a
 // table that is not there. Like all that fail it waits for a grace period.
-func (c *conn) canProtect() (bool, error) {
+func (c *conn) takes(tableFlags uint32) (bool, error) {
 	id := TableID{Inet, fmt.Sprintf("bridged probe %d", c.socket.port())}
 	c.batch.begin(c.seq)
-	c.batch.newTable(message{kind: addTable, table: id}, tableOwner|tablePersist)
+	c.batch.newTable(message{kind: addTable, table: id}, tableFlags)
 	c.batch.named(unix.NFT_MSG_DELTABLE, writeFlags, message{kind: deleteTable, table: TableID{Inet, id.Name + " missing"}})
 	c.batch.end()
 	if err := c.exchange(); err != nil {

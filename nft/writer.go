@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // Options are what Dial can be told. The zero value is good.
@@ -15,6 +17,10 @@ type Options struct {
 	Protection string
 	// Log gets what no caller is told in an error; nil: nothing is logged.
 	Log *slog.Logger
+	// Refuse makes a kernel with less out of the one that is there, for tests: it is asked about each message before the kernel sees it, and
+	// what it gives an error for is refused with that error, as the kernel would: the whole transaction with it. Package nfttest has some to
+	// choose from. nil: nothing is refused.
+	Refuse func(Message) unix.Errno
 }
 
 // The kinds of protection of our tables.
@@ -82,7 +88,7 @@ func Dial(opts Options) (*Writer, error) {
 
 // newWriter probes what the socket can do.
 func newWriter(opts Options, write, read socket) (*Writer, error) {
-	w := &Writer{log: opts.Log, conn: conn{socket: write}, reader: reader{socket: read}}
+	w := &Writer{log: opts.Log, conn: conn{socket: opts.refusing(write)}, reader: reader{socket: opts.refusing(read)}}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
@@ -105,7 +111,7 @@ func (w *Writer) probe(protection string) error {
 	default:
 		return fmt.Errorf("unknown protection %q: use auto, %s or %s", protection, ProtectionOwner, ProtectionMonitor)
 	}
-	can, err := w.conn.canProtect()
+	can, err := w.conn.takes(tableOwner | tablePersist)
 	switch {
 	case err != nil:
 		return err
@@ -114,9 +120,22 @@ func (w *Writer) probe(protection string) error {
 	case protection != ProtectionOwner:
 		w.log.Warn("other processes can change our nf_tables tables: protection owner+persist needs Linux 6.9 or later")
 	default:
-		return fmt.Errorf("protection %s: %w: it needs Linux 6.9 or later", ProtectionOwner, ErrNoKernelSupport)
+		return w.noProtection()
 	}
 	return nil
+}
+
+// noProtection says what the kernel lacks. The flag owner came first, in Linux 5.12.
+func (w *Writer) noProtection() error {
+	can, err := w.conn.takes(tableOwner)
+	if err != nil {
+		return err
+	}
+	missing := "flags owner and persist"
+	if can {
+		missing = "flag persist"
+	}
+	return fmt.Errorf("protection %s: %w: it lacks the nf_tables table %s, which Linux 6.9 has", ProtectionOwner, ErrNoKernelSupport, missing)
 }
 
 // Commit changes the kernel: all of tx, or nothing. It returns when the kernel has answered. Errors are of type [*Error], or
