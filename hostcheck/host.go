@@ -39,7 +39,7 @@ type Own struct {
 // OwnBridge is a bridge of the caller's.
 type OwnBridge struct {
 	Name string
-	// Subnets are those behind it. It has the families that they have.
+	// Subnets are those behind it, and it has their families; without any, it has both.
 	Subnets []netip.Prefix
 }
 

@@ -19,7 +19,10 @@ func (h Host) forwarding() []Finding {
 		name   string
 		sysctl string
 	}{{nft.IPv4, h.Forwarding4, "IPv4", forwarding4}, {nft.IPv6, h.Forwarding6, "IPv6", forwarding6}} {
-		wanted := slices.ContainsFunc(h.bridges(), func(b OwnBridge) bool { return b.speaks(f.family) })
+		wanted := slices.ContainsFunc(h.Own.Bridges, func(b OwnBridge) bool { return b.speaks(f.family) })
+		if len(h.Own.Bridges) == 0 {
+			wanted = f.family == nft.IPv4
+		}
 		if f.on || !wanted {
 			continue
 		}

@@ -1,0 +1,4 @@
+package hostcheck
+
+// ParseNameservers is for the fuzz target.
+var ParseNameservers = parseNameservers
