@@ -42,10 +42,12 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, body
 		}
 		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	}
-	// An error here, as one below, means that nobody listens any more.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
+	// An error from here on means that nobody listens any more. The answer is out when the request counts as done.
+	connection := http.NewResponseController(w)
+	_ = connection.SetWriteDeadline(time.Now().Add(answerTimeout))
 	w.WriteHeader(status)
 	_, _ = w.Write(text)
+	_ = connection.Flush()
 }
 
 // fail sends an error.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ type call struct {
 	*http.Request
 	w      http.ResponseWriter
 	docker bool
+	// stopping is done when the server stops.
+	stopping context.Context
 }
 
 // decode reads the body, one JSON object, into the struct that out points to. What does not belong there is an error that
@@ -69,11 +72,17 @@ func (c *call) readBody() ([]byte, error) {
 	if err := deadline.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
 		return nil, fmt.Errorf("cannot limit the time for the body: %w", err)
 	}
+	cancel := context.AfterFunc(c.stopping, func() {
+		_ = deadline.SetReadDeadline(time.Now()) // a stop does not wait for bodies
+	})
 	text, err := io.ReadAll(http.MaxBytesReader(c.w, c.Body, maxBody))
+	cancel()
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, bridged.Errorf(bridged.ErrInvalid, "the body is too large: at most %d bytes are possible", tooLarge.Limit)
+	case err != nil && c.stopping.Err() != nil:
+		return nil, errStopping()
 	case err != nil:
 		return nil, bridged.Errorf(bridged.ErrInvalid, "cannot read the body: %w", err)
 	}

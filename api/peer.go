@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/privilege"
 )
 
 // Group is the group whose members may use the daemon, where it exists.
@@ -31,7 +33,7 @@ func groupID() (gid uint32, ok bool) {
 
 // peer is who is at the other end of a connection, as it was when it connected.
 type peer struct {
-	uid, gid uint32
+	privilege.Peer
 	// groups are the supplementary ones.
 	groups []uint32
 	err    error
@@ -49,28 +51,12 @@ func peerOf(conn net.Conn) peer {
 	if !ok {
 		return peer{err: fmt.Errorf("%s is no unix connection", conn.RemoteAddr())}
 	}
-	raw, err := uc.SyscallConn()
+	p, err := privilege.PeerOf(uc)
 	if err != nil {
 		return peer{err: err}
 	}
-	var p peer
-	if err := raw.Control(func(fd uintptr) { p = peerOfSocket(fd) }); err != nil {
-		return peer{err: err}
-	}
-	return p
-}
-
-// peerOfSocket asks the kernel.
-func peerOfSocket(fd uintptr) peer {
-	cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	if err != nil {
-		return peer{err: fmt.Errorf("cannot ask for the peer's user: %w", err)}
-	}
-	groups, err := peerGroups(fd)
-	if err != nil {
-		return peer{err: fmt.Errorf("cannot ask for the peer's groups: %w", err)}
-	}
-	return peer{uid: cred.Uid, gid: cred.Gid, groups: groups}
+	groups, err := peerGroups(uc)
+	return peer{Peer: p, groups: groups, err: err}
 }
 
 // mayChange says whether the request's peer may change anything: root, the daemon's own user, a member of Group. The socket's mode
@@ -82,20 +68,26 @@ func mayChange(ctx context.Context) error {
 		return bridged.Errorf(bridged.ErrDenied, "denied: the connection has no peer")
 	case p.err != nil:
 		return bridged.Errorf(bridged.ErrDenied, "denied: cannot see who asks: %w", p.err)
-	case p.uid == 0, int(p.uid) == os.Geteuid():
+	case p.UID == 0, int(p.UID) == os.Geteuid():
 		return nil
 	}
-	if gid, ok := groupID(); ok && (p.gid == gid || slices.Contains(p.groups, gid)) {
+	if gid, ok := groupID(); ok && (p.GID == gid || slices.Contains(p.groups, gid)) {
 		return nil
 	}
-	return bridged.Errorf(bridged.ErrDenied, "denied: user %d may not change anything: be root or a member of the group %s", p.uid, Group)
+	return bridged.Errorf(bridged.ErrDenied, "denied: user %d may not change anything: be root or a member of the group %s", p.UID, Group)
 }
 
 // peerGroups are the supplementary groups of a socket's peer: SO_PEERGROUPS, Linux 4.13. x/sys/unix has no call for it.
-func peerGroups(fd uintptr) ([]uint32, error) {
-	text, err := socketOption(fd, unix.SO_PEERGROUPS)
+func peerGroups(conn *net.UnixConn) ([]uint32, error) {
+	raw, err := conn.SyscallConn()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot ask for the peer's groups: %w", err)
+	}
+	var text []byte
+	var optionErr error
+	err = raw.Control(func(fd uintptr) { text, optionErr = socketOption(fd, unix.SO_PEERGROUPS) })
+	if err = cmp.Or(err, optionErr); err != nil {
+		return nil, fmt.Errorf("cannot ask for the peer's groups: %w", err)
 	}
 	groups := make([]uint32, len(text)/4)
 	for i := range groups {

@@ -35,11 +35,15 @@ type Options struct {
 
 // Server answers HTTP requests by asking an engine.
 type Server struct {
-	engine   Engine
-	routes   []route
-	log      *slog.Logger
-	stopOnce sync.Once
-	stopping chan struct{} // closed when Serve begins to stop
+	engine Engine
+	routes []route
+	log    *slog.Logger
+
+	// stopping is done when Serve begins to stop.
+	stopping  context.Context
+	beginStop context.CancelFunc
+	// active is held for reading by each request under way.
+	active sync.RWMutex
 }
 
 // New makes a server of the engine.
@@ -48,7 +52,8 @@ func New(engine Engine, opts Options) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{engine: engine, routes: routes(), log: log, stopping: make(chan struct{})}
+	stopping, beginStop := context.WithCancel(context.Background())
+	return &Server{engine: engine, routes: routes(), log: log, stopping: stopping, beginStop: beginStop}
 }
 
 // Serve answers requests that come in at l until ctx is done, then lets those under way finish, closes l and returns nil.
@@ -65,31 +70,45 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	stopped := make(chan struct{})
 	cancel := context.AfterFunc(ctx, func() {
 		defer close(stopped)
-		s.stop(server)
+		s.stop(server, l)
 	})
 	err := server.Serve(l)
 	if cancel() { // ctx is not done: the listener failed
-		s.stop(server)
+		s.stop(server, l)
 		return fmt.Errorf("cannot serve at %s: %w", l.Addr(), err)
 	}
 	<-stopped
 	return nil
 }
 
-// stop waits for the requests under way, with an end.
-func (s *Server) stop(server *http.Server) {
-	s.stopOnce.Do(func() { close(s.stopping) })
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
-		s.log.Warn("requests cut off by the stop", "error", err)
-		server.Close()
+// stop lets nobody in any more, waits for the requests under way, and drops all connections. [http.Server.Shutdown] would
+// wait for clients too that have sent half a request or nothing.
+func (s *Server) stop(server *http.Server, l net.Listener) {
+	s.beginStop()
+	_ = l.Close() // closed already where it has failed
+	done := make(chan struct{})
+	go func() {
+		s.active.Lock()
+		defer s.active.Unlock()
+		close(done)
+	}()
+	timer := time.NewTimer(stopTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		s.log.Warn("requests are cut off by the stop", "after", stopTimeout)
 	}
+	_ = server.Close() // what it says is about the listener
 }
 
 // serveHTTP finds the route and answers as it says.
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	s.active.RLock()
+	defer s.active.RUnlock()
 	defer s.recoverPanic(w, r)
+	// The limit of the connection's last answer is not this one's.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	rt, params, err := findRoute(s.routes, r)
 	if err != nil {
 		s.fail(w, r, err)
@@ -105,7 +124,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	body, err := rt.serve(s, &call{Request: r, w: w, docker: rt.docker})
+	body, err := rt.serve(s, &call{Request: r, w: w, docker: rt.docker, stopping: s.stopping})
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -115,6 +134,9 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 
 // admit lets a request through to its handler, when it is allowed to and can be done.
 func (s *Server) admit(rt *route, r *http.Request) error {
+	if s.stopping.Err() != nil {
+		return errStopping()
+	}
 	if err := rt.checkQuery(r); err != nil {
 		return err
 	}
@@ -137,12 +159,14 @@ func (s *Server) awaitReady(ctx context.Context) error {
 	select {
 	case <-s.engine.Ready():
 		return nil
-	case <-s.stopping:
-		return bridged.Errorf(bridged.ErrUnavailable, "the daemon is stopping")
+	case <-s.stopping.Done():
+		return errStopping()
 	case <-ctx.Done():
 		return bridged.Errorf(bridged.ErrUnavailable, "the daemon was not ready before the request ended: %w", ctx.Err())
 	}
 }
+
+func errStopping() error { return bridged.Errorf(bridged.ErrUnavailable, "the daemon is stopping") }
 
 // recoverPanic answers 500 for a handler that panicked: one request's fault is not the others'.
 func (s *Server) recoverPanic(w http.ResponseWriter, r *http.Request) {

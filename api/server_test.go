@@ -181,6 +181,34 @@ func TestBrokenClients(t *testing.T) {
 	}
 }
 
+// TestStopBesideBrokenClients: clients that never end their requests don't delay a stop. Its own limit is longer than this test
+// may take.
+func TestStopBesideBrokenClients(t *testing.T) {
+	engine := apitest.New()
+	engine.MarkReady()
+	asked := &noticingEngine{Engine: engine, asked: make(chan struct{}, 2)}
+	s := serve(t, engine, func(api.Engine) api.Engine { return asked })
+	for _, text := range []string{
+		"",
+		"GET /networks HT",
+		"POST /networks/create HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{\"Name\":",
+	} {
+		conn, err := net.Dial("unix", s.socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-asked.asked // by the last of them, which now waits for its body
+	s.stop()
+	if log := s.log.String(); strings.Contains(log, "cut off") {
+		t.Errorf("the stop waited as long as it may: %s", log)
+	}
+}
+
 // TestDockerHeaders: Docker's client learns the version from the ping's header, which has no body.
 func TestDockerHeaders(t *testing.T) {
 	s := ready(t)

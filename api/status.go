@@ -20,7 +20,7 @@ func (s *Server) status(c *call) (any, error) {
 		select {
 		case <-s.engine.Ready():
 		case <-timer.C:
-		case <-s.stopping:
+		case <-s.stopping.Done():
 		case <-c.Context().Done():
 		}
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/client"
 	"github.com/bridged/bridged/engine"
 )
@@ -87,36 +86,14 @@ func (f *daemonFlags) check(cmd *cobra.Command) error {
 			return fmt.Errorf("--%s %q: want an absolute path", dir.flag, dir.path)
 		}
 	}
-	if err := checkTogether(f.config); err != nil {
-		return err
+	if c := f.config; (c.IPv6 || c.BIP6.IsValid() || c.FixedCIDR6.IsValid()) && c.MTU != 0 && c.MTU < minMTU6 {
+		return fmt.Errorf("--mtu %d is too small for IPv6: want %d or more", c.MTU, minMTU6)
 	}
 	return f.config.Check()
 }
 
 // minMTU6 is the smallest MTU of IPv6: RFC 8200.
 const minMTU6 = 1280
-
-// checkTogether finds flags that are right alone and wrong together.
-func checkTogether(c engine.Config) error {
-	ipv6 := c.IPv6 || c.BIP6.IsValid() || c.FixedCIDR6.IsValid()
-	switch {
-	case c.BIP.IsValid() && c.FixedCIDR.IsValid() && !inside(c.FixedCIDR, c.BIP):
-		return fmt.Errorf("--fixed-cidr %s is not in the subnet of --bip %s", c.FixedCIDR, c.BIP)
-	case c.BIP6.IsValid() && c.FixedCIDR6.IsValid() && !inside(c.FixedCIDR6, c.BIP6):
-		return fmt.Errorf("--fixed-cidr-v6 %s is not in the subnet of --bip6 %s", c.FixedCIDR6, c.BIP6)
-	case ipv6 && c.MTU != 0 && c.MTU < minMTU6:
-		return fmt.Errorf("--mtu %d is too small for IPv6: want %d or more", c.MTU, minMTU6)
-	}
-	if err := bridged.CheckLinkName(c.BridgeName); err != nil {
-		return fmt.Errorf("--bridge-name: %w", err)
-	}
-	return nil
-}
-
-// inside reports whether the subnet part is in the subnet of whole.
-func inside(part, whole netip.Prefix) bool {
-	return part.Bits() >= whole.Bits() && whole.Contains(part.Addr())
-}
 
 func parseBIP(text string) (netip.Prefix, error) {
 	return parseInterfaceCIDR(text, netip.Addr.Is4, "172.17.42.1/16")
