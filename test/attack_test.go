@@ -3,6 +3,7 @@ package test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -12,14 +13,13 @@ type attack struct {
 	frames  func(mark string) [][]byte
 	control func(mark string) [][]byte
 	arrives *wire // where the control's mark is seen; a service of the host answers it to the sender
-	spared  *wire // may see the attack: nothing is forged towards it
 }
 
 // ambush is a hall with an observer wherever an attack could arrive, and the attacker's wire.
 type ambush struct {
 	*hall
 	self                  *wire            // the attacker's: writes frames
-	spared                map[string]*wire // by mark
+	spared                map[string]*wire // by name: who may see the attack, because nothing is forged towards it
 	heard                 *wire            // what arrives at the attacker
 	c1, c3, c4, lan, far  *wire            // observers
 	everywhere            []*wire
@@ -34,7 +34,7 @@ type ambush struct {
 
 const anyPort = 2223
 
-// from makes the ambush for an attacker in a space; link is the interface that it writes to.
+// ambush opens observers for an attacker in a space; it writes to its eth0.
 func (h *hall) ambush(t testing.TB, from *space) *ambush {
 	t.Helper()
 	a := &ambush{hall: h, marks: make(map[string]string), spared: make(map[string]*wire),
@@ -54,7 +54,7 @@ func (h *hall) ambush(t testing.TB, from *space) *ambush {
 func (a *ambush) run(t *testing.T, k attack) {
 	t.Run(k.name, func(t *testing.T) {
 		mark := newMark()
-		a.marks[mark], a.spared[mark] = k.name, k.spared
+		a.marks[mark] = k.name
 		a.self.send(t, k.frames(mark)...)
 		harmless := newMark()
 		a.self.send(t, k.control(harmless)...)
@@ -68,7 +68,7 @@ func (a *ambush) run(t *testing.T, k attack) {
 func (a *ambush) silent(t *testing.T, mark string) {
 	t.Helper()
 	for _, o := range a.everywhere {
-		if f := o.saw(marked(mark)); f != nil && o != a.spared[mark] {
+		if f := o.saw(marked(mark)); f != nil && o != a.spared[a.marks[mark]] {
 			t.Errorf("%s arrives in %s: % x", a.marks[mark], o.space.name, f)
 		}
 	}
@@ -91,11 +91,11 @@ func TestForged(t *testing.T) {
 			attacks = append(attacks, a.strayed(f, icc)...)
 		}
 		attacks = append(attacks, a.forgedLinkLocal()...)
-		if icc {
-			attacks = append(attacks, a.forgedARP()...)
-			attacks = append(attacks, a.forgedNeighbours()...)
-			attacks = append(attacks, a.roles()...)
-			attacks = append(attacks, a.otherFrames()...)
+		for _, k := range slices.Concat(a.forgedARP(), a.forgedNeighbours(), a.roles(), a.otherFrames()) {
+			if !icc { // no control reaches a sibling
+				k.control, k.arrives = a.toLAN, a.lan
+			}
+			attacks = append(attacks, k)
 		}
 		for _, k := range attacks {
 			a.run(t, k)
@@ -106,6 +106,11 @@ func TestForged(t *testing.T) {
 		}
 		h.settled()
 	})
+}
+
+// toLAN is a frame that works wherever the attacker's own addresses are: a datagram to the LAN.
+func (a *ambush) toLAN(mark string) [][]byte {
+	return [][]byte{datagram(a.attacker.mac, a.attacker.gatewayMAC, a.attacker.ip4, lan4, 80, mark)}
 }
 
 // unmoved checks that the attacks have left the tables as they were: who has which address, and where.
@@ -155,10 +160,10 @@ func (a *ambush) forgedSources(f netip.Addr, icc bool) []attack {
 		}
 		control := from(a.attacker.mac, own)
 		for name, m := range macs {
-			attacks = append(attacks, attack{familyName(f) + "/" + name + "/" + d.name, from(m, own), control, d.at, nil})
+			attacks = append(attacks, attack{familyName(f) + "/" + name + "/" + d.name, from(m, own), control, d.at})
 		}
 		for name, src := range addrs {
-			attacks = append(attacks, attack{familyName(f) + "/" + name + "/" + d.name, from(a.attacker.mac, src), control, d.at, nil})
+			attacks = append(attacks, attack{familyName(f) + "/" + name + "/" + d.name, from(a.attacker.mac, src), control, d.at})
 		}
 	}
 	return attacks
@@ -182,14 +187,14 @@ func (a *ambush) loopbacks(f netip.Addr) []attack {
 	}
 	control := send(a.attacker.gateway(f), anyPort)
 	if f.Is6() {
-		return []attack{{"IPv6/to the host's ::1", send(netip.IPv6Loopback(), anyPort), control, a.heard, nil}}
+		return []attack{{"IPv6/to the host's ::1", send(netip.IPv6Loopback(), anyPort), control, a.heard}}
 	}
 	return []attack{
-		{"IPv4/to the host's 127.0.0.1", send(netip.MustParseAddr("127.0.0.1"), anyPort), control, a.heard, nil},
-		{"IPv4/to a service on 127.0.0.1", send(netip.MustParseAddr("127.0.0.1"), hostService), control, a.heard, nil},
-		{"IPv4/to the host's 127.9.9.9", send(netip.MustParseAddr("127.9.9.9"), anyPort), control, a.heard, nil},
-		{"IPv4/to a port published on 127.0.0.2", send(netip.MustParseAddr("127.0.0.2"), loopbackPort), control, a.heard, nil},
-		{"IPv4/to a port published everywhere", send(netip.MustParseAddr("127.0.0.1"), published), control, a.heard, nil},
+		{"IPv4/to the host's 127.0.0.1", send(netip.MustParseAddr("127.0.0.1"), anyPort), control, a.heard},
+		{"IPv4/to a service on 127.0.0.1", send(netip.MustParseAddr("127.0.0.1"), hostService), control, a.heard},
+		{"IPv4/to the host's 127.9.9.9", send(netip.MustParseAddr("127.9.9.9"), anyPort), control, a.heard},
+		{"IPv4/to a port published on 127.0.0.2", send(netip.MustParseAddr("127.0.0.2"), loopbackPort), control, a.heard},
+		{"IPv4/to a port published everywhere", send(netip.MustParseAddr("127.0.0.1"), published), control, a.heard},
 	}
 }
 
@@ -201,21 +206,20 @@ func (a *ambush) strayed(f netip.Addr, icc bool) []attack {
 	}
 	control := send(a.attacker.gatewayMAC, lan)
 	name := familyName(f)
-	flooded := a.c1 // what the bridge does not know it shows to every sibling that may be addressed
-	if !icc {
-		flooded = nil
-	}
 	attacks := []attack{
-		{name + "/to another network", send(a.attacker.gatewayMAC, a.second.addr(f)), control, a.lan, nil},
-		{name + "/to another network by its bridge's MAC", send(a.second.gatewayMAC, a.second.addr(f)), control, a.lan, flooded},
-		{name + "/to another network by its MAC", send(a.second.mac, a.second.addr(f)), control, a.lan, flooded},
-		{name + "/to an internal network", send(a.attacker.gatewayMAC, a.hall.c4.addr(f)), control, a.lan, nil},
+		{name + "/to another network", send(a.attacker.gatewayMAC, a.second.addr(f)), control, a.lan},
+		{name + "/to another network by its bridge's MAC", send(a.second.gatewayMAC, a.second.addr(f)), control, a.lan},
+		{name + "/to another network by its MAC", send(a.second.mac, a.second.addr(f)), control, a.lan},
+		{name + "/to an internal network", send(a.attacker.gatewayMAC, a.hall.c4.addr(f)), control, a.lan},
 		{name + "/a reset without a connection", func(mark string) [][]byte {
 			from, to := netip.AddrPortFrom(own, 40002), netip.AddrPortFrom(lan, 80)
 			return [][]byte{ethernet(a.attacker.mac, a.attacker.gatewayMAC, typeOf(own), packet(own, lan, protoTCP, tcp(from, to, flagRST, mark)))}
-		}, control, a.lan, nil},
+		}, control, a.lan},
 	}
 	if icc {
+		// What the bridge does not know it shows to every port; siblings may be addressed.
+		a.spared[name+"/to another network by its bridge's MAC"] = a.c1
+		a.spared[name+"/to another network by its MAC"] = a.c1
 		return attacks
 	}
 	all := pick(f, netip.MustParseAddr("224.0.0.251"), netip.MustParseAddr("ff02::fb"))
@@ -224,12 +228,12 @@ func (a *ambush) strayed(f netip.Addr, icc bool) []attack {
 		groupMAC = mustMAC("01:00:5e:00:00:fb")
 	}
 	return append(attacks,
-		attack{name + "/ICC off/to a sibling", send(a.sibling.mac, a.sibling.addr(f)), control, a.lan, nil},
-		attack{name + "/ICC off/to a sibling through the gateway", send(a.attacker.gatewayMAC, a.sibling.addr(f)), control, a.lan, nil},
-		attack{name + "/ICC off/broadcast", send(broadcast, a.sibling.addr(f)), control, a.lan, nil},
-		attack{name + "/ICC off/multicast", send(groupMAC, all), control, a.lan, nil},
-		attack{name + "/ICC off/unknown MAC, flooded", send(mustMAC("02:42:de:ad:be:ef"), a.sibling.addr(f)), control, a.lan, nil},
-		attack{name + "/ICC off/another bridge's MAC, flooded", send(a.second.gatewayMAC, a.sibling.addr(f)), control, a.lan, nil},
+		attack{name + "/ICC off/to a sibling", send(a.sibling.mac, a.sibling.addr(f)), control, a.lan},
+		attack{name + "/ICC off/to a sibling through the gateway", send(a.attacker.gatewayMAC, a.sibling.addr(f)), control, a.lan},
+		attack{name + "/ICC off/broadcast", send(broadcast, a.sibling.addr(f)), control, a.lan},
+		attack{name + "/ICC off/multicast", send(groupMAC, all), control, a.lan},
+		attack{name + "/ICC off/unknown MAC, flooded", send(mustMAC("02:42:de:ad:be:ef"), a.sibling.addr(f)), control, a.lan},
+		attack{name + "/ICC off/another bridge's MAC, flooded", send(a.second.gatewayMAC, a.sibling.addr(f)), control, a.lan},
 	)
 }
 
@@ -242,9 +246,9 @@ func (a *ambush) forgedLinkLocal() []attack {
 	}
 	control := send(a.attackerLL)
 	return []attack{
-		{"link-local/a sibling's", send(a.siblingLL), control, a.heard, nil},
-		{"link-local/the bridge's", send(a.hostLinkLocal), control, a.heard, nil},
-		{"link-local/nobody's", send(netip.MustParseAddr("fe80::1234")), control, a.heard, nil},
+		{"link-local/a sibling's", send(a.siblingLL), control, a.heard},
+		{"link-local/the bridge's", send(a.hostLinkLocal), control, a.heard},
+		{"link-local/nobody's", send(netip.MustParseAddr("fe80::1234")), control, a.heard},
 	}
 }
 
@@ -260,14 +264,14 @@ func (a *ambush) forgedARP() []attack {
 	reply := send(a.sibling.mac, 2, a.attacker.mac, own, sib)
 	me := a.attacker.mac
 	return []attack{
-		{"ARP/request as the gateway", send(broadcast, 1, me, gw, sib), request, a.c1, nil},
-		{"ARP/request as a sibling", send(broadcast, 1, me, a.hall.c3.ip4, sib), request, a.c1, nil},
-		{"ARP/announcement of the gateway", send(broadcast, 1, me, gw, gw), request, a.c1, nil},
-		{"ARP/reply as the gateway", send(a.sibling.mac, 2, me, gw, sib), reply, a.c1, nil},
-		{"ARP/reply to all as the gateway", send(broadcast, 2, me, gw, gw), reply, a.c1, nil},
-		{"ARP/own address at another MAC", send(broadcast, 1, mustMAC("02:42:de:ad:be:ef"), own, sib), request, a.c1, nil},
-		{"ARP/reply with the gateway's MAC", send(a.sibling.mac, 2, a.attacker.gatewayMAC, gw, sib), reply, a.c1, nil},
-		{"ARP/unknown operation", send(a.sibling.mac, 9, me, own, sib), reply, a.c1, nil},
+		{"ARP/request as the gateway", send(broadcast, 1, me, gw, sib), request, a.c1},
+		{"ARP/request as a sibling", send(broadcast, 1, me, a.hall.c3.ip4, sib), request, a.c1},
+		{"ARP/announcement of the gateway", send(broadcast, 1, me, gw, gw), request, a.c1},
+		{"ARP/reply as the gateway", send(a.sibling.mac, 2, me, gw, sib), reply, a.c1},
+		{"ARP/reply to all as the gateway", send(broadcast, 2, me, gw, gw), reply, a.c1},
+		{"ARP/own address at another MAC", send(broadcast, 1, mustMAC("02:42:de:ad:be:ef"), own, sib), request, a.c1},
+		{"ARP/reply with the gateway's MAC", send(a.sibling.mac, 2, a.attacker.gatewayMAC, gw, sib), reply, a.c1},
+		{"ARP/unknown operation", send(a.sibling.mac, 9, me, own, sib), reply, a.c1},
 	}
 }
 
@@ -315,15 +319,15 @@ func (a *ambush) forgedNeighbours() []attack {
 	}
 	own, ll := a.attacker.ip6, a.attackerLL
 	return []attack{
-		{"NA/of the gateway, to all", advert(ll, allNodes, a.attacker.gw6), advert(ll, allNodes, own), a.c1, nil},
-		{"NA/of the gateway, to a sibling", advert(own, a.sibling.ip6, a.attacker.gw6), advert(own, a.sibling.ip6, own), a.c1, nil},
-		{"NA/of the gateway's link-local address", advert(ll, allNodes, a.hostLinkLocal), advert(ll, allNodes, ll), a.c1, nil},
-		{"NA/of a sibling", advert(ll, allNodes, a.sibling.ip6), advert(ll, allNodes, own), a.c1, nil},
-		{"NA/from a sibling", advert(a.siblingLL, allNodes, own), advert(ll, allNodes, own), a.c1, nil},
-		{"NA/behind destination options", wrapped(a.attacker.gw6), wrapped(own), a.c1, nil},
-		{"NS/detection of a sibling's address", probe(a.sibling.ip6), probe(own), a.c1, nil},
-		{"NS/detection of the gateway's address", probe(a.attacker.gw6), probe(own), a.c1, nil},
-		{"NS/from a sibling", solicit(a.siblingLL, a.attacker.gw6), solicit(ll, a.attacker.gw6), a.c1, nil},
+		{"NA/of the gateway, to all", advert(ll, allNodes, a.attacker.gw6), advert(ll, allNodes, own), a.c1},
+		{"NA/of the gateway, to a sibling", advert(own, a.sibling.ip6, a.attacker.gw6), advert(own, a.sibling.ip6, own), a.c1},
+		{"NA/of the gateway's link-local address", advert(ll, allNodes, a.hostLinkLocal), advert(ll, allNodes, ll), a.c1},
+		{"NA/of a sibling", advert(ll, allNodes, a.sibling.ip6), advert(ll, allNodes, own), a.c1},
+		{"NA/from a sibling", advert(a.siblingLL, allNodes, own), advert(ll, allNodes, own), a.c1},
+		{"NA/behind destination options", wrapped(a.attacker.gw6), wrapped(own), a.c1},
+		{"NS/detection of a sibling's address", probe(a.sibling.ip6), probe(own), a.c1},
+		{"NS/detection of the gateway's address", probe(a.attacker.gw6), probe(own), a.c1},
+		{"NS/from a sibling", solicit(a.siblingLL, a.attacker.gw6), solicit(ll, a.attacker.gw6), a.c1},
 	}
 }
 
@@ -367,12 +371,12 @@ func (a *ambush) roles() []attack {
 	redirect := append(make([]byte, 4), append(a.siblingLL.AsSlice(), a.attacker.gw6.AsSlice()...)...)
 	query := make([]byte, 24)
 	attacks := []attack{
-		{"RA/plain", plain(router), plain(harmless), a.c1, nil},
-		{"RA/behind destination options", wrapped(router), wrapped(harmless), a.c1, nil},
-		{"RA/in a fragment", atomic(router), atomic(harmless), a.c1, nil},
-		{"RA/hidden in a second fragment", hidden, plain(harmless), a.c1, nil},
-		{"redirect/IPv6", message(redirect6, redirect), plain(harmless), a.c1, nil},
-		{"MLD/query", message(mldQuery, query), plain(harmless), a.c1, nil},
+		{"RA/plain", plain(router), plain(harmless), a.c1},
+		{"RA/behind destination options", wrapped(router), wrapped(harmless), a.c1},
+		{"RA/in a fragment", atomic(router), atomic(harmless), a.c1},
+		{"RA/hidden in a second fragment", hidden, plain(harmless), a.c1},
+		{"redirect/IPv6", message(redirect6, redirect), plain(harmless), a.c1},
+		{"MLD/query", message(mldQuery, query), plain(harmless), a.c1},
 	}
 	return append(attacks, a.servers()...)
 }
@@ -403,11 +407,11 @@ func (a *ambush) servers() []attack {
 	}
 	v4, v6 := families[0], families[1]
 	return []attack{
-		{"IGMP/query", igmp(0x11), igmp(0x16), a.c1, nil},
-		{"DHCP/server", serve(v4, 67, 68), serve(v4, 6767, 68), a.c1, nil},
-		{"DHCPv6/server", serve(v6, 547, 546), serve(v6, 5470, 546), a.c1, nil},
-		{"redirect/IPv4", icmp(5), icmp(8), a.c1, nil},
-		{"router advertisement/IPv4", icmp(9), icmp(8), a.c1, nil},
+		{"IGMP/query", igmp(0x11), igmp(0x16), a.c1},
+		{"DHCP/server", serve(v4, 67, 68), serve(v4, 6767, 68), a.c1},
+		{"DHCPv6/server", serve(v6, 547, 546), serve(v6, 5470, 546), a.c1},
+		{"redirect/IPv4", icmp(5), icmp(8), a.c1},
+		{"router advertisement/IPv4", icmp(9), icmp(8), a.c1},
 	}
 }
 
@@ -426,20 +430,20 @@ func (a *ambush) otherFrames() []attack {
 	me, sib := a.attacker.mac, a.sibling.mac
 	control := send(me, sib, typeIPv4, inner)
 	attacks := []attack{
-		{"frame/VLAN tag", send(me, sib, typeVLAN, tagged), control, a.c1, nil},
-		{"frame/priority tag", send(me, sib, typeVLAN, func(m string) []byte { return vlan(0, typeIPv4, inner(m)) }), control, a.c1, nil},
-		{"frame/two VLAN tags", send(me, sib, typeVLAN, twice), control, a.c1, nil},
-		{"frame/provider tag", send(me, sib, 0x88a8, tagged), control, a.c1, nil},
-		{"frame/MPLS", send(me, sib, 0x8847, text), control, a.c1, nil},
-		{"frame/PPPoE", send(me, sib, 0x8864, text), control, a.c1, nil},
-		{"frame/experimental type", send(me, sib, 0x88b5, text), control, a.c1, nil},
-		{"frame/802.3 length", send(me, sib, 46, text), control, a.c1, nil},
-		{"frame/flow control", send(me, mustMAC("01:80:c2:00:00:01"), 0x8808, text), control, a.c1, nil},
+		{"frame/VLAN tag", send(me, sib, typeVLAN, tagged), control, a.c1},
+		{"frame/priority tag", send(me, sib, typeVLAN, func(m string) []byte { return vlan(0, typeIPv4, inner(m)) }), control, a.c1},
+		{"frame/two VLAN tags", send(me, sib, typeVLAN, twice), control, a.c1},
+		{"frame/provider tag", send(me, sib, 0x88a8, tagged), control, a.c1},
+		{"frame/MPLS", send(me, sib, 0x8847, text), control, a.c1},
+		{"frame/PPPoE", send(me, sib, 0x8864, text), control, a.c1},
+		{"frame/experimental type", send(me, sib, 0x88b5, text), control, a.c1},
+		{"frame/802.3 length", send(me, sib, 46, text), control, a.c1},
+		{"frame/flow control", send(me, mustMAC("01:80:c2:00:00:01"), 0x8808, text), control, a.c1},
 	}
 	for _, dst := range []string{"01:80:c2:00:00:00", "01:80:c2:00:00:02", "01:80:c2:00:00:03", "01:80:c2:00:00:0e"} {
 		for name, src := range map[string]mac{"own": me, "a sibling's": sib, "the gateway's": a.attacker.gatewayMAC} {
 			attacks = append(attacks, attack{fmt.Sprintf("frame/to %s from %s MAC", dst, name),
-				send(src, mustMAC(dst), 0x88cc, text), control, a.c1, nil})
+				send(src, mustMAC(dst), 0x88cc, text), control, a.c1})
 		}
 	}
 	return attacks
@@ -466,22 +470,22 @@ func TestForgedFromLAN(t *testing.T) {
 				service := send(own, host, anyPort)
 				open := send(own, host, published)
 				attacks := []attack{
-					{name + "a container's source to a service", send(sib, host, anyPort), service, a.heard, nil},
-					{name + "a container's source to a published port", send(h.c2.addr(f), host, published), open, a.c1, nil},
-					{name + "the gateway's source to a container", send(h.c1.gateway(f), sib, 80), open, a.c1, nil},
-					{name + "a sibling's source to a container", send(h.c2.addr(f), sib, 80), open, a.c1, nil},
-					{name + "direct", send(own, sib, 80), open, a.c1, nil},
-					{name + "direct to an internal network", send(own, h.c4.addr(f), 80), open, a.c1, nil},
-					{name + "to the bridge's address", send(own, h.c1.gateway(f), anyPort), service, a.heard, nil},
+					{name + "a container's source to a service", send(sib, host, anyPort), service, a.heard},
+					{name + "a container's source to a published port", send(h.c2.addr(f), host, published), open, a.c1},
+					{name + "the gateway's source to a container", send(h.c1.gateway(f), sib, 80), open, a.c1},
+					{name + "a sibling's source to a container", send(h.c2.addr(f), sib, 80), open, a.c1},
+					{name + "direct", send(own, sib, 80), open, a.c1},
+					{name + "direct to an internal network", send(own, h.c4.addr(f), 80), open, a.c1},
+					{name + "to the bridge's address", send(own, h.c1.gateway(f), anyPort), service, a.heard},
 				}
 				if f.Is4() {
 					attacks = append(attacks,
-						attack{"to 127.0.0.1", send(own, loop("127.0.0.1"), anyPort), service, a.heard, nil},
-						attack{"to a port published on 127.0.0.2", send(own, loop("127.0.0.2"), loopbackPort), service, a.heard, nil},
-						attack{"to a port published everywhere, by 127.0.0.1", send(own, loop("127.0.0.1"), published), service, a.heard, nil},
-						attack{"from 127.0.0.1", send(loop("127.0.0.1"), host, anyPort), service, a.heard, nil})
+						attack{"to 127.0.0.1", send(own, loop("127.0.0.1"), anyPort), service, a.heard},
+						attack{"to a port published on 127.0.0.2", send(own, loop("127.0.0.2"), loopbackPort), service, a.heard},
+						attack{"to a port published everywhere, by 127.0.0.1", send(own, loop("127.0.0.1"), published), service, a.heard},
+						attack{"from 127.0.0.1", send(loop("127.0.0.1"), host, anyPort), service, a.heard})
 				} else {
-					attacks = append(attacks, attack{"to ::1", send(own, netip.IPv6Loopback(), anyPort), service, a.heard, nil})
+					attacks = append(attacks, attack{"to ::1", send(own, netip.IPv6Loopback(), anyPort), service, a.heard})
 				}
 				for _, k := range attacks {
 					a.run(t, k)

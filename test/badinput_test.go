@@ -3,6 +3,7 @@ package test
 import (
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,18 +44,47 @@ func TestBadRequests(t *testing.T) {
 	w.bridged("network", "create", "--subnet", "10.9.0.0/24", "--gateway", "10.9.0.1", "mine")
 	taken := w.member("c1", "mine", "-p", "8080:80").IPAddress
 	w.host.ip(t, "link add theirs type veth peer name theirs1")
-	long := strings.Repeat("x", 256)
-	for _, c := range []struct {
-		code int
-		args string
-		says string
-	}{
-		// Sandboxes: names.
+	bad := slices.Concat(badSandboxes(), badAddresses(taken), badPorts(), badNetworks(), badCommands())
+	for _, c := range bad {
+		name := c.args
+		if len(name) > 60 {
+			name = name[:60]
+		}
+		t.Run(name, func(t *testing.T) {
+			before := w.snapshot(t)
+			r := w.try(strings.Fields(c.args)...)
+			if r.code != c.code && c.code >= 0 || r.code <= 0 {
+				t.Errorf("want status %d: %v", c.code, r)
+			}
+			if !strings.Contains(r.stderr, c.says) {
+				t.Errorf("want %q in the message: %v", c.says, r)
+			}
+			unchanged(t, before, w.snapshot(t))
+			if r.code == 0 { // the next case shall not suffer
+				w.try("sandbox", "rm", "c2")
+				w.try("network", "rm", "n")
+				w.consistent(t)
+			}
+		})
+	}
+	w.consistent(t)
+}
+
+// badRequest is a command that can't be done.
+type badRequest struct {
+	code int // its exit status; -1: any but 0
+	args string
+	says string // words of its message
+}
+
+// badSandboxes have impossible names, networks or namespaces.
+func badSandboxes() []badRequest {
+	return []badRequest{
 		{2, "sandbox create", "NAME"},
 		{2, "sandbox create .c", ".c"},
 		{2, "sandbox create a/b", "a/b"},
 		{2, "sandbox create a:b", "a:b"},
-		{2, "sandbox create " + long, "255"},
+		{2, "sandbox create " + strings.Repeat("x", 256), "255"},
 		{4, "sandbox create c1", "c1"},
 		{2, "sandbox create one two", ""},
 		{2, "sandbox create --nonsense c2", "nonsense"},
@@ -62,7 +92,22 @@ func TestBadRequests(t *testing.T) {
 		{3, "sandbox rm nobody", "nobody"},
 		{3, "sandbox inspect nobody", "nobody"},
 		{2, "sandbox rm", ""},
-		// Sandboxes: addresses.
+		{2, "sandbox create --netns /etc/hostname c2", "/etc/hostname"},
+		{2, "sandbox create --netns /etc c2", "/etc"},
+		{2, "sandbox create --netns /proc/1/ns/mnt c2", "/proc/1/ns/mnt"},
+		{-1, "sandbox create --netns /no/such/path c2", "/no/such/path"},
+		{-1, "sandbox create --netns relative c2", "relative"},
+		{-1, "sandbox create --pid 4194305 c2", "4194305"},
+		{2, "sandbox create --pid 0 c2", "0"},
+		{2, "sandbox create --pid -1 c2", "-1"},
+		{2, "sandbox create --pid x c2", "x"},
+		{2, "sandbox create --pid 1 --netns /proc/1/ns/net c2", "netns"},
+	}
+}
+
+// badAddresses ask for addresses that a sandbox can't have; one is taken.
+func badAddresses(taken string) []badRequest {
+	return []badRequest{
 		{2, "sandbox create --network mine --ip 10.9.0 c2", "10.9.0"},
 		{2, "sandbox create --network mine --ip 10.9.0.256 c2", "10.9.0.256"},
 		{2, "sandbox create --network mine --ip fd00::1 c2", "fd00::1"},
@@ -79,18 +124,12 @@ func TestBadRequests(t *testing.T) {
 		{2, "sandbox create --mac-address 01:00:5e:00:00:01 c2", "01:00:5e:00:00:01"},
 		{2, "sandbox create --mac-address 00:00:00:00:00:00 c2", "00:00:00:00:00:00"},
 		{2, "sandbox create --mac-address 02:42:ac:11:00:02:03:04 c2", "02:42:ac:11:00:02:03:04"},
-		// Sandboxes: namespaces.
-		{2, "sandbox create --netns /etc/hostname c2", "/etc/hostname"},
-		{2, "sandbox create --netns /etc c2", "/etc"},
-		{2, "sandbox create --netns /proc/1/ns/mnt c2", "/proc/1/ns/mnt"},
-		{-1, "sandbox create --netns /no/such/path c2", "/no/such/path"},
-		{-1, "sandbox create --netns relative c2", "relative"},
-		{-1, "sandbox create --pid 4194305 c2", "4194305"},
-		{2, "sandbox create --pid 0 c2", "0"},
-		{2, "sandbox create --pid -1 c2", "-1"},
-		{2, "sandbox create --pid x c2", "x"},
-		{2, "sandbox create --pid 1 --netns /proc/1/ns/net c2", "netns"},
-		// Ports.
+	}
+}
+
+// badPorts are specifications that say nothing, and ports that can't be published or taken back.
+func badPorts() []badRequest {
+	return []badRequest{
 		{2, "sandbox create -p abc c2", "abc"},
 		{2, "sandbox create -p 80: c2", "80:"},
 		{2, "sandbox create -p 0 c2", "0"},
@@ -115,7 +154,12 @@ func TestBadRequests(t *testing.T) {
 		{3, "port rm c1 9999:80", "9999"},
 		{3, "port rm nobody 8080:80", "nobody"},
 		{3, "port ls nobody", "nobody"},
-		// Networks.
+	}
+}
+
+// badNetworks can't be made or removed.
+func badNetworks() []badRequest {
+	return []badRequest{
 		{2, "network create", "NAME"},
 		{2, "network create .n", ".n"},
 		{4, "network create mine", "mine"},
@@ -149,7 +193,12 @@ func TestBadRequests(t *testing.T) {
 		{-1, "network rm bridge", "bridge"},
 		{-1, "network rm host", "host"},
 		{-1, "network rm none", "none"},
-		// Commands.
+	}
+}
+
+// badCommands are no commands, or have nobody to talk to.
+func badCommands() []badRequest {
+	return []badRequest{
 		{2, "nonsense", "nonsense"},
 		{2, "sandbox nonsense", "nonsense"},
 		{2, "status --wait soon", "soon"},
@@ -157,29 +206,7 @@ func TestBadRequests(t *testing.T) {
 		{2, "-H tcp://127.0.0.1:80 status", "tcp"},
 		{69, "-H unix:///run/nothing.sock status", "/run/nothing.sock"},
 		{69, "-H unix:///run/nothing.sock sandbox ls", "/run/nothing.sock"},
-	} {
-		name := c.args
-		if len(name) > 60 {
-			name = name[:60]
-		}
-		t.Run(name, func(t *testing.T) {
-			before := w.snapshot(t)
-			r := w.try(strings.Fields(c.args)...)
-			if r.code != c.code && c.code >= 0 || r.code <= 0 {
-				t.Errorf("want status %d: %v", c.code, r)
-			}
-			if !strings.Contains(r.stderr, c.says) {
-				t.Errorf("want %q in the message: %v", c.says, r)
-			}
-			unchanged(t, before, w.snapshot(t))
-			if r.code == 0 { // the next case shall not suffer
-				w.try("sandbox", "rm", "c2")
-				w.try("network", "rm", "n")
-				w.consistent(t)
-			}
-		})
 	}
-	w.consistent(t)
 }
 
 // Daemons that can't be: each ends with the right status and a message that names the flag, and nothing was touched.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -125,12 +126,7 @@ type result struct {
 }
 
 func (r result) String() string {
-	return "bridged " + strings.Join(r.args, " ") + ": status " + exitText(r.code) + "\n" + r.stdout + r.stderr
-}
-
-func exitText(code int) string {
-	b, _ := json.Marshal(code)
-	return string(b)
+	return fmt.Sprintf("bridged %s: status %d\n%s%s", strings.Join(r.args, " "), r.code, r.stdout, r.stderr)
 }
 
 // try runs a command of the binary on the host.

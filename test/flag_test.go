@@ -138,7 +138,7 @@ func TestFlagsThatMoveSandboxes(t *testing.T) {
 	w.consistent(t)
 }
 
-// A second address candidate is taken when the first one's subnet is a route of the host.
+// A restart finds its own bridge's routes, and does not take them for an overlap.
 func TestOwnAddressIsKept(t *testing.T) {
 	w := newWorld(t)
 	d := w.daemon("--ipv6")

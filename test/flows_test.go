@@ -15,7 +15,7 @@ const (
 	containerPort = 80
 )
 
-// hall is the world of DESIGN.md's flows: c1 and c2 on the default network, c3 on a second one, c4 and c5 on an internal one.
+// hall is the world of the flows: c1 and c2 on the default network, c3 on a second one, c4 and c5 on an internal one.
 type hall struct {
 	*world
 	c1, c2, c3, c4, c5 member
@@ -72,7 +72,7 @@ func familyName(a netip.Addr) string {
 	return "IPv6"
 }
 
-// The flows of DESIGN.md §4.
+// The flows that hold, always: from everywhere to everywhere, with what they look like at the other end.
 func TestFlows(t *testing.T) {
 	worlds(t, func(t *testing.T, nf, icc bool) {
 		h := newHall(t, nf, icc)

@@ -200,12 +200,6 @@ func group(a netip.Addr) mac {
 	return mac{0x33, 0x33, b[12], b[13], b[14], b[15]}
 }
 
-// solicited is the solicited-node multicast address.
-func solicited(a netip.Addr) netip.Addr {
-	b := a.As16()
-	return netip.AddrFrom16([16]byte{0xff, 0x02, 11: 1, 12: 0xff, 13: b[13], 14: b[14], 15: b[15]})
-}
-
 // checksum is the Internet checksum (RFC 1071).
 func checksum(parts ...[]byte) uint16 {
 	var sum uint32

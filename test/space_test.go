@@ -61,7 +61,7 @@ func newSpace(t testing.TB, name string, host bool) *space {
 	return s
 }
 
-// openSpace is the network namespace at a path, as seen from s.
+// open is the network namespace at a path, as seen from s.
 func (s *space) open(t testing.TB, name, path string) *space {
 	t.Helper()
 	n := &space{name: name}
@@ -96,8 +96,7 @@ func onNewThread(f func() error) error {
 	return <-done
 }
 
-// do runs f in the space: what it opens and starts belongs there. Packets that f sends travel on the first CPU, hence in
-// the order of sending.
+// do runs f in the space: what it opens and starts belongs there.
 func (s *space) do(f func() error) error {
 	return onNewThread(func() error {
 		if err := s.enter(); err != nil {
