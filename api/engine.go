@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/netip"
 
 	"github.com/bridged/bridged"
 )
@@ -28,6 +29,17 @@ type Engine interface {
 	Ports(sandboxRef string) ([]bridged.PortInfo, error)
 	AddPorts(ctx context.Context, sandboxRef string, specs []bridged.PortSpec) (added []bridged.Port, warnings []string, err error)
 	RemovePorts(ctx context.Context, sandboxRef string, specs []bridged.PortSpec) error
+
+	// Links are those of one sandbox; of all for "".
+	Links(sandboxRef string) ([]bridged.LinkInfo, error)
+	AddLink(ctx context.Context, spec bridged.LinkSpec) (bridged.LinkInfo, error)
+	RemoveLink(ctx context.Context, parentRef, childRef string) error
+
+	// The four handlers. An id is the caller's key, or a sandbox's name or id.
+	AllocateInterface(ctx context.Context, spec bridged.InterfaceSpec) (bridged.Joined, error)
+	ReleaseInterface(ctx context.Context, id string) error
+	AllocatePort(ctx context.Context, id string, spec bridged.PortSpec) ([]bridged.Port, error)
+	Link(ctx context.Context, action bridged.LinkAction, parentIP, childIP netip.Addr, ports []bridged.ProtoPort) error
 
 	// Ruleset is the packet filter in nft syntax; differs is meant for the view diff only.
 	Ruleset(ctx context.Context, view bridged.RulesetView) (text string, differs bool, err error)

@@ -49,6 +49,14 @@ func routes() []route {
 		{method: "GET", path: ours + "/ports", query: []string{"sandbox"}, status: 200, serve: (*Server).ports},
 		{method: "POST", path: ours + "/ports", change: true, status: 201, serve: (*Server).addPorts},
 		{method: "DELETE", path: ours + "/ports", query: []string{"sandbox", "port"}, change: true, status: 204, serve: (*Server).removePorts},
+		{method: "GET", path: ours + "/links", query: []string{"sandbox"}, status: 200, serve: (*Server).links},
+		{method: "POST", path: ours + "/links", change: true, status: 201, serve: (*Server).addLink},
+		{method: "DELETE", path: ours + "/links", query: []string{"parent", "child"}, change: true, status: 204, serve: (*Server).removeLink},
+
+		{method: "POST", path: ours + "/allocate_interface", change: true, status: 200, serve: (*Server).allocateInterface},
+		{method: "POST", path: ours + "/release_interface", change: true, status: 204, serve: (*Server).releaseInterface},
+		{method: "POST", path: ours + "/allocate_port", change: true, status: 200, serve: (*Server).allocatePort},
+		{method: "POST", path: ours + "/link", change: true, status: 204, serve: (*Server).link},
 	}
 }
 

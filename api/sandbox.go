@@ -114,7 +114,7 @@ func wireSandbox(sb bridged.SandboxInfo) client.Sandbox {
 		NetNS:    sb.NetNS,
 		Networks: make(map[string]client.Endpoint, len(sb.Joined)),
 		Ports:    make(map[string][]client.HostPort),
-		Links:    []client.Link{},
+		Links:    wireLinks(sb.Links),
 	}
 	for _, j := range sb.Joined {
 		out.Networks[j.Network.Name] = wireEndpoint(j)

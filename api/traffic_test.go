@@ -55,6 +55,27 @@ var scenario = []struct{ method, path, body string }{
 	{"DELETE", "/bridged/v1/ports?sandbox=web&port=8080:80", ""},
 	{"GET", "/bridged/v1/ports?sandbox=web", ""},
 
+	{"POST", "/bridged/v1/links", `{"Parent": "web", "Child": "db", "Ports": ["5432", "53/udp"]}`},
+	{"POST", "/bridged/v1/links", `{"Parent": "db", "Child": "web", "Alias": "front"}`},
+	{"POST", "/bridged/v1/links", `{"Parent": "db", "Child": "web"}`},
+	{"GET", "/bridged/v1/sandboxes/web", ""},
+
+	{"POST", "/bridged/v1/allocate_interface", `{"ID": "plugin-7", "Network": "full", "RequestedIPv6": "fd00:7::77", "RequestedMac": "02:00:00:00:00:77"}`},
+	{"POST", "/bridged/v1/allocate_interface", `{"ID": "plugin-8"}`},
+	{"POST", "/bridged/v1/allocate_interface", `{"ID": "plugin-8"}`},
+	{"POST", "/bridged/v1/allocate_port", `{"ID": "plugin-8", "ContainerPort": 80}`},
+	{"POST", "/bridged/v1/allocate_port", `{"ID": "plugin-8", "HostIP": "127.0.0.1", "HostPort": 5353, "ContainerPort": 53, "Proto": "udp"}`},
+	{"POST", "/bridged/v1/link", `{"Action": "add", "ParentIP": "172.17.0.2", "ChildIP": "172.17.0.1", "Ports": ["80/tcp"]}`},
+	{"GET", "/bridged/v1/links", ""},
+	{"GET", "/bridged/v1/links?sandbox=db", ""},
+	{"POST", "/bridged/v1/link", `{"Action": "remove", "ParentIP": "172.17.0.2", "ChildIP": "172.17.0.1"}`},
+	{"POST", "/bridged/v1/link", `{"Action": "remove", "ParentIP": "172.17.0.2", "ChildIP": "172.17.0.99"}`},
+	{"DELETE", "/bridged/v1/links?parent=db&child=web", ""},
+	{"DELETE", "/bridged/v1/links?parent=db&child=web", ""},
+	{"POST", "/bridged/v1/release_interface", `{"ID": "plugin-8"}`},
+	{"POST", "/bridged/v1/release_interface", `{"ID": "plugin-8"}`},
+	{"POST", "/bridged/v1/release_interface", `{"ID": "plugin-7"}`},
+
 	{"GET", "/bridged/v1/ruleset", ""},
 	{"GET", "/bridged/v1/ruleset?view=diff", ""},
 
@@ -151,6 +172,12 @@ func TestErrorsAreDescribed(t *testing.T) {
 			s.do(http.MethodPost, "/bridged/v1/sandboxes", `{"Name": "s"}`),
 			s.do(http.MethodDelete, "/bridged/v1/sandboxes/s", ""),
 			s.do(http.MethodDelete, "/bridged/v1/ports?sandbox=s&port=80", ""),
+			s.do(http.MethodPost, "/bridged/v1/links", `{"Parent": "a", "Child": "b"}`),
+			s.do(http.MethodDelete, "/bridged/v1/links?parent=a&child=b", ""),
+			s.do(http.MethodPost, "/bridged/v1/allocate_interface", `{"ID": "s"}`),
+			s.do(http.MethodPost, "/bridged/v1/release_interface", `{"ID": "s"}`),
+			s.do(http.MethodPost, "/bridged/v1/allocate_port", `{"ID": "s", "ContainerPort": 80}`),
+			s.do(http.MethodPost, "/bridged/v1/link", `{"Action": "add", "ParentIP": "10.0.0.2", "ChildIP": "10.0.0.3"}`),
 		} {
 			if x.status != status {
 				t.Errorf("%s %s: status %d for %v, want %d", x.method, x.path, x.status, kind, status)

@@ -18,6 +18,7 @@ type Sandbox struct {
 	Networks map[string]Endpoint
 	// Ports are the published ports by container port, as "80/tcp".
 	Ports map[string][]HostPort
+	// Links are those that it is an end of.
 	Links []Link
 }
 
@@ -42,14 +43,6 @@ type Endpoint struct {
 type HostPort struct {
 	HostIP   string `json:"HostIp"` // "0.0.0.0" and "::" are all of a family
 	HostPort string
-}
-
-// Link lets one sandbox reach ports of another although their network keeps its members apart.
-type Link struct {
-	Parent string
-	Child  string
-	Alias  string
-	Ports  []string // as "5432/tcp"
 }
 
 // SandboxCreate is the body that makes a sandbox. What is left empty is chosen.

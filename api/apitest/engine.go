@@ -26,6 +26,7 @@ type Engine struct {
 	sandboxes map[string]bridged.Sandbox
 	endpoints map[string]bridged.Endpoint
 	ports     map[bridged.Binding]bridged.Port
+	links     map[bridged.LinkID]bridged.Link
 	fail      error
 	warnings  []string
 	ruleset   map[bridged.RulesetView]string
@@ -44,6 +45,7 @@ func New() *Engine {
 		sandboxes: make(map[string]bridged.Sandbox),
 		endpoints: make(map[string]bridged.Endpoint),
 		ports:     make(map[bridged.Binding]bridged.Port),
+		links:     make(map[bridged.LinkID]bridged.Link),
 		ruleset:   make(map[bridged.RulesetView]string),
 	}
 	e.addNetwork(bridged.Network{

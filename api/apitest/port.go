@@ -24,7 +24,7 @@ func (e *Engine) Ports(ref string) ([]bridged.PortInfo, error) {
 	var all []bridged.PortInfo
 	for _, p := range e.ports {
 		if id == "" || p.Sandbox == id {
-			all = append(all, bridged.PortInfo{Port: p, SandboxName: e.sandboxes[p.Sandbox].Name})
+			all = append(all, bridged.PortInfo{Port: p, SandboxName: e.stackName(p.Sandbox)})
 		}
 	}
 	return all, nil

@@ -41,6 +41,7 @@ func (e *Engine) sandboxInfo(s bridged.Sandbox) bridged.SandboxInfo {
 			info.Ports = append(info.Ports, p)
 		}
 	}
+	info.Links = e.linkInfos(s.ID)
 	return info
 }
 
@@ -148,6 +149,11 @@ func (e *Engine) forget(sandbox string) {
 	for b, p := range e.ports {
 		if p.Sandbox == sandbox {
 			delete(e.ports, b)
+		}
+	}
+	for id := range e.links {
+		if id.Parent == sandbox || id.Child == sandbox {
+			delete(e.links, id)
 		}
 	}
 }
