@@ -111,6 +111,9 @@ func ParseMAC(s string) (MAC, error) {
 	if err != nil || len(hw) != 6 {
 		return MAC{}, Errorf(ErrInvalid, "invalid MAC address %q: use six hex bytes, as in 02:42:ac:11:00:02", s)
 	}
+	if MAC(hw) == (MAC{}) {
+		return MAC{}, Errorf(ErrInvalid, "invalid MAC address %q: no interface can have it", s)
+	}
 	return MAC(hw), nil
 }
 

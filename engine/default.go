@@ -37,18 +37,25 @@ func (e *Engine) defaultNetwork(old bridged.Network) (bridged.Network, error) {
 	if err != nil {
 		return n, err
 	}
+	if s.ipv6.IsValid() && n.MTU < minMTU6 {
+		return n, bridged.Errorf(bridged.ErrInvalid, "MTU %d of %s, which is that of the default route unless it was given, is too small for IPv6: want --mtu %d or more",
+			n.MTU, n.Bridge, minMTU6)
+	}
 	if err := e.setSubnets(&n, s); err != nil {
 		return n, err
 	}
 	return n, e.checkMove(old, n)
 }
 
+// minMTU6 is the smallest MTU of IPv6: RFC 8200, section 5. Below it the kernel has no IPv6 on a link.
+const minMTU6 = 1280
+
 // subnets are a bridge's addresses, with the prefix length of their subnets; the zero Prefix: none of that family.
 type subnets struct{ ipv4, ipv6 netip.Prefix }
 
 // setSubnets sets the subnets with the part that addresses are given out of.
 func (e *Engine) setSubnets(n *bridged.Network, s subnets) error {
-	err := setSubnet(n, bridged.Subnet{Prefix: s.ipv4.Masked(), Gateway: s.ipv4.Addr(), Range: e.cfg.FixedCIDR})
+	err := setSubnet(n, bridged.Subnet{Prefix: s.ipv4.Masked(), Gateway: s.ipv4.Addr(), Range: e.cfg.FixedCIDR, Aux: e.furtherAddresses(n.Bridge, s.ipv4)})
 	if err != nil {
 		return bridged.Errorf(bridged.ErrInvalid, "--fixed-cidr %s does not fit to %s of %s: %w", e.cfg.FixedCIDR, s.ipv4, n.Bridge, err)
 	}
@@ -57,12 +64,31 @@ func (e *Engine) setSubnets(n *bridged.Network, s subnets) error {
 		if part == s.ipv6.Masked() {
 			part = netip.Prefix{}
 		}
-		err := setSubnet(n, bridged.Subnet{Prefix: s.ipv6.Masked(), Gateway: s.ipv6.Addr(), Range: part})
+		err := setSubnet(n, bridged.Subnet{Prefix: s.ipv6.Masked(), Gateway: s.ipv6.Addr(), Range: part, Aux: e.furtherAddresses(n.Bridge, s.ipv6)})
 		if err != nil {
 			return bridged.Errorf(bridged.ErrInvalid, "--fixed-cidr-v6 %s does not fit to %s of %s: %w", part, s.ipv6, n.Bridge, err)
 		}
 	}
 	return e.chooseSubnets(e.index, n)
+}
+
+// furtherAddresses are what a bridge has beside its gateway address in the same subnet, as the primary one of a given bridge has secondary
+// ones: no sandbox may have them.
+func (e *Engine) furtherAddresses(bridge string, gateway netip.Prefix) map[string]netip.Addr {
+	l, ok := e.facts.link(bridge)
+	if !ok {
+		return nil
+	}
+	further := make(map[string]netip.Addr)
+	for _, p := range e.facts.addressesOf(l.Index, gateway.Addr().Is6()) {
+		if p.Addr() != gateway.Addr() && gateway.Contains(p.Addr()) {
+			further[bridge+" "+p.Addr().String()] = p.Addr()
+		}
+	}
+	if len(further) == 0 {
+		return nil // as it is read from a file
+	}
+	return further
 }
 
 // existingBridge is -b NAME: a bridge that somebody made, with the addresses that it has.
@@ -75,7 +101,7 @@ func (e *Engine) existingBridge(n *bridged.Network, old bridged.Network) (subnet
 		return subnets{}, notABridge(l)
 	case !e.cfg.ICC && e.facts.bridgeFilter && slices.ContainsFunc(e.facts.portsOf(l.Index), foreign):
 		return subnets{}, bridged.Errorf(bridged.ErrConflict,
-			"--icc=false on %s would also cut off ports that are not ours, since net.bridge.bridge-nf-call-iptables is 1: set it to 0, or use a bridge of our own", n.Bridge)
+			"--icc=false on %s would also cut off ports that are not ours while net.bridge.bridge-nf-call-iptables or bridge-nf-call-ip6tables is 1: set both to 0, or use a bridge of our own", n.Bridge)
 	}
 	n.Given = !(l.Ours() && old.Bridge == n.Bridge)
 	n.BridgeMAC = bridged.MAC(l.MAC)
@@ -110,8 +136,7 @@ func notABridge(l link.Link) error {
 }
 
 // ownBridge is the bridge that the daemon makes, or has made, or takes over.
-func (e *Engine) ownBridge(n *bridged.Network, old bridged.Network) (subnets, error) {
-	var s subnets
+func (e *Engine) ownBridge(n *bridged.Network, old bridged.Network) (s subnets, err error) {
 	l, exists := e.facts.link(n.Bridge)
 	switch {
 	case exists && l.Kind != "bridge":
@@ -122,30 +147,117 @@ func (e *Engine) ownBridge(n *bridged.Network, old bridged.Network) (subnets, er
 		}
 		e.takeOver = l.Name
 	}
-	if old.Bridge == n.Bridge {
-		s.ipv4 = old.IPv4.GatewayPrefix()
-	} else if addresses := e.facts.addressesOf(l.Index, false); exists && len(addresses) > 0 {
-		s.ipv4 = addresses[0]
-	}
-	if e.cfg.BIP.IsValid() {
-		if exists && !l.Ours() && s.ipv4.IsValid() && s.ipv4 != e.cfg.BIP {
-			return s, bridged.Errorf(bridged.ErrConflict, "bridge ip (%s) does not match existing bridge configuration %s", e.cfg.BIP, s.ipv4)
-		}
-		s.ipv4 = e.cfg.BIP
-	}
-	var err error
-	if !e.cfg.BIP.IsValid() && !(exists && s.ipv4.IsValid()) {
-		if s.ipv4, err = e.freeCandidate(s.ipv4, n.Bridge); err != nil {
-			return s, err
-		}
+	had := e.formerAddresses(l, exists, n.Bridge, old)
+	if s.ipv4, err = e.bridgeAddress4(had.ipv4, n.Bridge); err != nil {
+		return s, err
 	}
 	if e.cfg.IPv6 {
-		if s.ipv6, err = e.bridgeAddress6(old); err != nil {
+		if s.ipv6, err = e.bridgeAddress6(had.ipv6, n.Bridge); err != nil {
 			return s, err
 		}
 	}
 	n.BridgeMAC = bridged.MAC(addr.MACOf(s.ipv4.Addr()))
 	return s, nil
+}
+
+// former is an address that a bridge has or had: the zero former, none.
+type former struct {
+	netip.Prefix
+	// found: it is on a bridge that is not ours, which is taken over with it.
+	found bool
+	// kept: it stays where it is, whatever overlaps it now: the bridge is there, or sandboxes count on it.
+	kept bool
+}
+
+type formers struct{ ipv4, ipv6 former }
+
+// formerAddresses are those that the bridge had when it was ours, or has if it was not.
+func (e *Engine) formerAddresses(l link.Link, exists bool, name string, old bridged.Network) (f formers) {
+	populated := len(e.index.members[old.ID]) > 0
+	if old.Bridge == name {
+		kept := exists && l.Ours() || populated
+		f.ipv4 = former{Prefix: old.IPv4.GatewayPrefix(), kept: kept}
+		f.ipv6 = former{Prefix: old.IPv6.GatewayPrefix(), kept: kept}
+	}
+	if !exists || populated || l.Ours() && old.Bridge == name {
+		return f
+	}
+	if all := e.facts.addressesOf(l.Index, false); len(all) > 0 {
+		f.ipv4 = former{Prefix: all[0], found: !l.Ours(), kept: true}
+	}
+	if all := e.facts.addressesOf(l.Index, true); len(all) > 0 {
+		f.ipv6 = former{Prefix: all[0], found: !l.Ours(), kept: true}
+	}
+	return f
+}
+
+// bridgeAddress4 is --bip, else what the bridge had unless that overlaps now, else the first candidate that does not.
+func (e *Engine) bridgeAddress4(had former, name string) (netip.Prefix, error) {
+	switch {
+	case e.cfg.BIP.IsValid():
+		return e.cfg.BIP, had.agrees(e.cfg.BIP)
+	case had.IsValid() && had.kept:
+		e.warnOverlap(bridged.NetworkBridge, had)
+		return had.Prefix, nil
+	}
+	return e.freeCandidate(had.Prefix, name)
+}
+
+// bridgeAddress6 is --bip6, else in --fixed-cidr-v6, else what it had unless that overlaps now, else in the first free /64 of this host's
+// ULA prefix.
+func (e *Engine) bridgeAddress6(had former, name string) (netip.Prefix, error) {
+	switch {
+	case e.cfg.BIP6.IsValid():
+		return e.cfg.BIP6, had.agrees(e.cfg.BIP6)
+	case e.cfg.FixedCIDR6.IsValid():
+		p := netip.PrefixFrom(ipam.FirstHost(e.cfg.FixedCIDR6), e.cfg.FixedCIDR6.Bits())
+		return p, had.agrees(p)
+	case had.IsValid() && had.kept:
+		e.warnOverlap(bridged.NetworkBridge, had)
+		return had.Prefix, nil
+	case had.IsValid():
+		p, skipped, err := hostcheck.Choose([]netip.Prefix{had.Prefix}, e.free)
+		e.logSkipped(skipped)
+		if err == nil {
+			return p, nil
+		}
+	}
+	p, err := ipam.Choose([]ipam.Block{{Base: e.ula, Size: 64}}, append(e.index.prefixes(), e.facts.taken.Prefixes()...))
+	if err != nil {
+		return netip.Prefix{}, bridged.Errorf(bridged.ErrConflict, "no IPv6 subnet is free for %s: %w; name one with --bip6", name, err)
+	}
+	return netip.PrefixFrom(ipam.FirstHost(p), p.Bits()), nil
+}
+
+// agrees refuses another address than the one that was found on somebody's bridge.
+func (had former) agrees(wanted netip.Prefix) error {
+	if !had.found || had.Prefix == wanted {
+		return nil
+	}
+	return bridged.Errorf(bridged.ErrConflict, "bridge ip (%s) does not match existing bridge configuration %s", wanted, had.Prefix)
+}
+
+// warnOverlap: what existed is kept, whatever it overlaps with now. A bridge that was just found has its own route.
+func (e *Engine) warnOverlap(network string, had former) {
+	if had.found {
+		return
+	}
+	if err := e.facts.taken.Check(had.Masked()); err != nil {
+		e.warn("network " + network + " is kept as it was, although its subnet is in use: " + err.Error())
+	}
+}
+
+// warnOverlaps is warnOverlap for the networks that users made.
+func (e *Engine) warnOverlaps() {
+	for _, id := range sortedKeys(e.index.Networks) {
+		n := e.index.Networks[id]
+		if n.Name == bridged.NetworkBridge {
+			continue
+		}
+		for _, s := range n.Subnets() {
+			e.warnOverlap(n.Name, former{Prefix: s.Prefix})
+		}
+	}
 }
 
 // mayTakeOver: a bridge with the default name that is not ours by state is taken over when nothing is on it and no other engine
@@ -175,20 +287,27 @@ func (e *Engine) freeCandidate(former netip.Prefix, name string) (netip.Prefix, 
 	if former.IsValid() {
 		candidates = append([]netip.Prefix{former}, candidates...)
 	}
-	chosen, skipped, err := hostcheck.Choose(candidates, func(p netip.Prefix) error {
-		if err := e.facts.taken.Check(p.Masked()); err != nil {
-			return err
-		}
-		return e.overlapsNetwork(p)
-	})
-	for _, s := range skipped {
-		e.log.Info("subnet skipped", "network", bridged.NetworkBridge, "candidate", s.Candidate, "reason", s.Reason)
-	}
+	chosen, skipped, err := hostcheck.Choose(candidates, e.free)
+	e.logSkipped(skipped)
 	if err != nil {
 		return netip.Prefix{}, bridged.Errorf(bridged.ErrConflict,
 			"Could not find a free IP address range for interface '%s'. Please configure its address manually and run 'bridged daemon -b %[1]s'", name)
 	}
 	return chosen, nil
+}
+
+// free says what a candidate of the default network overlaps with.
+func (e *Engine) free(candidate netip.Prefix) error {
+	if err := e.facts.taken.Check(candidate.Masked()); err != nil {
+		return err
+	}
+	return e.overlapsNetwork(candidate)
+}
+
+func (e *Engine) logSkipped(skipped []hostcheck.Skipped) {
+	for _, s := range skipped {
+		e.log.Info("subnet skipped", "network", bridged.NetworkBridge, "candidate", s.Candidate, "reason", s.Reason)
+	}
 }
 
 // overlapsNetwork holds a candidate of the default network against the other networks.
@@ -201,23 +320,6 @@ func (e *Engine) overlapsNetwork(p netip.Prefix) error {
 		}
 	}
 	return nil
-}
-
-// bridgeAddress6 is --bip6, else in --fixed-cidr-v6, else what it was, else in the first free /64 of this host's ULA prefix.
-func (e *Engine) bridgeAddress6(old bridged.Network) (netip.Prefix, error) {
-	switch {
-	case e.cfg.BIP6.IsValid():
-		return e.cfg.BIP6, nil
-	case e.cfg.FixedCIDR6.IsValid():
-		return netip.PrefixFrom(ipam.FirstHost(e.cfg.FixedCIDR6), e.cfg.FixedCIDR6.Bits()), nil
-	case old.IPv6.Valid():
-		return old.IPv6.GatewayPrefix(), nil
-	}
-	p, err := ipam.Choose(e.blocks(true), append(e.index.prefixes(), e.facts.taken.Prefixes()...))
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	return netip.PrefixFrom(ipam.FirstHost(p), p.Bits()), nil
 }
 
 // checkMove refuses what would take the network away from running sandboxes.

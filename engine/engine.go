@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -48,6 +49,8 @@ type Engine struct {
 	purges  *batch[purge] // conntrack entries to be purged
 	hails   *batch[pair]  // to be announced
 	repairs *batch[struct{}]
+	// repaired counts the repairs that found something to do.
+	repaired atomic.Uint64
 }
 
 func every[T any](T) bool { return true }
@@ -118,8 +121,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.since = time.Now()
 	e.mu.Unlock()
 	close(e.ready)
-	<-ctx.Done()
-	return nil
+	return e.host.watch(ctx, e.suspect)
 }
 
 // Ready is closed when the kernel is equal to the state for the first time.
@@ -186,16 +188,6 @@ func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Chan
 		e.repairs.add(struct{}{})
 	}
 	return translate(err)
-}
-
-// repair makes the kernel equal to the state when what it holds is in doubt. It waits for the requests under way, the one that
-// asked for it included.
-func (e *Engine) repair([]struct{}) {
-	e.world.Lock()
-	defer e.world.Unlock()
-	if err := e.reconcile(context.Background()); err != nil {
-		e.log.Error("cannot make the kernel equal to the state", "error", err)
-	}
 }
 
 // resolve makes the change in memory and records it. From then on others see it. Networks are recorded by the caller: their files

@@ -95,6 +95,13 @@ func (f *fakeHost) delPairs(names []string) error {
 	return nil
 }
 
+func (f *fakeHost) watch(ctx context.Context, _ func(suspicion)) error {
+	<-ctx.Done()
+	return nil
+}
+
+func (f *fakeHost) intact(objects) bool { return true }
+
 func (f *fakeHost) announce(pair) error         { return nil }
 func (f *fakeHost) ownership() (string, uint64) { return "fake", f.commits }
 func (f *fakeHost) close() error                { return nil }

@@ -39,6 +39,10 @@ type kernel interface {
 	// delPairs removes many pairs; it waits a grace period of the kernel, whatever their number.
 	delPairs(names []string) error
 	announce(p pair) error
+	// watch says what the kernel says of changes, until ctx is done.
+	watch(ctx context.Context, suspect func(suspicion)) error
+	// intact says whether the pairs and bridges are as wanted.
+	intact(want objects) bool
 }
 
 // namespaces are the network namespaces of sandboxes.
@@ -83,12 +87,12 @@ func (f facts) link(name string) (link.Link, bool) {
 	return f.links[i], true
 }
 
-// addressesOf are a link's addresses of one family, without link-local ones, in the kernel's order: a primary address before its
+// addressesOf are a link's addresses of one family, without the link-local ones that IPv6 has everywhere, in the kernel's order: a primary address before its
 // secondary ones.
 func (f facts) addressesOf(index int, ipv6 bool) []netip.Prefix {
 	var all []netip.Prefix
 	for _, a := range f.addresses {
-		if a.Link == index && a.Prefix.Addr().Is4() != ipv6 && !a.Prefix.Addr().IsLinkLocalUnicast() {
+		if a.Link == index && a.Prefix.Addr().Is4() != ipv6 && !(ipv6 && a.Prefix.Addr().IsLinkLocalUnicast()) {
 			all = append(all, a.Prefix)
 		}
 	}

@@ -18,6 +18,7 @@ type index struct {
 	sandboxNames map[string]string                       // name → id
 	namespaces   map[bridged.NamespaceID]string          // → sandbox id
 	macs         map[macKey]string                       // → endpoint id
+	hostEnds     map[string]string                       // name of the host end → endpoint id
 	users        map[string]map[string]struct{}          // sandbox id → ids of the sandboxes that share its stack
 	members      map[string]map[string]struct{}          // network id → endpoint ids
 	endpoints    map[string][]string                     // sandbox id → endpoint ids, in the order of joining
@@ -46,6 +47,7 @@ func newIndex() *index {
 		sandboxNames: make(map[string]string),
 		namespaces:   make(map[bridged.NamespaceID]string),
 		macs:         make(map[macKey]string),
+		hostEnds:     make(map[string]string),
 		users:        make(map[string]map[string]struct{}),
 		members:      make(map[string]map[string]struct{}),
 		endpoints:    make(map[string][]string),
@@ -163,6 +165,7 @@ func (x *index) setEndpoint(id string, e *bridged.Endpoint) {
 		}
 		leave(x.members, old.Network, id)
 		delete(x.macs, macKey{old.Network, old.MAC})
+		delete(x.hostEnds, old.HostInterface)
 		for _, a := range old.Addrs() {
 			if x.addrs[addrKey{old.Network, a}] == id {
 				delete(x.addrs, addrKey{old.Network, a})
@@ -176,6 +179,9 @@ func (x *index) setEndpoint(id string, e *bridged.Endpoint) {
 	x.endpoints[e.Sandbox] = append(x.endpoints[e.Sandbox], id)
 	enter(x.members, e.Network, id)
 	x.macs[macKey{e.Network, e.MAC}] = id
+	if e.HostInterface != "" {
+		x.hostEnds[e.HostInterface] = id
+	}
 	for _, a := range e.Addrs() {
 		x.addrs[addrKey{e.Network, a}] = id
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,7 +128,11 @@ func (m *machine) do(ctx context.Context, s step) error {
 		return m.onLink(s.name, func(l link.Link) error { return m.links.SetUp(l.Index) })
 	case addAddr:
 		return m.onLink(s.bridge, func(l link.Link) error {
-			return m.addrs.Add(addr.Address{Link: l.Index, Prefix: s.prefix, NoDAD: true})
+			err := m.addrs.Add(addr.Address{Link: l.Index, Prefix: s.prefix, NoDAD: true})
+			if errors.Is(err, unix.EEXIST) {
+				return nil // the kernel made the link-local one itself
+			}
+			return err
 		})
 	case delAddr:
 		return m.onLink(s.bridge, func(l link.Link) error {
@@ -200,7 +205,9 @@ func (m *machine) join(p pair) error {
 
 func (m *machine) enslave(s enslave) error {
 	return m.onLink(s.bridge, func(b link.Link) error {
-		return m.onLink(s.host, func(l link.Link) error { return m.links.SetMaster(l.Index, b.Index) })
+		return m.onLink(s.host, func(l link.Link) error {
+			return cmp.Or(m.links.SetMaster(l.Index, b.Index), m.links.SetUp(l.Index))
+		})
 	})
 }
 
@@ -318,6 +325,7 @@ func (m *machine) observeLinks(have *objects, want objects) error {
 		if l.Kind == "veth" && l.Ours() && strings.HasPrefix(l.Name, bridged.PortPrefix) {
 			p := want.pairs[l.Name]
 			p.Host, p.Bridge, p.joined = l.Name, names[l.Master], true
+			p.astray = !l.Up || !l.Hairpin
 			have.pairs[l.Name] = p
 		}
 	}

@@ -28,9 +28,15 @@ func (e *Engine) checkFirewallOff() error {
 	for _, p := range sortedPorts(e.index.Ports) {
 		need = append(need, "published port "+p.String())
 	}
-	for _, n := range e.index.Networks {
-		if n.Internal {
+	for _, id := range sortedKeys(e.index.Networks) {
+		switch n := e.index.Networks[id]; {
+		case n.Internal:
 			need = append(need, "internal network "+n.Name)
+		case n.Name == bridged.NetworkBridge: // its flags say now what it is
+		case !n.ICC && n.Driver == bridged.DriverBridge:
+			need = append(need, "network "+n.Name+", which has no ICC")
+		case n.SourceGuard && n.Options[bridged.OptionSourceGuard] != "":
+			need = append(need, "network "+n.Name+", which has a source guard")
 		}
 	}
 	for _, l := range e.index.linkInfos(maps.Keys(e.index.Links)) {

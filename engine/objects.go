@@ -46,6 +46,8 @@ type pair struct {
 	inner link.Inner
 	// joined: the inner end was set up. From then on everything inside is the container's own business.
 	joined bool
+	// astray: the host end is down, or its port is not in hairpin mode.
+	astray bool
 }
 
 func newObjects() objects {
@@ -137,6 +139,10 @@ func (k compiler) network(w *objects, n bridged.Network) {
 	}
 	for _, s := range n.Subnets() {
 		b.addrs = append(b.addrs, s.GatewayPrefix())
+	}
+	if n.IPv6.Valid() {
+		// The kernel made it when the bridge went up. Without it the host asks for no neighbour of others (ndisc_send_ns).
+		b.addrs = append(b.addrs, netip.PrefixFrom(addr.LinkLocal(addr.MAC(n.BridgeMAC)), 64))
 	}
 	w.bridges[n.Bridge] = b
 }

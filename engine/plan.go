@@ -49,7 +49,7 @@ type (
 	// addPair is the first datagram of an attach, join the second.
 	addPair struct{ pair }
 	join    struct{ pair }
-	// enslave puts a host end back into its bridge.
+	// enslave puts a host end back into its bridge, in hairpin mode and up.
 	enslave struct{ host, bridge string }
 	// commit is the one nf_tables transaction of a plan.
 	commit struct{ tx *nft.Tx }
@@ -168,7 +168,7 @@ func (s addPair) on(w *objects) {
 func (s join) on(w *objects) { w.pairs[s.Host] = s.pair }
 func (s enslave) on(w *objects) {
 	p := w.pairs[s.host]
-	p.Bridge = s.bridge
+	p.Bridge, p.astray = s.bridge, false
 	w.pairs[s.host] = p
 }
 func (s commit) on(w *objects) {
@@ -280,7 +280,7 @@ func (p Plan) pairsMade(have, want objects) Plan {
 		switch {
 		case !ok:
 			p = append(p, addPair{w})
-		case h.Bridge != w.Bridge || slices.Contains(p.madeBridges(), w.Bridge):
+		case h.Bridge != w.Bridge || h.astray || slices.Contains(p.madeBridges(), w.Bridge):
 			p = append(p, enslave{name, w.Bridge})
 		}
 	}

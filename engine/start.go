@@ -44,7 +44,7 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.record(change); err != nil {
 		return err
 	}
-	if err := e.reconcile(ctx); err != nil {
+	if _, err := e.reconcile(ctx); err != nil {
 		return e.failedStart(ctx, inverse, err)
 	}
 	e.warnForwarding()
@@ -65,21 +65,22 @@ func (e *Engine) failedStart(ctx context.Context, inverse bridged.Change, cause 
 	if err := e.record(inverse); err != nil {
 		e.log.Error("cannot record that the start failed", "error", err)
 	}
-	if err := e.reconcile(ctx); err != nil {
+	if _, err := e.reconcile(ctx); err != nil {
 		e.log.Error("cannot go back to the state before the start", "error", err)
 	}
 	return translate(cause)
 }
 
-// reconcile compares the whole state with the kernel and makes them equal. The caller is alone.
-func (e *Engine) reconcile(ctx context.Context) error {
+// reconcile compares the whole state with the kernel and makes them equal; steps is how many that took. The caller is alone.
+func (e *Engine) reconcile(ctx context.Context) (steps int, err error) {
 	e.mu.Lock()
 	want := e.compiler().whole()
 	e.mu.Unlock()
 	have, err := e.host.observe(ctx, want)
 	if err != nil {
-		return fmt.Errorf("cannot observe the kernel: %w", err)
+		return 0, fmt.Errorf("cannot observe the kernel: %w", err)
 	}
+	e.dropDead(have, &want)
 	plan := diff(have, want)
 	for _, s := range plan {
 		e.log.Debug("reconcile", "step", firstLine(s.String()))
@@ -88,7 +89,20 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	if err != nil {
 		e.log.Error("reconcile failed", "done", done, "of", len(plan), "error", err)
 	}
-	return err
+	return len(plan), err
+}
+
+// dropDead leaves out the pairs that went with their sandbox's namespace: there is nothing to attach them to. The sandbox stays
+// until somebody removes it.
+func (e *Engine) dropDead(have objects, want *objects) {
+	for name, p := range want.pairs {
+		if _, ok := have.pairs[name]; ok {
+			continue
+		}
+		if _, err := e.host.namespace(p.netns, 0); err != nil {
+			delete(want.pairs, name)
+		}
+	}
 }
 
 func firstLine(s string) string {

@@ -14,7 +14,7 @@ func (e *Engine) Status() bridged.Status {
 	if e.cfg.NoFirewall {
 		protection = "none"
 	}
-	s := bridged.Status{Version: e.cfg.Version, Protection: protection, ICCBy: "bridge table", Transactions: transactions}
+	s := bridged.Status{Version: e.cfg.Version, Protection: protection, ICCBy: "bridge table", Transactions: transactions, Repairs: e.repaired.Load()}
 	select {
 	case <-e.ready:
 		s.Ready = true
