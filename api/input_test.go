@@ -103,7 +103,7 @@ func TestBadInput(t *testing.T) {
 		// Sandboxes.
 		{"POST", sandboxes, `{}`, 400, "the sandbox needs a name"},
 		{"POST", sandboxes, `{"Name": "a b"}`, 400, `invalid sandbox name "a b"`},
-		{"POST", sandboxes, `{"Name": "s", "Network": "container:web"}`, 400, `field "Network": "container:web"`},
+		{"POST", sandboxes, `{"Name": "s", "Network": "container:"}`, 400, `field "Network": "container:" is no network's name or id, bridge, host, none or container:NAME`},
 		{"POST", sandboxes, `{"Name": "s", "NetNS": "x"}`, 400, `field "NetNS": "x" must be an absolute path`},
 		{"POST", sandboxes, `{"Name": "s", "NetNS": "/proc/self/ns/net"}`, 400, "would be the daemon's own"},
 		{"POST", sandboxes, `{"Name": "s", "NetNS": "/proc//thread-self/../self/ns/net"}`, 400, "would be the daemon's own"},

@@ -56,8 +56,8 @@ func sandboxSpec(in client.SandboxCreate) (spec bridged.SandboxSpec, err error) 
 	if err := checkNamespace(in); err != nil {
 		return spec, err
 	}
-	if in.Network != "" && bridged.CheckName("network", in.Network) != nil {
-		return spec, fieldError("Network", "%q is no network's name or id, bridge, host or none", in.Network)
+	if name := strings.TrimPrefix(in.Network, "container:"); in.Network != "" && bridged.CheckName("network", name) != nil {
+		return spec, fieldError("Network", "%q is no network's name or id, bridge, host, none or container:NAME", in.Network)
 	}
 	spec = bridged.SandboxSpec{Name: in.Name, Network: in.Network, NetNS: in.NetNS, PID: in.PID}
 	if spec.IPv4, err = parseFamily("IPv4Address", in.IPv4Address, netip.Addr.Is4, "IPv4"); err != nil {
