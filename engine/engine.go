@@ -25,7 +25,6 @@ import (
 type Engine struct {
 	cfg      Config
 	log      *slog.Logger
-	program  []nft.Table
 	host     host
 	store    *store.Store
 	locks    *locks
@@ -39,6 +38,8 @@ type Engine struct {
 	closed bool // guarded by world
 
 	mu       sync.Mutex // guards what follows; never held while the kernel works
+	program  []nft.Table
+	lacks    lacks
 	index    *index
 	book     *book
 	sockets  map[bridged.Binding]io.Closer
@@ -65,7 +66,10 @@ type purge struct {
 // New opens the state and the kernel. Nothing is changed before [Engine.Run]. Errors of configuration are
 // [bridged.ErrInvalid], a second daemon on the same run directory is [bridged.ErrConflict], missing privileges are
 // [bridged.ErrDenied].
-func New(cfg Config) (*Engine, error) {
+func New(cfg Config) (*Engine, error) { return open(cfg, less{}) }
+
+// open is New on a kernel with less.
+func open(cfg Config, less less) (*Engine, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -79,7 +83,7 @@ func New(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e.warn(e.store.Warnings()...)
-	m, err := openMachine(cfg.Protection, cfg.Log)
+	m, err := openMachine(cfg.Protection, cfg.Log, less)
 	if err != nil {
 		return nil, errors.Join(err, e.store.Close())
 	}
@@ -159,7 +163,7 @@ func (e *Engine) warn(warnings ...string) {
 }
 
 func (e *Engine) compiler() compiler {
-	return compiler{x: e.index, program: e.program, takeOver: e.takeOver, router: e.cfg.IPForwardNoDrop}
+	return compiler{x: e.index, program: e.program, lacks: e.lacks, takeOver: e.takeOver, router: e.cfg.IPForwardNoDrop}
 }
 
 // transact makes a change of the state true. change is called under the engine's lock: it checks the request against the state,

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/hostcheck"
 )
 
 // settle waits for what goes on behind the answers.
@@ -222,6 +223,9 @@ func TestRandomOperations(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
 			h, cfg := newFakeHost(), testConfig(t)
+			if seed%2 == 1 {
+				h.lacks = []hostcheck.FeatureName{hostcheck.NFTablesBridge}
+			}
 			e, stop := startFake(t, cfg, h)
 			ctx := t.Context()
 			pick := func(prefix string, n int) string { return fmt.Sprintf("%s%d", prefix, rnd.IntN(n)) }

@@ -29,6 +29,9 @@ type fakeHost struct {
 	steps   int
 	commits uint64
 	purged  []conntrack.Flow
+	lacks   []hostcheck.FeatureName
+	noIPv6  error
+	probes  int
 }
 
 var errFake = errors.New("the step fails")
@@ -84,6 +87,21 @@ func (f *fakeHost) observe(_ context.Context, want objects) (objects, error) {
 	return have, nil
 }
 
+func (f *fakeHost) tables(context.Context) (ids []nft.TableID, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, t := range f.objects.tables {
+		ids = append(ids, t.ID)
+	}
+	return ids, nil
+}
+
+// probe is a kernel that has everything but what the host lacks.
+func (f *fakeHost) probe() (hostcheck.Kernel, error) {
+	f.probes++
+	return hostcheck.Ask(func(hostcheck.FeatureName) error { return nil }).Without(f.lacks...).Kernel()
+}
+
 func (f *fakeHost) adopt(context.Context) error { return nil }
 
 func (f *fakeHost) delPairs(names []string) error {
@@ -107,7 +125,7 @@ func (f *fakeHost) ownership() (string, uint64) { return "fake", f.commits }
 func (f *fakeHost) close() error                { return nil }
 
 func (f *fakeHost) facts() (facts, error) {
-	return facts{mtu: 1400, machineID: []byte("machine"), namespace: bridged.NamespaceID{Dev: 1, Ino: 1}}, nil
+	return facts{mtu: 1400, machineID: []byte("machine"), namespace: bridged.NamespaceID{Dev: 1, Ino: 1}, noIPv6: f.noIPv6}, nil
 }
 
 func (f *fakeHost) makeNamespace(path string) (bridged.NamespaceID, error) {
@@ -194,8 +212,8 @@ func testConfig(t testing.TB) Config {
 	}
 }
 
-// startFake runs an engine on a fake host and returns what stops it.
-func startFake(t testing.TB, cfg Config, h *fakeHost) (*Engine, func()) {
+// openFake is an engine on a fake host that does not run yet.
+func openFake(t testing.TB, cfg Config, h *fakeHost) *Engine {
 	t.Helper()
 	e := newEngine(cfg)
 	var err error
@@ -203,6 +221,13 @@ func startFake(t testing.TB, cfg Config, h *fakeHost) (*Engine, func()) {
 		t.Fatal(err)
 	}
 	e.host = h
+	return e
+}
+
+// startFake runs an engine on a fake host and returns what stops it.
+func startFake(t testing.TB, cfg Config, h *fakeHost) (*Engine, func()) {
+	t.Helper()
+	e := openFake(t, cfg, h)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()

@@ -38,6 +38,9 @@ func (e *Engine) AllocateInterface(ctx context.Context, spec bridged.InterfaceSp
 		if s, err := x.sandbox(spec.ID); err == nil {
 			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "%s is the sandbox %s: connect it to the network instead", spec.ID, s.Name)
 		}
+		if err := e.lacks.refuse(n); err != nil {
+			return bridged.Change{}, err
+		}
 		endpoint, err := x.newEndpoint(n, spec)
 		if err != nil {
 			return bridged.Change{}, err

@@ -11,6 +11,7 @@ import (
 	"github.com/bridged/bridged/hostcheck"
 	"github.com/bridged/bridged/internal/conntrack"
 	"github.com/bridged/bridged/link"
+	"github.com/bridged/bridged/nft"
 )
 
 // host is the machine as the engine sees it: everything that touches Linux goes through these. The fake of the tests keeps
@@ -21,6 +22,8 @@ type host interface {
 	ports
 	// facts tells what a configuration is completed with.
 	facts() (facts, error)
+	// probe finds out what the kernel has.
+	probe() (hostcheck.Kernel, error)
 	// taken is what addresses are in use on the host, outside our own bridges.
 	taken() (hostcheck.Taken, error)
 	// ownership names what protects our tables.
@@ -34,6 +37,8 @@ type kernel interface {
 	do(ctx context.Context, s step) error
 	// observe is what there is of the objects that want names, and what there is of ours beside them.
 	observe(ctx context.Context, want objects) (objects, error)
+	// tables are the nf_tables tables that there are, of whomever.
+	tables(ctx context.Context) ([]nft.TableID, error)
 	// adopt takes over the tables that an earlier daemon left.
 	adopt(ctx context.Context) error
 	// delPairs removes many pairs; it waits a grace period of the kernel, whatever their number.
@@ -74,6 +79,7 @@ type facts struct {
 	taken      hostcheck.Taken
 	forwarding bridged.Forwarding  // is on
 	namespace  bridged.NamespaceID // the host's own
+	noIPv6     error               // why there is no IPv6; nil: there is
 	// bridgeFilter: br_netfilter shows bridged packets to the IP rules.
 	bridgeFilter bool
 }

@@ -33,10 +33,19 @@ type machine struct {
 	addrs *addr.Conn
 	rules *nft.Writer
 	log   *slog.Logger
+	less  less
 }
 
-func openMachine(protection string, log *slog.Logger) (_ *machine, err error) {
-	m := &machine{log: log}
+// less makes a kernel with less out of the one that is there, for tests. The zero less is the kernel as it is.
+type less struct {
+	// refuse is that of [nft.Options].
+	refuse func(nft.Message) unix.Errno
+	// ipv6 is why there is no IPv6.
+	ipv6 error
+}
+
+func openMachine(protection string, log *slog.Logger, less less) (_ *machine, err error) {
+	m := &machine{log: log, less: less}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.close())
@@ -51,7 +60,7 @@ func openMachine(protection string, log *slog.Logger) (_ *machine, err error) {
 	if m.addrs, err = addr.Dial(); err != nil {
 		return nil, fmt.Errorf("cannot open a rtnetlink socket: %w", err)
 	}
-	if m.rules, err = nft.Dial(nft.Options{Protection: protection, Log: log}); err != nil {
+	if m.rules, err = nft.Dial(nft.Options{Protection: protection, Refuse: less.refuse}); err != nil {
 		return nil, translate(err)
 	}
 	return m, nil
@@ -93,6 +102,16 @@ func translate(err error) error {
 
 func (m *machine) ownership() (string, uint64) { return m.rules.Protection(), m.rules.Transactions() }
 
+func (m *machine) tables(ctx context.Context) ([]nft.TableID, error) { return m.rules.Tables(ctx) }
+
+func (m *machine) probe() (k hostcheck.Kernel, err error) {
+	err = m.ns.Do(func() error {
+		k, err = hostcheck.Probe(m.less.refuse)
+		return err
+	})
+	return k, err
+}
+
 func (m *machine) adopt(ctx context.Context) error {
 	var ids []nft.TableID
 	for _, t := range Program() {
@@ -113,6 +132,8 @@ func (m *machine) do(ctx context.Context, s step) error {
 		return m.links.Delete(s.Host)
 	case enslave:
 		return m.enslave(s)
+	case isolate:
+		return m.onLink(s.host, func(l link.Link) error { return m.links.SetIsolated(l.Index, s.closed) })
 	case addBridge:
 		_, err := m.links.CreateBridge(s.Bridge)
 		return err
@@ -139,7 +160,7 @@ func (m *machine) do(ctx context.Context, s step) error {
 			return m.addrs.Delete(addr.Address{Link: l.Index, Prefix: s.prefix})
 		})
 	case setSysctl:
-		return m.ns.Do(func() error { return sysctl.Set(s.Path, s.Value) })
+		return m.ns.Do(func() error { return setUnlessAbsent(s.Sysctl) })
 	case addRoute:
 		return m.addRoute(s)
 	case delRoute:
@@ -206,7 +227,7 @@ func (m *machine) join(p pair) error {
 func (m *machine) enslave(s enslave) error {
 	return m.onLink(s.bridge, func(b link.Link) error {
 		return m.onLink(s.host, func(l link.Link) error {
-			return cmp.Or(m.links.SetMaster(l.Index, b.Index), m.links.SetUp(l.Index))
+			return cmp.Or(m.links.SetMaster(l.Index, b.Index, s.isolated), m.links.SetUp(l.Index))
 		})
 	})
 }
@@ -283,7 +304,11 @@ func (m *machine) observe(ctx context.Context, want objects) (objects, error) {
 	err = m.ns.Do(func() error {
 		for name, b := range have.bridges {
 			for _, s := range want.bridges[name].sysctls {
-				if v, err := sysctl.Get(s.Path); err == nil {
+				v, err := sysctl.Get(s.Path)
+				if absentIPv6(s, err) {
+					v, err = s.Value, nil
+				}
+				if err == nil {
 					b.sysctls = append(b.sysctls, forwarding.Sysctl{Path: s.Path, Value: v})
 				}
 			}
@@ -293,6 +318,20 @@ func (m *machine) observe(ctx context.Context, want objects) (objects, error) {
 		return nil
 	})
 	return have, err
+}
+
+// setUnlessAbsent sets what can be set.
+func setUnlessAbsent(s forwarding.Sysctl) error {
+	if err := sysctl.Set(s.Path, s.Value); !absentIPv6(s, err) {
+		return err
+	}
+	return nil
+}
+
+// absentIPv6: the parameter is one of IPv6, and there is no IPv6 on that link (this kernel has none, or the link's MTU is below 1280), so that
+// there is nothing to be restricted.
+func absentIPv6(s forwarding.Sysctl, err error) bool {
+	return strings.HasPrefix(s.Path, "net/ipv6/") && errors.Is(err, os.ErrNotExist)
 }
 
 func forwardingNow() bridged.Forwarding {
@@ -324,7 +363,7 @@ func (m *machine) observeLinks(have *objects, want objects) error {
 		}
 		if l.Kind == "veth" && l.Ours() && strings.HasPrefix(l.Name, bridged.PortPrefix) {
 			p := want.pairs[l.Name]
-			p.Host, p.Bridge, p.joined = l.Name, names[l.Master], true
+			p.Host, p.Bridge, p.Isolated, p.joined = l.Name, names[l.Master], l.Isolated, true
 			p.astray = !l.Up || !l.Hairpin
 			have.pairs[l.Name] = p
 		}
@@ -357,6 +396,9 @@ func (m *machine) facts() (facts, error) {
 	}
 	err = m.ns.Do(func() error {
 		f.forwarding = forwardingNow()
+		if f.noIPv6 = m.less.ipv6; f.noIPv6 == nil {
+			f.noIPv6 = hostcheck.AskIPv6()
+		}
 		for _, path := range []string{"net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"} {
 			v, err := sysctl.Get(path)
 			f.bridgeFilter = f.bridgeFilter || err == nil && v != "0"

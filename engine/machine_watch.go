@@ -79,7 +79,7 @@ func (m *machine) intact(want objects) bool {
 	for name, p := range want.pairs {
 		l, err := m.links.ByName(name)
 		b, bridgeErr := m.links.ByName(p.Bridge)
-		if err != nil || bridgeErr != nil || l.Master != b.Index || !l.Up || !l.Hairpin {
+		if err != nil || bridgeErr != nil || l.Master != b.Index || !l.Up || !l.Hairpin || l.Isolated != p.Isolated {
 			return false
 		}
 	}

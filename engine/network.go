@@ -85,7 +85,7 @@ func (e *Engine) newNetwork(spec bridged.NetworkSpec) (bridged.Network, error) {
 	if !n.IPv6.Valid() && spec.IPv6 {
 		n.IPv6.Prefix = anyPrefix6
 	}
-	return n, nil
+	return n, e.lacks.refuse(n)
 }
 
 // checkRules refuses what a network can't be without packet filter rules.

@@ -3,6 +3,7 @@ package engine
 import (
 	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
@@ -64,6 +65,7 @@ func newObjects() objects {
 type compiler struct {
 	x       *index
 	program []nft.Table
+	lacks   lacks
 	// takeOver is the name of the bridge that is not ours, and that the default network may have.
 	takeOver string
 	// router: the host may be a router for others although we switched forwarding on (--ip-forward-no-drop).
@@ -110,19 +112,22 @@ func (k compiler) whole() objects {
 	return w
 }
 
-// add wants elements; without a packet filter there is nothing that could have them.
+// add wants elements of the tables that are wanted: without a packet filter that is none, on a kernel without the family bridge
+// only one.
 func (w *objects) add(elements []nft.Element) {
-	if w.tables == nil {
-		return
-	}
 	for _, e := range elements {
-		w.elements[e] = struct{}{}
+		if slices.ContainsFunc(w.tables, func(t nft.Table) bool { return t.ID == e.Set.Table }) {
+			w.elements[e] = struct{}{}
+		}
 	}
 }
 
 func (k compiler) network(w *objects, n bridged.Network) {
 	if n.Driver != bridged.DriverBridge {
 		return
+	}
+	if k.lacks.ipv6 != nil {
+		n.IPv6 = bridged.Subnet{}
 	}
 	w.add(nat.Network(n))
 	w.add(forwarding.Network(n))
@@ -173,7 +178,7 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 	p := pair{
 		Pair: link.Pair{
 			Host: e.HostInterface, Inner: e.Interface, Bridge: n.Bridge,
-			MAC: addr.MAC(e.MAC), HostMAC: hostMAC(e), MTU: e.MTU,
+			MAC: addr.MAC(e.MAC), HostMAC: hostMAC(e), MTU: e.MTU, Isolated: k.lacks.isolated(n),
 		},
 		netns:  k.x.Sandboxes[e.Sandbox].NetNS,
 		joined: true,
@@ -217,6 +222,7 @@ func (k compiler) port(w *objects, p bridged.Port) {
 
 func (k compiler) host(w *objects) {
 	w.forwarding = k.x.Forwarding
+	w.forwarding.IPv6 = w.forwarding.IPv6 && k.lacks.ipv6 == nil
 	if !k.router {
 		w.add(forwarding.Host(k.x.Forwarding))
 	}

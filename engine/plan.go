@@ -50,7 +50,15 @@ type (
 	addPair struct{ pair }
 	join    struct{ pair }
 	// enslave puts a host end back into its bridge, in hairpin mode and up.
-	enslave struct{ host, bridge string }
+	enslave struct {
+		host, bridge string
+		isolated     bool
+	}
+	// isolate closes or opens the way between a port and its siblings.
+	isolate struct {
+		host   string
+		closed bool
+	}
 	// commit is the one nf_tables transaction of a plan.
 	commit struct{ tx *nft.Tx }
 	// forward switches IP forwarding on.
@@ -87,7 +95,13 @@ func (s join) String() string {
 	return fmt.Sprintf("set %s in %s up with %v", s.Inner, s.netns, s.inner.Addrs)
 }
 func (s enslave) String() string { return "put " + s.host + " back into " + s.bridge }
-func (s commit) String() string  { return "commit\n" + s.tx.String() }
+func (s isolate) String() string {
+	if s.closed {
+		return "isolate " + s.host
+	}
+	return "end the isolation of " + s.host
+}
+func (s commit) String() string { return "commit\n" + s.tx.String() }
 func (s forward) String() string {
 	if s.ipv6 {
 		return "switch IPv6 forwarding on"
@@ -168,7 +182,12 @@ func (s addPair) on(w *objects) {
 func (s join) on(w *objects) { w.pairs[s.Host] = s.pair }
 func (s enslave) on(w *objects) {
 	p := w.pairs[s.host]
-	p.Bridge, p.astray = s.bridge, false
+	p.Bridge, p.Isolated, p.astray = s.bridge, s.isolated, false
+	w.pairs[s.host] = p
+}
+func (s isolate) on(w *objects) {
+	p := w.pairs[s.host]
+	p.Isolated = s.closed
 	w.pairs[s.host] = p
 }
 func (s commit) on(w *objects) {
@@ -209,8 +228,12 @@ func diff(have, want objects) Plan {
 		p = append(p, forward{ipv6: true})
 	}
 	for _, name := range sortedKeys(want.pairs) {
-		if !have.pairs[name].joined {
-			p = append(p, join{want.pairs[name]})
+		w, h := want.pairs[name], have.pairs[name]
+		if h.Isolated && !w.Isolated && h.Bridge == w.Bridge {
+			p = append(p, isolate{name, false})
+		}
+		if !h.joined {
+			p = append(p, join{w})
 		}
 	}
 	p = p.routed(have, want)
@@ -281,7 +304,9 @@ func (p Plan) pairsMade(have, want objects) Plan {
 		case !ok:
 			p = append(p, addPair{w})
 		case h.Bridge != w.Bridge || h.astray || slices.Contains(p.madeBridges(), w.Bridge):
-			p = append(p, enslave{name, w.Bridge})
+			p = append(p, enslave{name, w.Bridge, w.Isolated})
+		case w.Isolated && !h.Isolated:
+			p = append(p, isolate{name, true})
 		}
 	}
 	return p

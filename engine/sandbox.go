@@ -229,6 +229,9 @@ func (e *Engine) attach(ctx context.Context, s bridged.Sandbox, n bridged.Networ
 		if !ok {
 			return bridged.Change{}, bridged.Errorf(bridged.ErrNotFound, "network %s not found: it was just removed", spec.Network)
 		}
+		if err := e.lacks.refuse(n); err != nil {
+			return bridged.Change{}, err
+		}
 		endpoint, err := x.newEndpoint(n, bridged.InterfaceSpec{ID: s.ID, IPv4: spec.IPv4, IPv6: spec.IPv6, MAC: spec.MAC})
 		if err != nil {
 			return bridged.Change{}, err

@@ -21,6 +21,9 @@ func (e *Engine) start(ctx context.Context) error {
 	if e.facts, err = e.host.facts(); err != nil {
 		return err
 	}
+	if err := e.fit(ctx); err != nil {
+		return err
+	}
 	if e.ula, err = e.hostULA(); err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (e *Engine) Status() bridged.Status {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s.Since = e.since
+	s.Since, s.ICCBy = e.since, e.iccBy()
 	s.Networks, s.Sandboxes = len(e.index.Networks), len(e.index.sandboxNames)
 	s.Endpoints, s.Ports = len(e.index.Endpoints), len(e.index.Ports)
 	s.Warnings = slices.Clone(e.warnings)

@@ -16,10 +16,7 @@ func (c *Conn) SetUp(index int) error {
 
 // SetDown takes a link down.
 func (c *Conn) SetDown(index int) error {
-	return c.change(index, "take down", func(b *rtnl.Batch) {
-		b.Begin(unix.RTM_SETLINK, 0)
-		b.Link(unix.AF_UNSPEC, index, 0, unix.IFF_UP)
-	})
+	return c.change(index, "take down", func(b *rtnl.Batch) { setDown(b, index) })
 }
 
 // SetMTU sets a link's MTU, in bytes.
@@ -38,13 +35,21 @@ func (c *Conn) SetMAC(index int, mac addr.MAC) error {
 	})
 }
 
-// SetMaster makes a link a port of a bridge, in hairpin mode as CreatePair makes them; bridge 0: a port of none.
-func (c *Conn) SetMaster(index, bridge int) error {
+// SetMaster makes a link a port of a bridge, in hairpin mode as CreatePair makes them; bridge 0: a port of none. The settings
+// of a port come after the port: one that is to be isolated is down until it is.
+func (c *Conn) SetMaster(index, bridge int, isolated bool) error {
 	return c.change(index, fmt.Sprintf("set master %d of", bridge), func(b *rtnl.Batch) {
+		if isolated {
+			setDown(b, index)
+		}
 		set(b, index)
 		b.Uint32(unix.IFLA_MASTER, uint32(bridge))
 		if bridge != 0 {
 			port(b, index, unix.IFLA_BRPORT_MODE, true)
+		}
+		if isolated {
+			port(b, index, unix.IFLA_BRPORT_ISOLATED, true)
+			setUp(b, index)
 		}
 	})
 }
@@ -65,6 +70,12 @@ func set(b *rtnl.Batch, index int) {
 func setUp(b *rtnl.Batch, index int) {
 	b.Begin(unix.RTM_SETLINK, 0)
 	b.Link(unix.AF_UNSPEC, index, unix.IFF_UP, unix.IFF_UP)
+}
+
+// setDown adds the message that takes a link down.
+func setDown(b *rtnl.Batch, index int) {
+	b.Begin(unix.RTM_SETLINK, 0)
+	b.Link(unix.AF_UNSPEC, index, 0, unix.IFF_UP)
 }
 
 // port adds the message that sets one switch of a bridge's port.

@@ -98,6 +98,21 @@ func (r *reader) ruleset(ctx context.Context, ids []TableID, tableFlags uint32) 
 	return rs, nil
 }
 
+// Tables are the tables that there are in the namespace, of whomever.
+func (w *Writer) Tables(ctx context.Context) ([]TableID, error) {
+	w.reader.mu.Lock()
+	defer w.reader.mu.Unlock()
+	listed, err := w.reader.tables(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list tables: %w", err)
+	}
+	ids := make([]TableID, len(listed))
+	for i, l := range listed {
+		ids[i] = l.id
+	}
+	return ids, nil
+}
+
 // listedTable is a table in the kernel's list.
 type listedTable struct {
 	id    TableID

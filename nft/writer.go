@@ -3,7 +3,6 @@ package nft
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -15,8 +14,6 @@ import (
 type Options struct {
 	// Protection is "owner+persist", "monitor", or "auto" and "": owner+persist where the kernel has it (Linux 6.9 and later).
 	Protection string
-	// Log gets what no caller is told in an error; nil: nothing is logged.
-	Log *slog.Logger
 	// Refuse makes a kernel with less out of the one that is there, for tests: it is asked about each message before the kernel sees it, and
 	// what it gives an error for is refused with that error, as the kernel would: the whole transaction with it. Package nfttest has some to
 	// choose from. nil: nothing is refused.
@@ -38,7 +35,6 @@ const (
 // it: the first caller commits for itself, those who come meanwhile wait, and one of them commits for all that wait.
 type Writer struct {
 	protection   string
-	log          *slog.Logger
 	transactions atomic.Uint64
 
 	mu     sync.Mutex // guards what follows, never held during a system call
@@ -88,10 +84,7 @@ func Dial(opts Options) (*Writer, error) {
 
 // newWriter probes what the socket can do.
 func newWriter(opts Options, write, read socket) (*Writer, error) {
-	w := &Writer{log: opts.Log, conn: conn{socket: opts.refusing(write)}, reader: reader{socket: opts.refusing(read)}}
-	if w.log == nil {
-		w.log = slog.New(slog.DiscardHandler)
-	}
+	w := &Writer{conn: conn{socket: opts.refusing(write)}, reader: reader{socket: opts.refusing(read)}}
 	if err := w.probe(opts.Protection); err != nil {
 		return nil, err
 	}
@@ -117,9 +110,7 @@ func (w *Writer) probe(protection string) error {
 		return err
 	case can:
 		w.protection, w.conn.tableFlags = ProtectionOwner, tableOwner|tablePersist
-	case protection != ProtectionOwner:
-		w.log.Warn("other processes can change our nf_tables tables: protection owner+persist needs Linux 6.9 or later")
-	default:
+	case protection == ProtectionOwner:
 		return w.noProtection()
 	}
 	return nil

@@ -1,0 +1,109 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/forwarding"
+	"github.com/bridged/bridged/hostcheck"
+	"github.com/bridged/bridged/nft"
+)
+
+// lacks is what this kernel does not have and what is done without; each error says why it is not there, nil that it is.
+type lacks struct {
+	// bridge is the family bridge of nf_tables. Without it isolated ports keep siblings apart, and there is no source guard.
+	bridge error
+	// ipv6: a network that has it can't be used.
+	ipv6 error
+}
+
+// needed is what there is no program without. It includes what is newer than isolated ports, so they are there.
+func needed() []hostcheck.FeatureName {
+	return []hostcheck.FeatureName{
+		hostcheck.NFTables, hostcheck.NFTablesInet, hostcheck.Bridge, hostcheck.Veth, hostcheck.Conntrack, hostcheck.FIB,
+		hostcheck.NAT, hostcheck.Masquerade, hostcheck.ConcatIntervals, hostcheck.ElementCounters,
+	}
+}
+
+// fit fits the program to the kernel, before anything is changed. A kernel without what is needed, or without what the flags ask
+// for, is [bridged.ErrUnavailable].
+func (e *Engine) fit(ctx context.Context) error {
+	program, l := e.program, lacks{ipv6: e.facts.noIPv6}
+	if l.ipv6 != nil && e.cfg.IPv6 {
+		return bridged.Errorf(bridged.ErrUnavailable, "there is no IPv6 for --ipv6: %w", l.ipv6)
+	}
+	asked, err := e.mustProbe(ctx)
+	if err != nil {
+		return err
+	}
+	if asked {
+		k, err := e.host.probe()
+		if err == nil {
+			err = k.Require(needed()...)
+		}
+		if err != nil {
+			return bridged.Errorf(bridged.ErrUnavailable, "cannot work on this kernel: %w", err)
+		}
+		l.bridge = k.Require(hostcheck.NFTablesBridge)
+	}
+	if l.bridge != nil {
+		program = slices.DeleteFunc(program, func(t nft.Table) bool { return t.ID == forwarding.Bridge })
+	}
+	e.mu.Lock()
+	e.program, e.lacks = program, l
+	e.mu.Unlock()
+	e.warnLacks()
+	return nil
+}
+
+// mustProbe says whether the kernel is to be asked what it has: not when it holds the whole program already.
+func (e *Engine) mustProbe(ctx context.Context) (bool, error) {
+	there, err := e.host.tables(ctx)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(e.program, func(t nft.Table) bool { return !slices.Contains(there, t.ID) }), nil
+}
+
+// warnLacks says what is not as it should be.
+func (e *Engine) warnLacks() {
+	if e.lacks.bridge != nil {
+		e.warn(fmt.Sprintf("the source guard is off, sandboxes can use addresses that are not theirs: %v", e.lacks.bridge))
+	}
+	if protection, _ := e.host.ownership(); protection == nft.ProtectionMonitor && e.cfg.Protection != nft.ProtectionMonitor {
+		e.warn("other processes can change our nf_tables tables: protection owner+persist needs Linux 6.9 or later")
+	}
+	for _, n := range e.index.Networks {
+		if err := e.lacks.refuse(n); err != nil {
+			e.warn(fmt.Sprintf("nobody can join network %s: %v", n.Name, err))
+		}
+	}
+}
+
+// refuse refuses a network that needs what the kernel lacks, so that nobody relies on what is not there. Networks outlive a boot, and may meet
+// another kernel than the one that they were made on.
+func (l lacks) refuse(n bridged.Network) error {
+	switch {
+	case l.ipv6 != nil && n.IPv6.Valid():
+		return bridged.Errorf(bridged.ErrUnavailable, "network %s can't have IPv6: %w", n.Name, l.ipv6)
+	case l.bridge != nil && n.SourceGuard && n.Options[bridged.OptionSourceGuard] != "":
+		return bridged.Errorf(bridged.ErrUnavailable, "network %s can't have %s=true: %w", n.Name, bridged.OptionSourceGuard, l.bridge)
+	}
+	return nil
+}
+
+// isolated says whether the kernel keeps a network's ports apart, since no bridge table does.
+func (l lacks) isolated(n bridged.Network) bool { return l.bridge != nil && !n.ICC }
+
+// iccBy is what keeps siblings apart.
+func (e *Engine) iccBy() string {
+	switch {
+	case e.cfg.NoFirewall:
+		return "none"
+	case e.lacks.bridge != nil:
+		return "isolated ports"
+	}
+	return "bridge table"
+}
