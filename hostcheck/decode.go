@@ -166,7 +166,7 @@ func (d *decoder) ct(c *expr.Ct) error {
 	return nil
 }
 
-// payload reads the network header's addresses, and of the bridge family's link layer header the protocol.
+// payload reads the network header's addresses and protocol, and the ethertype of the link layer's.
 func (d *decoder) payload(p *expr.Payload) error {
 	if p.OperationType == expr.PayloadWrite {
 		return nil
@@ -186,6 +186,8 @@ func (d *decoder) payload(p *expr.Payload) error {
 		l.field = SAddr
 	case family == nft.IPv4 && p.Offset == 16 && p.Len <= 4, family == nft.IPv6 && p.Offset == 24 && p.Len <= 16:
 		l.field = DAddr
+	case p.Len == 1 && (family == nft.IPv4 && p.Offset == 9 || family == nft.IPv6 && p.Offset == 6): // protocol, next header
+		l.field = L4Proto
 	default:
 		return nil
 	}

@@ -11,8 +11,8 @@ import (
 func scratchName() string { return fmt.Sprintf("bridged hostcheck %d", os.Getpid()) }
 
 // scratch is the program that only a kernel with the feature takes; nil: nf_tables is not asked for it. Tables differ in their
-// names, so that all of them fit into one transaction. A family is asked for by a base chain: kernels since 4.16 make tables of families that
-// they don't have.
+// names, so that all of them fit into one transaction. A family is asked for by a base chain: kernels from 4.16 to 6.6
+// make tables of families that they don't have.
 func scratch(name FeatureName) []nft.Table {
 	t := nft.Table{ID: nft.TableID{Family: nft.Inet, Name: scratchName() + " " + string(name)}}
 	switch name {

@@ -134,36 +134,53 @@ func (s *stop) unsure() string {
 
 func (s *stop) finding(t Table, c Chain) Finding {
 	m := makerOf(t, c)
-	var fixes []string
-	for _, b := range s.bridges() {
-		fixes = append(fixes, m.allow(bridgeName(b)))
-	}
 	return Finding{
 		Kind: ForwardDrop, Severity: s.severity(), Object: fmt.Sprintf("%v %s", t.ID, c.Name),
 		Title: fmt.Sprintf("%v %s stops %s", t.ID, c.Name, s.what()),
 		Detail: fmt.Sprintf("In %s %s stops them. An accept in another table does not help: each table is asked.%s",
 			place(t, c, m), s.end(), s.unsure()),
-		Fix: strings.Join(fixes, "; ") + ".",
+		Fix: s.fix(m) + ".",
 	}
 }
 
 func (s *stop) bridgeNF(t Table, c Chain) Finding {
 	m := makerOf(t, c)
-	sysctl := bridgeNFCall4
-	if s.flows[0].packet.family == nft.IPv6 {
-		sysctl = bridgeNFCall6
+	sysctls := s.sysctls()
+	verb := " is 1"
+	if len(sysctls) > 1 {
+		verb = " are 1"
 	}
+	return Finding{
+		Kind: BridgeNF, Severity: s.severity(), Object: fmt.Sprintf("%v %s", t.ID, c.Name),
+		Title: fmt.Sprintf("%v %s stops %s, because %s", t.ID, c.Name, s.what(), strings.Join(sysctls, " and ")+verb),
+		Detail: fmt.Sprintf("br_netfilter shows packets that stay within a bridge to the IP rules, and in %s %s stops them.%s",
+			place(t, c, m), s.end(), s.unsure()),
+		Fix: fmt.Sprintf("`sysctl -w %s=0`, or %s.", strings.Join(sysctls, "=0 "), s.fix(m)),
+	}
+}
+
+// fix is how to let the bridges' packets through.
+func (s *stop) fix(m maker) string {
 	var fixes []string
 	for _, b := range s.bridges() {
 		fixes = append(fixes, m.allow(bridgeName(b)))
 	}
-	return Finding{
-		Kind: BridgeNF, Severity: s.severity(), Object: fmt.Sprintf("%v %s", t.ID, c.Name),
-		Title: fmt.Sprintf("%v %s stops %s, because %s is 1", t.ID, c.Name, s.what(), sysctl),
-		Detail: fmt.Sprintf("br_netfilter shows packets that stay within a bridge to the IP rules, and in %s %s stops them.%s",
-			place(t, c, m), s.end(), s.unsure()),
-		Fix: fmt.Sprintf("`sysctl -w %s=0`, or %s.", sysctl, strings.Join(fixes, "; ")),
+	return strings.Join(fixes, "; ")
+}
+
+// sysctls are those that bring the packets to the rules.
+func (s *stop) sysctls() []string {
+	var names []string
+	for _, f := range s.flows {
+		name := bridgeNFCall4
+		if f.packet.family == nft.IPv6 {
+			name = bridgeNFCall6
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
+	return names
 }
 
 // bridgeName is a name to put into a command.
