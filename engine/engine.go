@@ -258,6 +258,10 @@ func (e *Engine) carryOut(ctx context.Context, p Plan) (done int, err error) {
 			if err == nil {
 				e.hails.add(s.pair)
 			}
+		case forward:
+			if failed := e.host.do(ctx, s); failed != nil {
+				e.warn(fmt.Sprintf("cannot %s: %v; %s", s, failed, s.advice()))
+			}
 		default:
 			err = e.host.do(ctx, s)
 		}

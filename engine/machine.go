@@ -138,7 +138,9 @@ func (m *machine) do(ctx context.Context, s step) error {
 		_, err := m.links.CreateBridge(s.Bridge)
 		return err
 	case takeBridge:
-		return m.links.TakeBridge(s.Bridge)
+		return m.onLink(s.Name, func(l link.Link) error {
+			return cmp.Or(m.links.TakeBridge(s.Bridge), m.links.SetMTU(l.Index, s.MTU))
+		})
 	case delBridge:
 		return m.links.Delete(s.name)
 	case setBridge:
@@ -166,11 +168,9 @@ func (m *machine) do(ctx context.Context, s step) error {
 	case delRoute:
 		return m.delRoute(s)
 	case forward:
-		if err := m.ns.Do(s.switchOn); err != nil {
-			m.log.Warn("cannot switch forwarding on: containers reach only the host and each other; set it by hand",
-				"error", err, "sysctl", s.sysctl().String())
-		}
-		return nil
+		return m.ns.Do(s.set)
+	case leaveBridge:
+		return m.leaveBridge(s)
 	}
 	return fmt.Errorf("unknown step %T", s)
 }
@@ -262,9 +262,12 @@ func (m *machine) announce(p pair) error {
 	})
 }
 
-// switchOn runs in the host's namespace. A host that takes its own default route from router advertisements would lose it with
+// set runs in the host's namespace. A host that takes its own default route from router advertisements would lose it with
 // forwarding, unless accept_ra is 2 (Documentation/networking/ip-sysctl.rst).
-func (s forward) switchOn() error {
+func (s forward) set() error {
+	if s.off {
+		return sysctl.Set(s.sysctl().Path, "0")
+	}
 	if s.ipv6 {
 		interfaces, err := os.ReadDir("/proc/sys/net/ipv6/conf")
 		if err != nil {

@@ -61,8 +61,8 @@ type (
 	}
 	// commit is the one nf_tables transaction of a plan.
 	commit struct{ tx *nft.Tx }
-	// forward switches IP forwarding on.
-	forward struct{ ipv6 bool }
+	// forward switches IP forwarding on, or off again.
+	forward struct{ ipv6, off bool }
 	// addRoute and delRoute are inside a sandbox.
 	addRoute struct {
 		routeID
@@ -103,10 +103,14 @@ func (s isolate) String() string {
 }
 func (s commit) String() string { return "commit\n" + s.tx.String() }
 func (s forward) String() string {
+	family, state := "IPv4", "on"
 	if s.ipv6 {
-		return "switch IPv6 forwarding on"
+		family = "IPv6"
 	}
-	return "switch IPv4 forwarding on"
+	if s.off {
+		state = "off"
+	}
+	return "switch " + family + " forwarding " + state
 }
 func (s addRoute) String() string {
 	return fmt.Sprintf("add route %s via %s to %s in %s", s.dst, s.gateway, s.name, s.netns)
@@ -197,9 +201,9 @@ func (s commit) on(w *objects) {
 }
 func (s forward) on(w *objects) {
 	if s.ipv6 {
-		w.forwarding.IPv6 = true
+		w.forwarding.IPv6 = !s.off
 	} else {
-		w.forwarding.IPv4 = true
+		w.forwarding.IPv4 = !s.off
 	}
 }
 func (s addRoute) on(w *objects) { w.routes[s.routeID] = s.route }

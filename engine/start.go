@@ -37,6 +37,11 @@ func (e *Engine) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	e.warnOverlaps()
+	t, err := e.transitionTo(ctx, change)
+	if err != nil {
+		return err
+	}
 	if err := e.host.adopt(ctx); err != nil {
 		return translate(err)
 	}
@@ -47,8 +52,11 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.record(change); err != nil {
 		return err
 	}
-	if _, err := e.reconcile(ctx); err != nil {
-		return e.failedStart(ctx, inverse, err)
+	if err = e.prepare(ctx, t); err == nil {
+		_, err = e.reconcile(ctx)
+	}
+	if err != nil {
+		return e.failedStart(ctx, t, inverse, err)
 	}
 	e.warnForwarding()
 	e.reservePublished()
@@ -60,8 +68,12 @@ func (e *Engine) start(ctx context.Context) error {
 	return nil
 }
 
-// failedStart forgets what this start wanted beyond what the last one had.
-func (e *Engine) failedStart(ctx context.Context, inverse bridged.Change, cause error) error {
+// failedStart forgets what this start wanted beyond what the last one had. Forwarding that it switched on stays on, and fenced.
+func (e *Engine) failedStart(ctx context.Context, t transition, inverse bridged.Change, cause error) error {
+	if now, err := e.host.facts(); err != nil || now.forwarding != e.facts.forwarding {
+		inverse.Forwarding = nil
+	}
+	e.goBack(ctx, t)
 	e.mu.Lock()
 	e.index.apply(inverse)
 	e.mu.Unlock()
@@ -90,6 +102,7 @@ func (e *Engine) reconcile(ctx context.Context) (steps int, err error) {
 	}
 	done, err := e.carryOut(ctx, plan)
 	if err != nil {
+		err = e.inOldWords(plan[done], err)
 		e.log.Error("reconcile failed", "done", done, "of", len(plan), "error", err)
 	}
 	return len(plan), err
@@ -239,6 +252,12 @@ func (e *Engine) forwardingAtStart(c bridged.Change) *bridged.Forwarding {
 	all := e.index.State.Clone()
 	all.Apply(c)
 	f := e.index.Forwarding
+	if !e.mayForward() { // what somebody switched off meanwhile stays off
+		f.IPv4, f.IPv6 = f.IPv4 && e.facts.forwarding.IPv4, f.IPv6 && e.facts.forwarding.IPv6
+	}
+	if e.mustCloseForwarding() {
+		f = bridged.Forwarding{}
+	}
 	scratch := newIndex()
 	scratch.Forwarding = f
 	for _, n := range all.Networks {
@@ -246,19 +265,10 @@ func (e *Engine) forwardingAtStart(c bridged.Change) *bridged.Forwarding {
 			scratch.Forwarding = *more
 		}
 	}
-	if scratch.Forwarding == f {
+	if scratch.Forwarding == e.index.Forwarding {
 		return nil
 	}
 	return &scratch.Forwarding
-}
-
-// warnForwarding says how to switch forwarding on where we may not.
-func (e *Engine) warnForwarding() {
-	if e.mayForward() || e.facts.forwarding.IPv4 {
-		return
-	}
-	e.warn("IP forwarding is off: containers reach only the host and each other; switch it on with sysctl -w net.ipv4.ip_forward=1" +
-		" once a firewall of yours keeps the host from being a router for others, or start with --ip-forward-no-drop")
 }
 
 // prefixes are the subnets of all networks.

@@ -11,10 +11,10 @@ import (
 // Status is how the daemon is, at once.
 func (e *Engine) Status() bridged.Status {
 	protection, transactions := e.host.ownership()
-	if e.cfg.NoFirewall {
-		protection = "none"
-	}
 	s := bridged.Status{Version: e.cfg.Version, Protection: protection, ICCBy: "bridge table", Transactions: transactions, Repairs: e.repaired.Load()}
+	if e.cfg.NoFirewall {
+		s.Protection, s.ICCBy = "none", "none"
+	}
 	select {
 	case <-e.ready:
 		s.Ready = true

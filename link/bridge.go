@@ -112,3 +112,11 @@ func (c *Conn) TakeBridge(b Bridge) error {
 		appendBridgeSettings(batch)
 	})
 }
+
+// LeaveBridge makes a bridge that was taken over nobody's again; its settings stay.
+func (c *Conn) LeaveBridge(index int) error {
+	return c.change(index, "leave", func(batch *rtnl.Batch) {
+		set(batch, index)
+		batch.Uint32(unix.IFLA_GROUP, 0)
+	})
+}
