@@ -23,6 +23,7 @@ import (
 //	serve PLACE PORT     a server there, on TCP and UDP, that answers with the name of the place
 //	http PLACE PORT      a web server there, that says where it is
 //	ask PLACE ADDR:PORT[/udp]   prints who answers, and which source it saw
+//	lost PLACE ADDR:PORT[/udp] SANDBOX   nothing arrives in the sandbox, although it serves the port and the host reaches it
 func TestScripts(t *testing.T) {
 	need(t, "curl")
 	files, err := filepath.Glob("testdata/script/*.txtar")
@@ -36,7 +37,7 @@ func TestScripts(t *testing.T) {
 				Files:               []string{file},
 				RequireExplicitExec: true,
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"daemon": s.start, "end": s.end, "bridged": s.command, "on": s.on, "serve": s.serve, "ask": s.ask, "http": s.http,
+					"daemon": s.start, "end": s.end, "bridged": s.command, "on": s.on, "serve": s.serve, "ask": s.ask, "lost": s.lost, "http": s.http,
 				},
 			})
 		})
@@ -129,16 +130,30 @@ func (s *script) ask(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: ask PLACE ADDR:PORT[/udp]")
 	}
-	text, proto, found := strings.Cut(args[1], "/")
-	if !found {
-		proto = "tcp"
-	}
-	to, err := netip.ParseAddrPort(text)
-	ts.Check(err)
+	to, proto := target(ts, args[1])
 	a, err := ask(s.place(args[0]), proto, to)
 	said := ""
 	if err == nil {
 		said = fmt.Sprintf("%s saw %s\n", a.server, a.source.Addr())
 	}
 	outcome(ts, neg, said, "", err)
+}
+
+// target reads ADDR:PORT[/udp].
+func target(ts *testscript.TestScript, arg string) (to netip.AddrPort, proto string) {
+	text, proto, found := strings.Cut(arg, "/")
+	if !found {
+		proto = "tcp"
+	}
+	to, err := netip.ParseAddrPort(text)
+	ts.Check(err)
+	return to, proto
+}
+
+func (s *script) lost(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: lost PLACE ADDR:PORT[/udp] SANDBOX")
+	}
+	to, proto := target(ts, args[1])
+	lost(s.t, s.place(args[0]), proto, to, s.place(args[2]), to.Port(), control{s.host, to})
 }

@@ -1,0 +1,445 @@
+package test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// chain is four sandboxes on a network without ICC, and the link c1 → c2:80, TCP and UDP.
+type chain struct {
+	*world
+	daemon         *daemon
+	c1, c2, c3, c4 member
+}
+
+// newChain starts the daemon and everything in its world. c1 publishes a port, which is a control for what reaches c1.
+func newChain(t testing.TB, nf bool) *chain {
+	t.Helper()
+	h := &chain{world: newWorld(t)}
+	h.bridgeNetfilter(nf)
+	h.daemon = h.world.daemon("--ipv6", "--icc=false")
+	h.c1 = h.member("c1", "bridge", "-p", "8080:80", "-p", "8080:80/udp")
+	h.c2 = h.member("c2", "bridge")
+	h.c3 = h.member("c3", "bridge")
+	h.c4 = h.member("c4", "bridge")
+	for _, m := range []member{h.c1, h.c2, h.c3, h.c4} {
+		serve(t, m.space, 80, 81)
+	}
+	h.bridged("link", "add", "--port", "80/tcp", "--port", "80/udp", "c1", "c2")
+	return h
+}
+
+// cases runs f with br_netfilter off and on, for each family and protocol.
+func (h *chain) cases(t *testing.T, f func(t *testing.T, a netip.Addr, proto string)) {
+	for _, a := range families {
+		for _, proto := range []string{"tcp", "udp"} {
+			t.Run(familyName(a)+"/"+proto, func(t *testing.T) { f(t, a, proto) })
+		}
+	}
+}
+
+func bothNetfilters(t *testing.T, f func(t *testing.T, nf bool)) {
+	for _, nf := range []bool{false, true} {
+		t.Run(fmt.Sprintf("nf=%t", nf), func(t *testing.T) { f(t, nf) })
+	}
+}
+
+// through makes a sandbox know the way to another by the gateway, as an attacker would, and takes that back.
+func through(t testing.TB, from member, to netip.Addr) func() {
+	t.Helper()
+	from.space.ip(t, fmt.Sprintf("route replace %s via %s dev eth0 metric 1", to, from.gateway(to)))
+	return func() { from.space.ip(t, fmt.Sprintf("route del %s via %s dev eth0 metric 1", to, from.gateway(to))) }
+}
+
+// The rows of DESIGN.md on links: who reaches whom, and what the server sees.
+func TestLinkFlows(t *testing.T) {
+	bothNetfilters(t, func(t *testing.T, nf bool) {
+		h := newChain(t, nf)
+		h.cases(t, func(t *testing.T, f netip.Addr, proto string) {
+			at := func(m member, port uint16) netip.AddrPort { return netip.AddrPortFrom(m.addr(f), port) }
+			for range 2 {
+				a := reaches(t, h.c1.space, proto, at(h.c2, 80), "c2")
+				if a.source.Addr() != h.c1.addr(f) {
+					t.Errorf("c2 saw the source %s, not %s", a.source.Addr(), h.c1.addr(f))
+				}
+			}
+			for _, r := range []struct {
+				from, to member
+				port     uint16
+			}{
+				{h.c1, h.c2, 81}, {h.c2, h.c1, 80}, {h.c2, h.c1, 81}, {h.c1, h.c3, 80}, {h.c3, h.c1, 80},
+				{h.c3, h.c2, 80}, {h.c2, h.c3, 80}, {h.c3, h.c4, 80},
+			} {
+				t.Run(fmt.Sprintf("%s_not_to_%s:%d", r.from.name, r.to.name, r.port), func(t *testing.T) {
+					defer through(t, r.from, r.to.addr(f))()
+					lost(t, r.from.space, proto, at(r.to, r.port), r.to.space, r.port, control{h.host, at(r.to, 80)})
+				})
+			}
+		})
+		h.settled()
+	})
+}
+
+// An answer, and nothing but an answer: what either end of a link can't do with raw frames, and what a third can't do with the
+// addresses of one. Each frame is sent beside one of the same kind that arrives.
+func TestLinkAttacks(t *testing.T) {
+	bothNetfilters(t, func(t *testing.T, nf bool) {
+		h := newChain(t, nf)
+		for _, f := range families {
+			// The flow that attackers hope to be taken for a part of.
+			reaches(t, h.c1.space, "tcp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
+			reaches(t, h.c1.space, "udp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
+			for _, k := range h.attacks(f) {
+				t.Run(familyName(f)+"/"+k.from.name+"_to_"+k.to.name+"/"+k.name, func(t *testing.T) { h.assault(t, f, k) })
+			}
+		}
+		h.settled()
+	})
+}
+
+// assault is one frame from a sandbox that must not arrive at another.
+type assault struct {
+	name     string
+	from, to member
+	frame    func(mark string) []byte
+}
+
+func (h *chain) assault(t *testing.T, f netip.Addr, k assault) {
+	target, friend := observe(t, k.to.space), observe(t, h.c2.space)
+	mark, harmless := newMark(), newMark()
+	injector(t, k.from.space, "eth0").send(t, k.frame(mark))
+	injector(t, h.c1.space, "eth0").send(t, segment(h.c1, h.c1.gatewayMAC, h.c1.addr(f), h.c2.addr(f), 40003, 80, protoUDP, 0, harmless))
+	friend.until(t, "the control", marked(harmless))
+	control{h.host, netip.AddrPortFrom(k.to.addr(f), 80)}.settle(t)
+	if frame := target.saw(marked(mark)); frame != nil {
+		t.Errorf("it arrives in %s: % x", k.to.name, frame)
+	}
+}
+
+// segment is a frame with the first packet of a flow in it, or with one of these TCP flags.
+func segment(from member, to mac, src, dst netip.Addr, sport, dport uint16, proto, flags byte, mark string) []byte {
+	s, d := netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport)
+	payload := udp(s, d, mark)
+	if proto == protoTCP {
+		payload = tcp(s, d, flags, mark)
+	}
+	return ethernet(from.mac, to, typeOf(dst), packet(src, dst, proto, payload))
+}
+
+// attacks are those of one family.
+func (h *chain) attacks(f netip.Addr) []assault {
+	c1, c2, c3 := h.c1, h.c2, h.c3
+	var all []assault
+	add := func(name string, from, to member, via mac, src netip.Addr, sport, dport uint16, proto, flags byte) {
+		all = append(all, assault{name, from, to, func(mark string) []byte {
+			return segment(from, via, src, to.addr(f), sport, dport, proto, flags, mark)
+		}})
+	}
+	const flagSYNACK = flagSYN | flagACK
+	for name, flags := range map[string]byte{"a SYN": flagSYN, "a SYN and ACK": flagSYNACK, "an ACK": flagACK, "a RST": flagRST} {
+		add(name+" from port 80", c2, c1, c2.gatewayMAC, c2.addr(f), 80, 81, protoTCP, flags)
+		add(name+" from port 80 to a high port", c2, c1, c2.gatewayMAC, c2.addr(f), 80, 40001, protoTCP, flags)
+		add(name+" to another port", c1, c2, c1.gatewayMAC, c1.addr(f), 40001, 81, protoTCP, flags)
+	}
+	add("a datagram from port 80", c2, c1, c2.gatewayMAC, c2.addr(f), 80, 81, protoUDP, 0)
+	add("a datagram from port 80 to a high port", c2, c1, c2.gatewayMAC, c2.addr(f), 80, 40001, protoUDP, 0)
+	add("a datagram to another port", c1, c2, c1.gatewayMAC, c1.addr(f), 40001, 81, protoUDP, 0)
+	add("past the gateway", c1, c2, c2.mac, c1.addr(f), 40001, 80, protoUDP, 0)
+	add("past the gateway, back", c2, c1, c1.mac, c2.addr(f), 80, 40001, protoUDP, 0)
+	add("to everybody", c2, c1, broadcast, c2.addr(f), 80, 40001, protoUDP, 0)
+	add("as itself", c3, c2, c3.gatewayMAC, c3.addr(f), 40001, 80, protoUDP, 0)
+	add("with the parent's address", c3, c2, c3.gatewayMAC, c1.addr(f), 40001, 80, protoUDP, 0)
+	add("with the parent's address, past the gateway", c3, c2, c2.mac, c1.addr(f), 40001, 80, protoUDP, 0)
+	add("with the child's address", c3, c1, c3.gatewayMAC, c2.addr(f), 80, 40001, protoUDP, 0)
+	parent := c3
+	parent.mac = c1.mac
+	all = append(all,
+		assault{"with the parent's address and MAC", c3, c2, func(mark string) []byte {
+			return segment(parent, c3.gatewayMAC, c1.addr(f), c2.addr(f), 40001, 80, protoUDP, 0, mark)
+		}},
+		h.ping("ping", c1, c2, f), h.ping("ping back", c2, c1, f))
+	return all
+}
+
+// ping is an echo request: it has no port that a link could open.
+func (h *chain) ping(name string, from, to member, f netip.Addr) assault {
+	return assault{name, from, to, func(mark string) []byte {
+		src, dst := from.addr(f), to.addr(f)
+		body := append([]byte{0, 1, 0, 1}, mark...)
+		if f.Is4() {
+			return ethernet(from.mac, from.gatewayMAC, typeIPv4, packet(src, dst, protoICMP, icmp4(8, 0, body)))
+		}
+		return ethernet(from.mac, from.gatewayMAC, typeIPv6, packet(src, dst, protoICMPv6, icmp6(src, dst, 128, 0, body)))
+	}}
+}
+
+// What a link carries is refused once it is gone, connections that stand included: the packet filter would let these pass unasked.
+func TestLinkRemovalCloses(t *testing.T) {
+	bothNetfilters(t, func(t *testing.T, nf bool) {
+		h := newChain(t, nf)
+		type flow struct {
+			tcp *echo
+			udp talker
+			to  netip.AddrPort
+		}
+		var flows []flow
+		for _, f := range families {
+			to := netip.AddrPortFrom(h.c2.addr(f), 80)
+			fl := flow{openEcho(t, h.c1.space, to), newTalker(t, h.c1.space, to), to}
+			fl.tcp.say(t, "are you there?")
+			fl.udp.ask(t, "c2")
+			flows = append(flows, fl)
+		}
+		h.bridged("link", "rm", "c1", "c2")
+		for _, fl := range flows {
+			out, back := observe(t, h.c2.space), observe(t, h.c1.space)
+			segmentMark, datagramMark := newMark(), newMark()
+			if _, err := fl.tcp.conn.Write([]byte(segmentMark)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := fl.udp.conn.Write([]byte(datagramMark)); err != nil {
+				t.Fatal(err)
+			}
+			control{h.host, fl.to}.settle(t)
+			control{h.host, netip.AddrPortFrom(h.c1.addr(fl.to.Addr()), 80)}.settle(t)
+			for _, mark := range []string{segmentMark, datagramMark} {
+				if out.saw(marked(mark)) != nil || back.saw(marked(mark)) != nil {
+					t.Errorf("a flow to %s goes on without its link", fl.to)
+				}
+			}
+		}
+		h.cases(t, func(t *testing.T, f netip.Addr, proto string) {
+			to := netip.AddrPortFrom(h.c2.addr(f), 80)
+			defer through(t, h.c1, to.Addr())()
+			lost(t, h.c1.space, proto, to, h.c2.space, 80, control{h.host, to})
+		})
+		h.noRoutes(t, h.c1, h.c2)
+		h.settled()
+	})
+}
+
+// linkRoutes are the ways of a sandbox to single addresses.
+func (h *chain) linkRoutes(t testing.TB, m member) []string {
+	t.Helper()
+	var all []string
+	for _, family := range []string{"-4", "-6"} {
+		for _, r := range routesOf(t, m.space, family) {
+			if _, err := netip.ParseAddr(r.Dst); err == nil && r.Gateway != "" {
+				all = append(all, r.Dst+" via "+r.Gateway)
+			}
+		}
+	}
+	return all
+}
+
+func (h *chain) noRoutes(t testing.TB, members ...member) {
+	t.Helper()
+	for _, m := range members {
+		if r := h.linkRoutes(t, m); len(r) > 0 {
+			t.Errorf("%s has routes left: %q", m.name, r)
+		}
+	}
+}
+
+// Two links that cross share their routes, and nothing else: what the one opens, the end of the other does not close.
+func TestLinksThatCross(t *testing.T) {
+	h := newChain(t, true)
+	h.bridged("link", "add", "--port", "81", "c2", "c1")
+	var flows []*echo
+	for _, f := range families {
+		reaches(t, h.c1.space, "tcp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
+		flows = append(flows, openEcho(t, h.c2.space, netip.AddrPortFrom(h.c1.addr(f), 81)))
+	}
+	h.bridged("link", "rm", "c1", "c2")
+	for i, f := range families {
+		flows[i].say(t, "still there?")
+		reaches(t, h.c2.space, "tcp", netip.AddrPortFrom(h.c1.addr(f), 81), "c1")
+		to := netip.AddrPortFrom(h.c2.addr(f), 80)
+		lost(t, h.c1.space, "tcp", to, h.c2.space, 80, control{h.host, to})
+	}
+	h.bridged("link", "rm", "c2", "c1")
+	h.noRoutes(t, h.c1, h.c2)
+	h.settled()
+}
+
+// A link outlives the daemon, and a restart that finds it whole does not touch it.
+func TestLinkOutlivesTheDaemon(t *testing.T) {
+	for name, end := range restarts {
+		t.Run(name, func(t *testing.T) {
+			h := newChain(t, true)
+			var flows []*echo
+			for _, f := range families {
+				flows = append(flows, openEcho(t, h.c1.space, netip.AddrPortFrom(h.c2.addr(f), 80)))
+			}
+			check := func() {
+				t.Helper()
+				for i, f := range families {
+					flows[i].say(t, "still there?")
+					reaches(t, h.c1.space, "udp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
+				}
+			}
+			routes := h.linkRoutes(t, h.c1)
+			g := h.generations()
+			end(h.daemon)
+			check()
+			h.world.daemon("--ipv6", "--icc=false")
+			check()
+			for _, b := range g.take(t) {
+				for kind := range b {
+					if kind != "new table" {
+						t.Errorf("the restart wrote: %v", b)
+					}
+				}
+			}
+			if again := h.linkRoutes(t, h.c1); len(routes) != 2 || fmt.Sprint(again) != fmt.Sprint(routes) {
+				t.Errorf("the routes were %q, and are %q", routes, again)
+			}
+			h.bridged("link", "rm", "c1", "c2")
+			h.noRoutes(t, h.c1, h.c2)
+			h.settled()
+		})
+	}
+}
+
+// Without ports it is what the child publishes, at any time.
+func TestLinkFollowsPublications(t *testing.T) {
+	h := newChain(t, true)
+	h.bridged("link", "add", "c1", "c3")
+	at := func(f netip.Addr) netip.AddrPort { return netip.AddrPortFrom(h.c3.addr(f), 80) }
+	closed := func(proto string) {
+		t.Helper()
+		for _, f := range families {
+			lost(t, h.c1.space, proto, at(f), h.c3.space, 80, control{h.host, at(f)})
+		}
+	}
+	closed("tcp")
+	h.bridged("port", "add", "c3", "9000:80", "127.0.0.2:9001:80")
+	var flows []*echo
+	for _, f := range families {
+		flows = append(flows, openEcho(t, h.c1.space, at(f)))
+	}
+	closed("udp")
+	h.bridged("port", "rm", "c3", "9000:80") // the other publication of the same port stays
+	for _, e := range flows {
+		e.say(t, "still there?")
+	}
+	h.bridged("port", "rm", "c3", "9001:80")
+	closed("tcp")
+	// Connections end behind the answer, when the port is free again.
+	h.released("tcp", netip.MustParseAddrPort("127.0.0.2:9001"))
+	for i, f := range families {
+		o, mark := observe(t, h.c3.space), newMark()
+		if _, err := flows[i].conn.Write([]byte(mark)); err != nil {
+			t.Fatal(err)
+		}
+		control{h.host, at(f)}.settle(t)
+		if o.saw(marked(mark)) != nil {
+			t.Errorf("a connection to %s outlives the publication", at(f))
+		}
+	}
+	h.settled()
+}
+
+// The host does not tell a linked sandbox that there were a shorter way, although the kernel would like to.
+func TestNoRedirects(t *testing.T) {
+	bothNetfilters(t, func(t *testing.T, nf bool) {
+		h := newChain(t, nf)
+		h.host.sysctl(t, "net/ipv4/conf/all/send_redirects", "1")
+		watched := []*wire{observe(t, h.c1.space), observe(t, h.c2.space)}
+		h.cases(t, func(t *testing.T, f netip.Addr, proto string) {
+			to := netip.AddrPortFrom(h.c2.addr(f), 80)
+			for range 5 {
+				reaches(t, h.c1.space, proto, to, "c2")
+			}
+		})
+		for _, o := range watched {
+			control{h.host, netip.AddrPortFrom(h.c1.ip4, 80)}.settle(t)
+			control{h.host, netip.AddrPortFrom(h.c2.ip4, 80)}.settle(t)
+			if f := o.saw(redirect); f != nil {
+				t.Errorf("%s is redirected: % x", o.space.name, f)
+			}
+		}
+	})
+}
+
+// redirect matches ICMP redirects of both families.
+func redirect(f []byte) bool {
+	const icmpRedirect = 5
+	if len(f) < 14+40+1 {
+		return false
+	}
+	switch p := f[14:]; typeOfFrame(f) {
+	case typeIPv4:
+		return p[9] == protoICMP && p[int(p[0]&0xf)*4] == icmpRedirect
+	case typeIPv6:
+		return p[6] == protoICMPv6 && p[40] == redirect6
+	}
+	return false
+}
+
+func typeOfFrame(f []byte) uint16 { return uint16(f[12])<<8 | uint16(f[13]) }
+
+// The network's ICC is switched by a restart: a link opens what that closes, and leaves nothing where it is not needed.
+func TestLinkAndICC(t *testing.T) {
+	h := newChain(t, true)
+	h.daemon.stop()
+	d := h.world.daemon("--ipv6")
+	h.noRoutes(t, h.c1, h.c2)
+	for _, f := range families {
+		reaches(t, h.c1.space, "tcp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
+		reaches(t, h.c2.space, "tcp", netip.AddrPortFrom(h.c1.addr(f), 81), "c1")
+	}
+	h.settled()
+	d.stop()
+	h.world.daemon("--ipv6", "--icc=false")
+	for _, f := range families {
+		reaches(t, h.c1.space, "tcp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
+		to := netip.AddrPortFrom(h.c1.addr(f), 81)
+		lost(t, h.c2.space, "tcp", to, h.c1.space, 81, control{h.host, to})
+	}
+	h.settled()
+}
+
+// A link goes with its sandboxes; the next one with the address is not linked.
+func TestLinkGoesWithItsSandbox(t *testing.T) {
+	h := newChain(t, true)
+	ip4, ip6 := h.c2.ip4, h.c2.ip6
+	h.bridged("sandbox", "rm", "c2")
+	h.noRoutes(t, h.c1)
+	if got := h.bridged("link", "ls", "--json"); got != "[]" {
+		t.Errorf("links are left: %s", got)
+	}
+	delete(h.sandboxes, "c2")
+	next := h.member("c2", "bridge", "--ip", ip4.String(), "--ip6", ip6.String())
+	serve(t, next.space, 80)
+	h.cases(t, func(t *testing.T, f netip.Addr, proto string) {
+		to := netip.AddrPortFrom(next.addr(f), 80)
+		defer through(t, h.c1, to.Addr())()
+		lost(t, h.c1.space, proto, to, next.space, 80, control{h.host, to})
+	})
+	h.settled()
+}
+
+// What a container does to its own interface is its business: links of it can be made and removed, and the daemon starts.
+func TestLinkOfAContainerThatMeddles(t *testing.T) {
+	h := newChain(t, false)
+	for _, damage := range []string{
+		"route flush dev eth0", "-6 route flush dev eth0", "link set eth0 down", "addr flush dev eth0", "link set eth0 name mine",
+	} {
+		h.c2.space.output(t, "ip", strings.Fields(damage)...)
+		h.bridged("link", "rm", "c1", "c2")
+		h.bridged("link", "add", "c1", "c2")
+		h.bridged("link", "add", "c2", "c3")
+		h.daemon.kill()
+		h.daemon = h.world.daemon("--ipv6", "--icc=false")
+		h.settled()
+		h.bridged("link", "rm", "c2", "c3")
+	}
+	h.bridged("link", "add", "--port", "80", "c3", "c4")
+	reaches(t, h.c3.space, "tcp", netip.AddrPortFrom(h.c4.ip4, 80), "c4")
+	h.bridged("sandbox", "rm", "c2")
+	h.noRoutes(t, h.c1)
+	h.settled()
+}
