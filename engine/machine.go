@@ -201,13 +201,10 @@ func (m *machine) join(p pair) error {
 	}
 	defer ns.Close()
 	return ns.Do(func() error {
-		disable := "1"
-		if p.inner.IPv6 {
-			disable = "0"
-		}
-		path := "net/ipv6/conf/" + p.Inner + "/disable_ipv6"
-		if err := sysctl.Set(path, disable); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+		for _, s := range innerSysctls(p) {
+			if err := sysctl.Set(s.Path, s.Value); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
 		}
 		conn, err := link.Dial()
 		if err != nil {
@@ -222,6 +219,16 @@ func (m *machine) join(p pair) error {
 		in.Index = l.Index
 		return conn.Configure(in)
 	})
+}
+
+// innerSysctls are set before the inner end goes up: without IPv6 it has no link-local address, and with it that can be used at once, like
+// the other addresses, which nobody else has.
+func innerSysctls(p pair) []forwarding.Sysctl {
+	conf := "net/ipv6/conf/" + p.Inner + "/"
+	if !p.inner.IPv6 {
+		return []forwarding.Sysctl{{Path: conf + "disable_ipv6", Value: "1"}}
+	}
+	return []forwarding.Sysctl{{Path: conf + "accept_dad", Value: "0"}, {Path: conf + "disable_ipv6", Value: "0"}}
 }
 
 func (m *machine) enslave(s enslave) error {
