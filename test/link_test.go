@@ -193,7 +193,11 @@ func TestLinkRemovalCloses(t *testing.T) {
 			flows = append(flows, fl)
 		}
 		h.bridged("link", "rm", "c1", "c2")
+		h.noRoutes(t, h.c1, h.c2)
 		for _, fl := range flows {
+			// The way that the link's routes were is still open to them.
+			through(t, h.c1, h.c2.addr(fl.to.Addr()))
+			through(t, h.c2, h.c1.addr(fl.to.Addr()))
 			out, back := observe(t, h.c2.space), observe(t, h.c1.space)
 			segmentMark, datagramMark := newMark(), newMark()
 			if _, err := fl.tcp.conn.Write([]byte(segmentMark)); err != nil {
@@ -212,10 +216,8 @@ func TestLinkRemovalCloses(t *testing.T) {
 		}
 		h.cases(t, func(t *testing.T, f netip.Addr, proto string) {
 			to := netip.AddrPortFrom(h.c2.addr(f), 80)
-			defer through(t, h.c1, to.Addr())()
 			lost(t, h.c1.space, proto, to, h.c2.space, 80, control{h.host, to})
 		})
-		h.noRoutes(t, h.c1, h.c2)
 		h.settled()
 	})
 }
