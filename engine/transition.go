@@ -157,17 +157,17 @@ func (m *machine) leaveBridge(s leaveBridge) error {
 
 // inOldWords is the error of a step on the default bridge in the words of the old daemon, which its users look for.
 func (e *Engine) inOldWords(s step, err error) error {
+	words, name := "", ""
 	switch s := s.(type) {
 	case addAddr:
-		if s.bridge == e.cfg.BridgeName {
-			return fmt.Errorf("Unable to add private network: %w", err)
-		}
+		words, name = "Unable to add private network", s.bridge
 	case upBridge:
-		if s.name == e.cfg.BridgeName {
-			return fmt.Errorf("Unable to start network bridge: %w", err)
-		}
+		words, name = "Unable to start network bridge", s.name
 	}
-	return err
+	if words == "" || name != e.cfg.BridgeName {
+		return err
+	}
+	return fmt.Errorf("%s: %w", words, err)
 }
 
 // warnForwarding says how to switch forwarding on where we may not.
