@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -57,6 +59,9 @@ func (f *fakeHost) failNext(n int) {
 }
 
 func (f *fakeHost) do(_ context.Context, s step) error {
+	for range rand.IntN(4) {
+		runtime.Gosched() // requests that run at a time get ahead of one another
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.count(); err != nil {
