@@ -427,7 +427,7 @@ func (e *Engine) Sandboxes() []bridged.SandboxInfo {
 func (x *index) sandboxInfo(s bridged.Sandbox) bridged.SandboxInfo {
 	info := bridged.SandboxInfo{Sandbox: s}
 	if s.Shares != "" {
-		info.Mode = bridged.ModeContainer + ":" + bridged.Mode(x.stackName(s.Shares))
+		info.Mode = bridged.ModeContainer + ":" + bridged.Mode(x.ownerName(s.Shares))
 	}
 	for _, id := range x.endpoints[s.Stack()] {
 		e := x.Endpoints[id]

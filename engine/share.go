@@ -31,6 +31,14 @@ func (e *Engine) newSharing(s bridged.Sandbox, target string, spec bridged.Sandb
 	return s, nil
 }
 
+// ownerName is the name of the sandbox that a stack came from, or its id when it was removed: another one may have the name by now.
+func (x *index) ownerName(stack string) string {
+	if owner := x.Sandboxes[stack]; !owner.Gone {
+		return owner.Name
+	}
+	return stack
+}
+
 // ownStack refuses to change the stack of a sandbox that shares it.
 func (x *index) ownStack(s bridged.Sandbox) error {
 	if s.Shares == "" {
