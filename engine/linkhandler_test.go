@@ -194,7 +194,7 @@ func TestLinkFollowsNetworks(t *testing.T) {
 	first := connect("a")
 	routes(4)
 	second := connect("b")
-	routes(6) // and in IPv4 on the second network
+	routes(6)                          // and in IPv4 on the second network
 	for step := 1; step <= 2; step++ { // the commit, and b's route to a
 		h.failNext(step)
 		err := e.transact(ctx, func(x *index) (bridged.Change, error) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,8 +53,9 @@ func TestSharedStack(t *testing.T) {
 	refused("sharing with nobody", err, "not-found")
 
 	remove("a") // its name is free, its stack stays
-	if _, err := e.Sandbox("a"); bridged.Code(err) != "not-found" {
-		t.Errorf("a is still there: %v", err)
+	// Not by e.Sandbox: "a" may also be the beginning of an id.
+	if slices.ContainsFunc(e.Sandboxes(), func(s bridged.SandboxInfo) bool { return s.Name == "a" }) {
+		t.Error("a is still there")
 	}
 	create("a", "")
 	stop()
