@@ -367,3 +367,35 @@ func TestLinkOfSharedStack(t *testing.T) {
 		t.Errorf("links are left: %+v", links)
 	}
 }
+
+// TestLinkWithoutFirewall: a link would be a promise that nobody keeps.
+func TestLinkWithoutFirewall(t *testing.T) {
+	h, cfg := newFakeHost(), testConfig(t)
+	e, stop := startFake(t, cfg, h)
+	for _, name := range []string{"a", "b"} {
+		if _, err := e.CreateSandbox(t.Context(), bridged.SandboxSpec{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := e.AddLink(t.Context(), bridged.LinkSpec{Parent: "a", Child: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	err := (&Engine{cfg: Config{NoFirewall: true, FirewallFlag: "iptables"}, index: e.index}).checkFirewallOff()
+	if bridged.Code(err) != "conflict" || !strings.Contains(err.Error(), "link a -> b") || !strings.Contains(err.Error(), "--iptables=false") {
+		t.Errorf("taking the rules away: %v", err)
+	}
+	if err := e.RemoveLink(t.Context(), "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	cfg.NoFirewall, cfg.FirewallFlag = true, "iptables"
+	e, stop = startFake(t, cfg, h)
+	defer stop()
+	_, added := e.AddLink(t.Context(), bridged.LinkSpec{Parent: "a", Child: "b"})
+	handled := e.Link(t.Context(), bridged.LinkAdd, netip.MustParseAddr("172.17.0.2"), netip.MustParseAddr("172.17.0.3"), nil)
+	for _, err := range []error{added, handled} {
+		if bridged.Code(err) != "conflict" || !strings.Contains(err.Error(), "--iptables=false") {
+			t.Errorf("a link without a packet filter: %v", err)
+		}
+	}
+}

@@ -81,6 +81,7 @@ func (e *Engine) leaveStack(ctx context.Context, s bridged.Sandbox) error {
 // leaveToOthers removes the sandbox that a stack came from. A namespace that we made gives its path up with the name: it moves to
 // one named after the id.
 func (e *Engine) leaveToOthers(ctx context.Context, s bridged.Sandbox) error {
+	defer e.lockLinks(s.ID)() // others reach the routes inside by the path
 	former := s.NetNS
 	if s.Made {
 		s.NetNS = lastingPath(s)

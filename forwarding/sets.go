@@ -20,7 +20,7 @@ const defaultRate = 1000
 
 // Sets are the sets of the table [nat.Inet] whose elements are this package's.
 //
-// The program is complete before all that it is for: gateway modes other than nat, links and policy are elements of
+// The program is complete before all that it is for: gateway modes other than nat, and policy, are elements of
 // sets that stay empty until then.
 func Sets() []nft.Set {
 	return slices.Concat(interfaceSets(), addressSets(), portSets())

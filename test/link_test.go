@@ -445,3 +445,48 @@ func TestLinkOfAContainerThatMeddles(t *testing.T) {
 	h.noRoutes(t, h.c1)
 	h.settled()
 }
+
+// A link on an internal network, and on a bridge that was given: through the gateway, and nothing but the link.
+func TestLinkOnOtherNetworks(t *testing.T) {
+	check := func(t *testing.T, w *world, network string, dual bool) {
+		t.Helper()
+		a, b := w.member("a", network), w.member("b", network)
+		serve(t, a.space, 80)
+		serve(t, b.space, 80, 81)
+		w.bridged("link", "add", "--port", "80/tcp", "--port", "80/udp", "a", "b")
+		for _, f := range families {
+			if f.Is6() && !dual {
+				continue
+			}
+			for _, proto := range []string{"tcp", "udp"} {
+				at := func(m member, port uint16) netip.AddrPort { return netip.AddrPortFrom(m.addr(f), port) }
+				if s := reaches(t, a.space, proto, at(b, 80), "b").source.Addr(); s != a.addr(f) {
+					t.Errorf("b saw the source %s, not %s", s, a.addr(f))
+				}
+				lost(t, a.space, proto, at(b, 81), b.space, 81, control{w.host, at(b, 80)})
+				lost(t, b.space, proto, at(a, 80), a.space, 80, control{w.host, at(a, 80)})
+			}
+		}
+		w.bridged("link", "rm", "a", "b")
+		lost(t, a.space, "tcp", netip.AddrPortFrom(b.ip4, 80), b.space, 80, control{w.host, netip.AddrPortFrom(b.ip4, 80)})
+		w.settled()
+	}
+	t.Run("internal", func(t *testing.T) {
+		w := newWorld(t)
+		w.daemon("--ipv6")
+		w.bridged("network", "create", "--internal", "--ipv6", "-o", "com.docker.network.bridge.enable_icc=false", "inside")
+		check(t, w, "inside", true)
+	})
+	t.Run("unguarded", func(t *testing.T) {
+		w := newWorld(t)
+		w.daemon("--ipv6")
+		w.bridged("network", "create", "--ipv6", "-o", "com.docker.network.bridge.enable_icc=false", "-o", "bridged.source-guard=false", "open")
+		check(t, w, "open", true)
+	})
+	t.Run("given", func(t *testing.T) {
+		w := newWorld(t, "link add br0 type bridge", "addr add 10.9.0.1/24 dev br0", "link set br0 up")
+		w.host.sysctl(t, "net/ipv4/conf/all/send_redirects", "1")
+		w.daemon("-b", "br0", "--icc=false")
+		check(t, w, "bridge", false)
+	})
+}
