@@ -6,12 +6,12 @@ import (
 	"slices"
 )
 
-// Ask asks a kernel for one feature: nil when it is present, an error that wraps [ErrAbsent] when it is not, any other when it could not be
-// found out. What [Probe] asks is one; tests that want a lesser kernel make another.
+// Ask asks a kernel for one feature: nil when it is present, an error that wraps [ErrAbsent] when it is not, any other when it
+// could not be found out. What [Probe] asks is one; tests that want a lesser kernel make another.
 type Ask func(FeatureName) error
 
-// Without is a kernel like that of ask which lacks some features, whatever else it has. Features that build on others are not left out with
-// them.
+// Without is a kernel like that of ask which lacks some features, whatever else it has. Features that build on others are not
+// left out with them.
 func (ask Ask) Without(names ...FeatureName) Ask {
 	return func(name FeatureName) error {
 		if slices.Contains(names, name) {

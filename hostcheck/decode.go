@@ -16,8 +16,8 @@ type expression struct {
 	data []byte
 }
 
-// decoder makes [Rule]s of one rule's expressions: one, or one for each element when the rule looks a verdict up in a map. What it does not
-// know becomes a match of [Other], so that nothing is taken for more certain than it is.
+// decoder makes [Rule]s of one rule's expressions: one, or one for each element when the rule looks a verdict up in a map. What
+// it does not know becomes a match of [Other], so that nothing is taken for more certain than it is.
 type decoder struct {
 	family nft.Family
 	// links are names by index, for iif and oif.

@@ -10,9 +10,10 @@
 //
 // # How packets are judged
 //
-// An accept in one nf_tables table is no accept in the next: each base chain on the forward hook is asked, and one drop is enough. [Findings]
-// therefore leads packets like those that our own rules accept (new TCP connections out of a bridge, into it, and between two of its ports when
-// br_netfilter shows those to the IP rules) through everybody else's chains. A rule's match is known to hold, known not to hold,
-// or depends on what the packet does not say (ports, marks, sets of addresses). A chain is found when the packet ends in a drop or reject
-// although nothing that it does not say was held against it. Rules that might accept some of these packets make the finding a warning instead of a problem.
+// An accept in one nf_tables table is no accept in the next: each base chain on the forward hook is asked, and one drop is
+// enough. [Findings] therefore leads packets like those that our own rules accept (new TCP connections out of a bridge, into
+// it, and between two of its ports when br_netfilter shows those to the IP rules) through everybody else's chains. A rule's
+// match is known to hold, known not to hold, or depends on what the packet does not say (ports, marks, sets of addresses). A
+// chain is found when the packet ends in a drop or reject although nothing that it does not say was held against it. Rules that
+// might accept some of these packets make the finding a warning instead of a problem.
 package hostcheck

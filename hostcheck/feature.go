@@ -54,8 +54,8 @@ func (f Feature) origin() string {
 	return fmt.Sprintf("which %s brings since Linux %s", f.Config, f.Since)
 }
 
-// features are all features without an answer, in the order in which they are asked: each after those that it needs. The versions are those
-// of the kernel's changelog: the first release that has what the probe asks for.
+// features are all features without an answer, in the order in which they are asked: each after those that it needs. The
+// versions are those of the kernel's changelog: the first release that has what the probe asks for.
 func features() []Feature {
 	return []Feature{
 		{Name: NFTables, Config: "CONFIG_NF_TABLES", Since: "3.13"},
@@ -107,8 +107,9 @@ func (k Kernel) Missing() []Feature {
 	return missing
 }
 
-// Require says which of the features are absent, what they are called in the kernel's configuration, and why, as in "no nf_tables
-// family bridge, which CONFIG_NF_TABLES_BRIDGE brings since Linux 3.13: …". The error wraps those of the features. nil: all are present.
+// Require says which of the features are absent, what they are called in the kernel's configuration, and why, as in "no
+// nf_tables family bridge, which CONFIG_NF_TABLES_BRIDGE brings since Linux 3.13: …". The error wraps those of the features.
+// nil: all are present.
 func (k Kernel) Require(names ...FeatureName) error {
 	var err error
 	for _, name := range names {

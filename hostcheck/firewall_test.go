@@ -1,9 +1,11 @@
 package hostcheck_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,7 +35,8 @@ func read(t testing.TB, n nstest.NS, own hostcheck.Own) hostcheck.Host {
 	return h
 }
 
-// firewalls are as their programs make them, cut to what matters. Each stops or spares what leaves docker0 and what is published there.
+// firewalls are as their programs make them, cut to what matters. Each stops or spares what leaves docker0 and what is
+// published there.
 var firewalls = []struct {
 	name     string
 	ruleset  string
@@ -255,6 +258,58 @@ func TestHarmless(t *testing.T) {
 		if found := hostcheck.Findings(read(t, n, hostcheck.Own{})); found != nil {
 			t.Errorf("%s: found %v", ruleset, found)
 		}
+	}
+}
+
+// TestBridgeNFSysctl: what br_netfilter brings to the rules is found as long as it does.
+func TestBridgeNFSysctl(t *testing.T) {
+	nstest.NeedTool(t, "nft")
+	const sysctl = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+	n := nstest.New(t)
+	load(t, n, `
+table ip filter {
+	chain FORWARD { type filter hook forward priority filter; policy drop; iifname "docker0" oifname != "docker0" accept; }
+}`)
+	for value, want := range map[string]bool{"1": true, "0": false} {
+		n.Do(func() {
+			if _, err := os.Stat(sysctl); err != nil {
+				t.Skip("the module br_netfilter is not loaded")
+			}
+			check(t, os.WriteFile(sysctl, []byte(value), 0))
+		})
+		found := hostcheck.Findings(read(t, n, hostcheck.Own{Bridges: []hostcheck.OwnBridge{docker0}}))
+		got := slices.ContainsFunc(found, func(f hostcheck.Finding) bool { return f.Kind == hostcheck.BridgeNF })
+		if got != want {
+			t.Errorf("%s = %s: found %v", sysctl, value, found)
+		}
+	}
+}
+
+// BenchmarkRead reads a host with that many rules in a chain that forwarded packets come to, and as many in others.
+func BenchmarkRead(b *testing.B) {
+	nstest.NeedTool(b, "nft")
+	for _, rules := range []int{0, 1_000, 10_000} {
+		b.Run(fmt.Sprint(rules), func(b *testing.B) {
+			n := nstest.New(b)
+			var text strings.Builder
+			text.WriteString("table inet t {\nchain input { type filter hook input priority 0;\n")
+			for i := range rules {
+				fmt.Fprintf(&text, "tcp dport %d accept\n", i)
+			}
+			text.WriteString("}\nchain forward { type filter hook forward priority 0;\n")
+			for i := range rules {
+				fmt.Fprintf(&text, "ip saddr 10.0.%d.%d drop\n", i>>8, i&0xff)
+			}
+			text.WriteString("}\n}\n")
+			load(b, n, text.String())
+			n.Do(func() {
+				for b.Loop() {
+					if _, err := hostcheck.Read(hostcheck.Own{}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		})
 	}
 }
 

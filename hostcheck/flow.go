@@ -28,8 +28,8 @@ const (
 	newPort   = "a new port"
 )
 
-// flows are all that have to pass, for each bridge and family: out of it, to its published ports, and between two of its ports: as frames, and
-// where br_netfilter shows them, as packets.
+// flows are all that have to pass, for each bridge and family: out of it, to its published ports, and between two of its ports:
+// as frames, and where br_netfilter shows them, as packets.
 func (h Host) flows() []flow {
 	outside := ""
 	if len(h.Uplinks) == 1 {

@@ -24,9 +24,11 @@ type Host struct {
 	Uplinks []string
 }
 
-// Own is what belongs to the caller, and what it wants. The zero value stands for somebody who has no bridge yet, and will switch forwarding on.
+// Own is what belongs to the caller, and what it wants. The zero value stands for somebody who has no bridge yet, and will
+// switch forwarding on.
 type Own struct {
-	// Bridges are those whose packets must pass; without any, one that nobody's rules know stands for those to come, with IPv4 and IPv6.
+	// Bridges are those whose packets must pass; without any, one that nobody's rules know stands for those to come, with IPv4
+	// and IPv6.
 	Bridges []OwnBridge
 	// PortPrefix is how the names of their ports begin, as in "bv".
 	PortPrefix string

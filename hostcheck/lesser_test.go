@@ -12,8 +12,8 @@ import (
 	"github.com/bridged/bridged/nft/nfttest"
 )
 
-// TestLesserKernels: of a kernel that lacks something, exactly that is found missing, by its name in the kernel's configuration, and nothing is left of
-// the question.
+// TestLesserKernels: of a kernel that lacks something, exactly that is found missing, by its name in the kernel's
+// configuration, and nothing is left of the question.
 func TestLesserKernels(t *testing.T) {
 	tests := []struct {
 		name    string

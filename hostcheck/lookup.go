@@ -24,8 +24,8 @@ type setKey struct {
 	chain   string
 }
 
-// lookup is a match with a set, or a verdict out of a map. Sets are read when they say something about interfaces, or belong to the rule; others may be
-// large, and change.
+// lookup is a match with a set, or a verdict out of a map. Sets are read when they say something about interfaces, or belong to
+// the rule; others may be large, and change.
 func (d *decoder) lookup(l *expr.Lookup) error {
 	loaded := d.registers[l.SourceRegister]
 	set, known := d.sets[l.SetName]

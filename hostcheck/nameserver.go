@@ -27,11 +27,12 @@ func ResolverFiles() []string {
 // maxResolverFile bounds what is read of one file, in bytes. The C library looks at three servers.
 const maxResolverFile = 1 << 20
 
-// Nameservers are the servers of the first file, as in resolv.conf(5). When one of them is an address of the loopback, it is a local
-// stub resolver, and the other files tell the servers behind it. Without files, [ResolverFiles] are read. Each address is there once, in the
-// order of the files, without zone; IPv4 addresses are never in their IPv6 form.
+// Nameservers are the servers of the first file, as in resolv.conf(5). When one of them is an address of the loopback, it is a
+// local stub resolver, and the other files tell the servers behind it. Without files, [ResolverFiles] are read. Each address is
+// there once, in the order of the files, without zone; IPv4 addresses are never in their IPv6 form.
 //
-// A file that is missing has no servers. When one can't be read, the error names it, and the servers of the others are there all the same.
+// A file that is missing has no servers. When one can't be read, the error names it, and the servers of the others are there
+// all the same.
 func Nameservers(files ...string) ([]netip.Addr, error) {
 	if len(files) == 0 {
 		files = ResolverFiles()

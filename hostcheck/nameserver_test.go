@@ -15,7 +15,8 @@ import (
 	"github.com/bridged/bridged/hostcheck"
 )
 
-// write makes files in a directory of the test's, in order, and returns their paths; a file of which the text is "missing" is not made.
+// write makes files in a directory of the test's, in order, and returns their paths; a file of which the text is "missing" is
+// not made.
 func write(t *testing.T, texts ...string) []string {
 	t.Helper()
 	dir := t.TempDir()

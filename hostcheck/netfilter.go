@@ -13,8 +13,8 @@ import (
 	"github.com/bridged/bridged/nft"
 )
 
-// rulesReader reads everybody's tables. It dumps tables, chains and sets as a whole, and the rules of single chains only: a list of all
-// rules of a host can be long, and those in the way of forwarded packets are few.
+// rulesReader reads everybody's tables. It dumps tables, chains and sets as a whole, and the rules of single chains only: a
+// list of all rules of a host can be long, and those in the way of forwarded packets are few.
 type rulesReader struct {
 	conn *netlink.Conn
 	// ours are tables whose chains are not read.
@@ -238,8 +238,8 @@ func (r rulesReader) elements(id nft.TableID, set string) ([]setKey, error) {
 	return keys, nil
 }
 
-// list dumps objects of one table: its name is attribute 1 in all messages, of the request and of the answers. ENOENT says that something that was listed
-// before is gone.
+// list dumps objects of one table: its name is attribute 1 in all messages, of the request and of the answers. ENOENT says that
+// something that was listed before is gone.
 func (r rulesReader) list(typ uint16, id nft.TableID, more []netlink.Attribute, f func(attrs []byte)) error {
 	request := append([]netlink.Attribute{{Type: unix.NFTA_TABLE_NAME, Data: cString(id.Name)}}, more...)
 	err := r.ask(typ, netlink.Dump, byte(id.Family), request, func(_ nft.Family, attrs []byte) {

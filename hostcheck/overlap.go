@@ -83,9 +83,9 @@ func NameserverOverlap(candidate netip.Prefix, servers []netip.Addr) *Overlap {
 	return nil
 }
 
-// RouteOverlap is the route that has addresses in common with the candidate; nil: there is none. Of several it is one of the main table
-// before those of others, and then the first. own says which links are bridges of the caller's, whose routes don't count; names are
-// the links' names, for the error. Both may be nil.
+// RouteOverlap is the route that has addresses in common with the candidate; nil: there is none. Of several it is one of the
+// main table before those of others, and then the first. own says which links are bridges of the caller's, whose routes don't
+// count; names are the links' names, for the error. Both may be nil.
 //
 // Every table and type counts: where a route leads nowhere (blackhole, unreachable), somebody wants those addresses to reach nobody,
 // and the addresses of the host itself are routes of type local. A route without a destination overlaps nothing: default

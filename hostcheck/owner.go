@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socketOwner names the process that has the netfilter socket with this port number open, as in "bridged (pid 812)"; "" when it is this process.
+// socketOwner names the process that has the netfilter socket with this port number open, as in "bridged (pid 812)"; "" when it
+// is this process.
 func socketOwner(port uint32) string {
 	inode := socketInode(port)
 	switch {

@@ -12,8 +12,8 @@ import (
 	"github.com/bridged/bridged/internal/nstest"
 )
 
-// network is three namespaces: inside ── docker0 (host) eth0 ── outside. The host publishes port 8080 to port 80 inside, and counts what
-// comes to the forward hook, before everybody's chains, and what is left behind them.
+// network is three namespaces: inside ── docker0 (host) eth0 ── outside. The host publishes port 8080 to port 80 inside, and
+// counts what comes to the forward hook, before everybody's chains, and what is left behind them.
 type network struct {
 	ns, inside, outside nstest.NS
 }

@@ -14,12 +14,12 @@ import (
 	"github.com/bridged/bridged/nft"
 )
 
-// Probe asks the kernel for all features, in the calling thread's network namespace: a caller that is in another one than its process locks its
-// goroutine to the thread. It needs CAP_NET_ADMIN there; without, the error is unix.EPERM.
+// Probe asks the kernel for all features, in the calling thread's network namespace: a caller that is in another one than its
+// process locks its goroutine to the thread. It needs CAP_NET_ADMIN there; without, the error is unix.EPERM.
 //
-// It leaves nothing behind and nobody sees it: what it asks nf_tables for is in transactions that are made to fail, and links that it asks
-// for are impossible ones. Only modules that the kernel loads on demand stay loaded. A kernel that has everything answers in two transactions; each that
-// fails waits for a grace period, tens of milliseconds.
+// It leaves nothing behind and nobody sees it: what it asks nf_tables for is in transactions that are made to fail, and links
+// that it asks for are impossible ones. Only modules that the kernel loads on demand stay loaded. A kernel that has everything
+// answers in two transactions; each that fails waits for a grace period, tens of milliseconds.
 //
 // refuse makes a kernel with less, for tests: see [nft.Options]. nil: it is asked what is there.
 func Probe(refuse func(nft.Message) unix.Errno) (Kernel, error) {
@@ -184,8 +184,8 @@ func conntrackNetlink() (err error) {
 	return absent(err)
 }
 
-// AskIPv6 asks for [IPv6] alone, as an [Ask] does, in the calling thread's network namespace: for a socket, which a kernel without, and one that
-// was started with ipv6.disable=1, refuses.
+// AskIPv6 asks for [IPv6] alone, as an [Ask] does, in the calling thread's network namespace: for a socket, which a kernel
+// without, and one that was started with ipv6.disable=1, refuses.
 func AskIPv6() error {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -19,9 +19,9 @@ const (
 	forwarding6   = "net/ipv6/conf/all/forwarding"
 )
 
-// Read reads what [Findings] judges, in the calling thread's network namespace: a caller that is in another one than its process locks
-// its goroutine to the thread. It needs CAP_NET_ADMIN to read rules. What can't be read is in the error, by name, and all else is in the
-// Host nevertheless; what the kernel does not have is not there, which is no error.
+// Read reads what [Findings] judges, in the calling thread's network namespace: a caller that is in another one than its
+// process locks its goroutine to the thread. It needs CAP_NET_ADMIN to read rules. What can't be read is in the error, by name,
+// and all else is in the Host nevertheless; what the kernel does not have is not there, which is no error.
 func Read(own Own) (Host, error) {
 	h := Host{Own: own, RPFilter: make(map[string]int)}
 	routes, links, err := readRoutes()

@@ -95,7 +95,8 @@ type Match struct {
 	Field Field
 	// Not: the field has none of the values.
 	Not bool
-	// Values are in nft's words: a name or the beginning of one ("bv*"), a prefix or a range ("10.0.0.0/8", "10.0.0.1-10.0.0.9"), a state.
+	// Values are in nft's words: a name or the beginning of one ("bv*"), a prefix or a range ("10.0.0.0/8",
+	// "10.0.0.1-10.0.0.9"), a state.
 	Values []string
 }
 

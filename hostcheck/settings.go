@@ -36,8 +36,9 @@ func (h Host) forwarding() []Finding {
 	return found
 }
 
-// rpFilter finds interfaces where the reverse path is checked strictly and more than one path is right: bridges, because of sandboxes in two
-// networks, and uplinks when there are several. The kernel takes the larger of an interface's value and that of "all".
+// rpFilter finds interfaces where the reverse path is checked strictly and more than one path is right: bridges, because of
+// sandboxes in two networks, and uplinks when there are several. The kernel takes the larger of an interface's value and that
+// of "all".
 func (h Host) rpFilter() []Finding {
 	var names []string
 	for _, b := range h.Own.Bridges {

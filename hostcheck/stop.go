@@ -106,8 +106,8 @@ func (s *stop) what() string {
 	return "new connections " + strings.Join(parts, " and ")
 }
 
-// place is where and by whom, as in "chain FORWARD of table ip filter (hook forward, priority 0, policy drop; made by Docker Engine, by
-// iptables-nft)".
+// place is where and by whom, as in "chain FORWARD of table ip filter (hook forward, priority 0, policy drop; made by Docker
+// Engine, by iptables-nft)".
 func place(t Table, c Chain, m maker) string {
 	by := ""
 	if m.name != "" {

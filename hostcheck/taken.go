@@ -19,8 +19,9 @@ type Taken struct {
 	Own map[int]bool
 }
 
-// ReadTaken reads the resolver's files (see [Nameservers]) and, in the calling thread's network namespace, the routes. own says which links
-// are bridges of the caller's; nil: those that package link made. When only the nameservers can't be read, the error says so, and the rest is there.
+// ReadTaken reads the resolver's files (see [Nameservers]) and, in the calling thread's network namespace, the routes. own says
+// which links are bridges of the caller's; nil: those that package link made. When only the nameservers can't be read, the
+// error says so, and the rest is there.
 func ReadTaken(own func(link.Link) bool) (Taken, error) {
 	if own == nil {
 		own = link.Link.Ours
@@ -70,8 +71,8 @@ func (t Taken) Check(candidate netip.Prefix) error {
 	return nil
 }
 
-// Prefixes are all that Check holds against a candidate, for those who look for a free prefix instead of checking one. An address may be
-// in several.
+// Prefixes are all that Check holds against a candidate, for those who look for a free prefix instead of checking one. An
+// address may be in several.
 func (t Taken) Prefixes() []netip.Prefix {
 	var all []netip.Prefix
 	for _, s := range t.Nameservers {
