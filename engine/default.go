@@ -106,6 +106,9 @@ func (e *Engine) existingBridge(n *bridged.Network, old bridged.Network) (subnet
 	n.Given = !(l.Ours() && old.Bridge == n.Bridge)
 	n.BridgeMAC = bridged.MAC(l.MAC)
 	n.MTU = min(n.MTU, l.MTU)
+	if !l.Up {
+		e.warn("bridge " + n.Bridge + " is down: its sandboxes reach nobody until somebody brings it up")
+	}
 	addresses := e.facts.addressesOf(l.Index, false)
 	if len(addresses) == 0 {
 		return subnets{}, bridged.Errorf(bridged.ErrInvalid, "bridge %s has no IPv4 address: give it one, its sandboxes get theirs from its subnet", n.Bridge)

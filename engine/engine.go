@@ -259,8 +259,11 @@ func (e *Engine) carryOut(ctx context.Context, p Plan) (done int, err error) {
 				e.hails.add(s.pair)
 			}
 		case forward:
-			if failed := e.host.do(ctx, s); failed != nil {
-				e.warn(fmt.Sprintf("cannot %s: %v; %s", s, failed, s.advice()))
+			err = e.host.do(ctx, s)
+			if err != nil && !s.off {
+				e.warn(fmt.Sprintf("cannot %s: %v; containers reach only the host and each other until somebody does it: %s",
+					s, err, byHand(bridged.Forwarding{IPv4: !s.ipv6, IPv6: s.ipv6})))
+				err = nil
 			}
 		default:
 			err = e.host.do(ctx, s)

@@ -70,11 +70,9 @@ func (e *Engine) start(ctx context.Context) error {
 
 // failedStart forgets what this start wanted beyond what the last one had. Forwarding that it switched on stays on, and fenced.
 func (e *Engine) failedStart(ctx context.Context, t transition, inverse bridged.Change, cause error) error {
-	if now, err := e.host.facts(); err != nil || now.forwarding != e.facts.forwarding {
-		inverse.Forwarding = nil
-	}
 	e.goBack(ctx, t)
 	e.mu.Lock()
+	inverse.Forwarding = e.forwardingAfterFailure(inverse)
 	e.index.apply(inverse)
 	e.mu.Unlock()
 	if err := e.record(inverse); err != nil {

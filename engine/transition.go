@@ -133,6 +133,21 @@ func (e *Engine) goBack(ctx context.Context, t transition) {
 	}
 }
 
+// forwardingAfterFailure is what was remembered before the start, and what it switched on until it failed. The caller holds e.mu.
+func (e *Engine) forwardingAfterFailure(inverse bridged.Change) *bridged.Forwarding {
+	f := e.index.Forwarding
+	if inverse.Forwarding != nil {
+		f = *inverse.Forwarding
+	}
+	now, err := e.host.facts()
+	if err != nil {
+		return &f
+	}
+	f.IPv4 = f.IPv4 || now.forwarding.IPv4 && !e.facts.forwarding.IPv4
+	f.IPv6 = f.IPv6 || now.forwarding.IPv6 && !e.facts.forwarding.IPv6
+	return &f
+}
+
 // mustCloseForwarding: without a packet filter nothing keeps the host from being a router for others, so what we switched on goes off.
 func (e *Engine) mustCloseForwarding() bool { return e.cfg.NoFirewall && !e.cfg.IPForwardNoDrop }
 
@@ -195,20 +210,7 @@ func (e *Engine) warnForwarding() {
 func byHand(f bridged.Forwarding) string {
 	command := "sysctl -w"
 	for _, s := range forwarding.HostSysctls(f) {
-		command += " " + dotted(s)
+		command += " " + strings.ReplaceAll(s.Path, "/", ".") + "=" + s.Value
 	}
 	return command
-}
-
-// dotted is a sysctl as the command of that name takes it.
-func dotted(s forwarding.Sysctl) string { return strings.ReplaceAll(s.Path, "/", ".") + "=" + s.Value }
-
-// advice is what a failure means, and what to do.
-func (s forward) advice() string {
-	by := s.sysctl()
-	if s.off {
-		by.Value = "0"
-		return "the host is a router for others until somebody does it: sysctl -w " + dotted(by)
-	}
-	return "containers reach only the host and each other until somebody does it: sysctl -w " + dotted(by)
 }
