@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -153,5 +155,22 @@ func TestGivenBridgeMAC(t *testing.T) {
 	g.bridged("sandbox", "rm", "c1")
 	if after := linksOf(t, g.host)["br0"].Address; after != before {
 		t.Errorf("the bridge's MAC was %s, and is %s", before, after)
+	}
+}
+
+// A bridge that is down is not brought up: that is its owner's business, and a warning says so.
+func TestGivenBridgeDown(t *testing.T) {
+	w := newWorld(t, "link add br0 type bridge", "addr add 10.5.0.1/24 dev br0")
+	w.daemon("-b", "br0")
+	if s := decode[statusJSON](w, "status", "--json"); len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "bridge br0 is down") {
+		t.Errorf("the warnings are %q", s.Warnings)
+	}
+	c1 := w.member("c1", "bridge")
+	if slices.Contains(linksOf(t, w.host)["br0"].Flags, "UP") {
+		t.Error("the bridge is up")
+	}
+	w.host.ip(t, "link set br0 up")
+	if err := pingGateways(c1); err != nil {
+		t.Error(err)
 	}
 }

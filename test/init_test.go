@@ -84,6 +84,11 @@ func TestStartBridge(t *testing.T) {
 				`(?s)chain output \{[^}]*fib daddr type local[^\n]* jump DOCKER`,
 			},
 		},
+		{
+			name: "ICC off", flags: "--icc=false", bridge: "docker0 172.17.42.1/16", sandbox: "172.17.0.1/16 via 172.17.42.1",
+			rules: []string{`(?s)set bridges \{[^}]*"docker0"`}, norules: []string{`(?s)set icc \{[^}]*elements`},
+		},
+		{name: "no masquerade", flags: "--ip-masq=false", bridge: "docker0 172.17.42.1/16", norules: []string{`(?s)set masq4 \{[^}]*elements`}},
 		{name: "a name", flags: "--bridge-name br5", bridge: "br5 172.17.42.1/16", links: "br5 -docker0"},
 		{name: "an address", flags: "--bip 10.9.8.7/28", bridge: "docker0 10.9.8.7/28", sandbox: "10.9.8.1/28 via 10.9.8.7"},
 		{name: "an address that a route has", host: "ip route add 10.9.0.0/16 via 192.0.2.9", flags: "--bip 10.9.8.7/28", bridge: "docker0 10.9.8.7/28"},
@@ -249,6 +254,10 @@ func TestStartGivenBridge(t *testing.T) {
 			name: "IPv6 is not asked for, and it has some", flags: "-b br0", bridge: "br0 10.5.0.1/24 fd00:5::1/64", sandbox: "10.5.0.2/24 via 10.5.0.1",
 			host:    "ip link add br0 type bridge; ip addr add 10.5.0.1/24 dev br0; ip link set br0 up; ip addr add fd00:5::1/64 dev br0 nodad",
 			sysctls: []string{"net/ipv6/conf/br0/disable_ipv6 0"},
+		},
+		{
+			name: "without a packet filter", flags: "-b br0 --iptables=false", bridge: "br0 10.5.0.1/24", norules: []string{"bridged"},
+			host: "ip link add br0 type bridge; ip addr add 10.5.0.1/24 dev br0; ip link set br0 up; set_sysctl net/ipv4/ip_forward 1",
 		},
 		{
 			name: "with a port of its own", flags: "-b br0", bridge: "br0 10.5.0.1/24", links: "theirs",

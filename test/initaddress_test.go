@@ -129,6 +129,10 @@ func TestOverlaps(t *testing.T) {
 func TestStartAfterReboot(t *testing.T) {
 	const mine = "network create --subnet 10.99.0.0/24 mine"
 	runStarts(t, []start{
+		{
+			name: "the same, /run is empty", past: []past{{commands: "sandbox create -p 8080:80 c1", then: "reboot; rm -r /run/bridged"}},
+			bridge: "docker0 172.17.42.1/16", sandbox: "172.17.0.1/16 via 172.17.42.1", rules: []string{`(?s)set norouter \{[^}]*ipv4`},
+		},
 		{name: "the same", past: []past{{then: "reboot"}}, bridge: "docker0 172.17.42.1/16", sysctls: []string{"net/ipv4/ip_forward 1"}},
 		{name: "by name", flags: "--bridge-name br5", past: []past{{flags: "--bridge-name br5", then: "reboot"}}, bridge: "br5 172.17.42.1/16"},
 		{
@@ -281,6 +285,60 @@ func TestStartRanges(t *testing.T) {
 		{
 			name: "IPv6 of a given bridge", flags: "-b br0 --ipv6 --fixed-cidr-v6 fd00:5::8:0/112",
 			host: br0 + "; ip addr add fd00:5::1/64 dev br0 nodad", sandbox: "10.5.0.2/24 fd00:5::8:0/64 via 10.5.0.1 fd00:5::1",
+		},
+	})
+}
+
+// Networks that are created without a subnet.
+func TestPools(t *testing.T) {
+	// created makes networks, and holds their gateways against these.
+	created := func(gateways ...string) func(*testing.T, *world) {
+		return func(t *testing.T, w *world) {
+			for i, gateway := range gateways {
+				network := fmt.Sprintf("n%d", i)
+				w.bridged("network", "create", network)
+				m := w.member(fmt.Sprintf("c%d", i), network)
+				if got := fmt.Sprintf("%s/%d", m.gw4, m.IPPrefixLen); got != gateway {
+					t.Errorf("network %d has %s, want %s", i+1, got, gateway)
+				}
+			}
+		}
+	}
+	runStarts(t, []start{
+		{name: "built in", check: created("172.18.0.1/16", "172.19.0.1/16")},
+		{name: "built in, without a default network", flags: "-b none", bridge: "none", check: created("172.17.0.1/16")},
+		{
+			name: "built in, some are taken", host: "ip route add 172.18.0.0/15 dev lan0; ip route add blackhole 172.20.5.0/24; resolv 'nameserver 172.21.0.53\n'",
+			check: created("172.22.0.1/16"),
+		},
+		{
+			name: "built in, the second half", host: "ip route add 172.16.0.0/12 dev lan0; ip route add 192.168.0.0/19 dev lan0", bridge: "docker0 10.0.42.1/16",
+			check: created("192.168.32.1/20", "192.168.48.1/20"),
+		},
+		{
+			name: "built in, all are taken", host: "ip route add 172.16.0.0/12 dev lan0; ip route add 192.168.0.0/16 dev lan0",
+			check: func(t *testing.T, w *world) {
+				w.fails(4, []string{"no subnet is free", "--subnet"}, "network", "create", "n")
+			},
+		},
+		{
+			name: "given", flags: "--default-address-pool base=10.64.0.0/23,size=24 --default-address-pool size=28,base=10.9.0.0/24", bridge: "docker0 172.17.42.1/16",
+			check: created("10.64.0.1/24", "10.64.1.1/24", "10.9.0.1/28", "10.9.0.17/28"),
+		},
+		{
+			name: "given, the whole", flags: "--default-address-pool base=10.64.0.0/24,size=24",
+			check: func(t *testing.T, w *world) {
+				created("10.64.0.1/24")(t, w)
+				w.fails(4, []string{"no subnet is free"}, "network", "create", "another")
+			},
+		},
+		{
+			name: "given, and other ones before", flags: "--default-address-pool base=10.65.0.0/16,size=24",
+			past: []past{{flags: "--default-address-pool base=10.64.0.0/16,size=24", commands: "network create before"}},
+			check: func(t *testing.T, w *world) {
+				w.hasGateway(t, "before", "10.64.0.1")
+				created("10.65.0.1/24")(t, w)
+			},
 		},
 	})
 }

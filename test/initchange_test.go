@@ -30,6 +30,17 @@ func TestFlagsChanged(t *testing.T) {
 			past: []past{{commands: "sandbox create c1\nsandbox create --network container:c1 c2\nsandbox rm c1"}},
 		},
 
+		// A start that fails leaves the data path of sandboxes as it is.
+		{
+			name: "IPv6 on, settings can't be written", past: []past{{commands: "sandbox create -p 8080:80 c1", then: "mount --bind /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys"}},
+			flags: "--ipv6 --bip6 fd00:1::1/64 --icc=false", refused: 1, says: []string{"net/ipv6/conf/docker0", "read-only"},
+		},
+		{
+			name:  "no packet filter and IPv6 on, settings can't be written",
+			past:  []past{{commands: "sandbox create c1", then: "mount --bind /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys"}},
+			flags: "--ipv6 --bip6 fd00:1::1/64 --iptables=false", refused: 1, says: []string{"switch IPv4 forwarding off", "read-only"},
+		},
+
 		// With sandboxes there.
 		{
 			name: "the same in other words", past: c1(""), flags: "--bip 172.17.42.1/16 --bridge-name docker0", bridge: "docker0 172.17.42.1/16",

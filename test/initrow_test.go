@@ -57,7 +57,10 @@ file() {
 }
 resolv() { file /etc/resolv.conf "$1"; }
 # port_of BRIDGE NAME gives the bridge a port that is somebody else's.
-port_of() { ip link add "$2" type veth peer name "$2-peer"; ip link set "$2" master "$1" up; ip link set "$2-peer" up; }
+port_of() { pair_of "$2"; ip link set "$2" master "$1" up; ip link set "$2-peer" up; }
+# pair_of NAME makes a pair of links. They get no link-local address: it comes some time after the link is up, and would look like
+# something that the daemon did.
+pair_of() { ip link add "$1" type veth peer name "$1-peer"; for l in "$1" "$1-peer"; do set_sysctl "net/ipv6/conf/$l/addr_gen_mode" 1; done; }
 # reboot is what a reboot leaves of a host: the state directory, and the run directory where that is on a disk.
 reboot() {
 	for ns in /run/netns/*; do [ ! -e "$ns" ] || { umount "$ns"; rm "$ns"; }; done
@@ -68,7 +71,7 @@ reboot() {
 	file /proc/sys/kernel/random/boot_id "$(cat /proc/sys/kernel/random/uuid)\n"
 }
 resolv ''
-ip link add lan0 type veth peer name lan0-peer
+pair_of lan0
 ip link set lan0 up; ip link set lan0-peer up
 ip addr add 192.0.2.1/24 dev lan0
 ip addr add 2001:db8:1::1/64 dev lan0 nodad
