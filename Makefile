@@ -6,7 +6,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 RUN_FLAGS   ?=
 
 # What the tests hold the daemon against, as COMMAND:PACKAGE. gcc and the C headers are for the race detector.
-TEST_TOOLS  := nft:nftables ip:iproute2 ss:iproute2 conntrack:conntrack curl:curl gcc:gcc
+TEST_TOOLS  := nft:nftables iptables-nft:iptables ip:iproute2 ss:iproute2 conntrack:conntrack curl:curl gcc:gcc
 TEST_FILES  := /usr/include/stdlib.h:libc6-dev
 
 export CGO_ENABLED ?= 0

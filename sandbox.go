@@ -47,10 +47,10 @@ func (s Sandbox) Stack() string {
 	return s.ID
 }
 
-// NamespaceID is the identity of a network namespace: device and inode number of its nsfs file. Inode numbers come back
-// after a namespace died.
+// NamespaceID is the identity of a network namespace: device and inode number of its nsfs file, which come back after a namespace
+// died, and the kernel's cookie of it, which never does (SO_NETNS_COOKIE, Linux 5.14; 0 before).
 type NamespaceID struct {
-	Dev, Ino uint64
+	Dev, Ino, Cookie uint64
 }
 
 // Endpoint joins one sandbox to one network.

@@ -41,6 +41,11 @@ func (e *Engine) defaultNetwork(old bridged.Network) (bridged.Network, error) {
 		return n, bridged.Errorf(bridged.ErrInvalid, "MTU %d of %s, which is that of the default route unless it was given, is too small for IPv6: want --mtu %d or more",
 			n.MTU, n.Bridge, minMTU6)
 	}
+	for _, other := range e.index.Networks {
+		if other.Name != n.Name && other.Bridge == n.Bridge {
+			return n, bridged.Errorf(bridged.ErrConflict, "%s is the bridge of network %s: the default network needs another one, see --bridge-name", n.Bridge, other.Name)
+		}
+	}
 	if err := e.setSubnets(&n, s); err != nil {
 		return n, err
 	}

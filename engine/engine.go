@@ -278,6 +278,7 @@ func (e *Engine) carryOut(ctx context.Context, p Plan) (done int, err error) {
 // takeBack sets the objects to their previous values: what the steps that were done made of them is compared with these.
 func (e *Engine) takeBack(ctx context.Context, back wayBack, done Plan) error {
 	e.mu.Lock()
+	e.keepForwarding(&back.change)
 	e.index.apply(back.change)
 	want := e.compiler().want(back.change, back.touched)
 	err := e.store.Append(back.change)

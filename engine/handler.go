@@ -24,6 +24,7 @@ func (e *Engine) AllocateInterface(ctx context.Context, spec bridged.InterfaceSp
 	if spec.Network == "" {
 		spec.Network = bridged.NetworkBridge
 	}
+	defer e.lockNetwork(spec.Network)()
 	var joined bridged.Joined
 	err = e.transact(ctx, func(x *index) (bridged.Change, error) {
 		n, err := x.network(spec.Network)
@@ -105,10 +106,28 @@ func (x *index) leased(key string) (bridged.Endpoint, bridged.Network, error) {
 	return bridged.Endpoint{}, bridged.Network{}, bridged.Errorf(bridged.ErrNotFound, "%s has no interface: allocate one first", key)
 }
 
-// lockStack locks the sandbox of that name or id; where there is none, the lease of that key, and s is zero.
-func (e *Engine) lockStack(id string) (stack string, s bridged.Sandbox, unlock func()) {
-	if s, unlock, err := e.lockSandbox(id); err == nil {
-		return s.ID, s, unlock
+// lockStack locks the lease of that key, and s is zero; where there is none, the sandbox of just that name or id. A key is the
+// caller's: it is never taken for the beginning of an id.
+func (e *Engine) lockStack(key string) (stack string, s bridged.Sandbox, unlock func()) {
+	e.mu.Lock()
+	_, named := e.index.sandboxNames[key]
+	_, exact := e.index.Sandboxes[key]
+	e.mu.Unlock()
+	if named || exact {
+		if s, unlock, err := e.lockSandbox(key); err == nil {
+			return s.ID, s, unlock
+		}
 	}
-	return id, bridged.Sandbox{}, e.locks.lock("sandbox " + id)
+	return key, bridged.Sandbox{}, e.locks.lock("sandbox " + key)
+}
+
+// lockNetwork keeps a network from being made or removed meanwhile; one that does not exist needs no lock.
+func (e *Engine) lockNetwork(ref string) (unlock func()) {
+	e.mu.Lock()
+	n, err := e.index.network(ref)
+	e.mu.Unlock()
+	if err != nil {
+		return func() {}
+	}
+	return e.locks.rlock("network " + n.Name)
 }

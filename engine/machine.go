@@ -184,7 +184,7 @@ func (m *machine) onLink(name string, f func(link.Link) error) error {
 }
 
 func (m *machine) addPair(p pair) error {
-	ns, err := netns.Open(p.netns)
+	ns, err := openExactly(p.netns, p.nsid)
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func (m *machine) addPair(p pair) error {
 
 // join sets the inner end up, in one visit to the namespace.
 func (m *machine) join(p pair) error {
-	ns, err := netns.Open(p.netns)
+	ns, err := openExactly(p.netns, p.nsid)
 	if err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func (m *machine) announce(p pair) error {
 	if _, err := m.links.ByName(p.Host); err != nil {
 		return err
 	}
-	ns, err := netns.Open(p.netns)
+	ns, err := openExactly(p.netns, p.nsid)
 	if err != nil {
 		return err
 	}
@@ -389,8 +389,11 @@ func (m *machine) observeLinks(have *objects, want objects) error {
 }
 
 func (m *machine) facts() (facts, error) {
-	f := facts{namespace: identity(m.ns)}
+	var f facts
 	var err error
+	if f.namespace, err = identity(m.ns); err != nil {
+		return f, err
+	}
 	if f.links, err = m.links.List(); err != nil {
 		return f, err
 	}
@@ -466,12 +469,30 @@ func (m *machine) makeNamespace(path string) (bridged.NamespaceID, error) {
 	if err != nil {
 		return bridged.NamespaceID{}, errors.Join(err, netns.Remove(path))
 	}
-	return identity(ns), nil
+	return identity(ns)
 }
 
-func identity(ns *netns.NS) bridged.NamespaceID {
+func identity(ns *netns.NS) (bridged.NamespaceID, error) {
 	dev, ino := ns.ID()
-	return bridged.NamespaceID{Dev: dev, Ino: ino}
+	cookie, err := ns.Cookie()
+	return bridged.NamespaceID{Dev: dev, Ino: ino, Cookie: cookie}, err
+}
+
+// openExactly opens the namespace at path when it is that one. Another one there is an error: what was meant for a sandbox must not
+// reach somebody else's.
+func openExactly(path string, id bridged.NamespaceID) (*netns.NS, error) {
+	ns, err := netns.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	now, err := identity(ns)
+	if err == nil && now != id {
+		err = bridged.Errorf(bridged.ErrNotFound, "%s is another namespace now: %w", path, unix.ENOENT)
+	}
+	if err != nil {
+		return nil, errors.Join(err, ns.Close())
+	}
+	return ns, nil
 }
 
 func (m *machine) mountNamespace(path, further string) error {
@@ -512,7 +533,7 @@ func (m *machine) namespace(path string, pid int) (bridged.NamespaceID, error) {
 		return bridged.NamespaceID{}, bridged.Errorf(bridged.ErrInvalid, "%w", err)
 	}
 	defer ns.Close()
-	return identity(ns), nil
+	return identity(ns)
 }
 
 func (m *machine) reserve(b bridged.Binding) (io.Closer, error) {

@@ -41,6 +41,7 @@ func (e *Engine) CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (_
 	if err != nil {
 		return bridged.NetworkInfo{}, nil, fmt.Errorf("cannot create network %s: %w", n.Name, err)
 	}
+	e.ensureForwarding(ctx, n)
 	e.log.Info("network created", "network", n.Name, "link", n.Bridge)
 	return bridged.NetworkInfo{Network: n}, nil, nil
 }
@@ -207,6 +208,39 @@ func (e *Engine) forwardingFor(x *index, n bridged.Network) *bridged.Forwarding 
 		return nil
 	}
 	return &f
+}
+
+// keepForwarding takes nothing back that another network has come to rely on. The caller holds e.mu.
+func (e *Engine) keepForwarding(back *bridged.Change) {
+	if back.Forwarding == nil {
+		return
+	}
+	f := *back.Forwarding
+	for id, n := range e.index.Networks {
+		if gone, touched := back.Networks[id]; touched && gone == nil {
+			continue
+		}
+		f.IPv4 = f.IPv4 || e.index.Forwarding.IPv4 && n.IPv4.Valid()
+		f.IPv6 = f.IPv6 || e.index.Forwarding.IPv6 && n.IPv6.Valid()
+	}
+	back.Forwarding = &f
+}
+
+// ensureForwarding switches on what the network needs: another request may have promised it, and failed before it came to that.
+func (e *Engine) ensureForwarding(ctx context.Context, n bridged.Network) {
+	e.mu.Lock()
+	f := e.index.Forwarding
+	e.mu.Unlock()
+	var p Plan
+	if f.IPv4 && n.IPv4.Valid() {
+		p = append(p, forward{})
+	}
+	if f.IPv6 && n.IPv6.Valid() {
+		p = append(p, forward{ipv6: true})
+	}
+	if _, err := e.carryOut(ctx, p); err != nil {
+		e.log.Error("cannot switch forwarding on", "error", err)
+	}
 }
 
 // mayForward: without a packet filter, forwarding that we switch on makes a router of the host: only when the user wants that.

@@ -44,6 +44,7 @@ type bridge struct {
 type pair struct {
 	link.Pair
 	netns string // path of the sandbox's namespace
+	nsid  bridged.NamespaceID
 	inner link.Inner
 	// joined: the inner end was set up. From then on everything inside is the container's own business.
 	joined bool
@@ -181,6 +182,7 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 			MAC: addr.MAC(e.MAC), HostMAC: hostMAC(e), MTU: e.MTU, Isolated: k.lacks.isolated(n),
 		},
 		netns:  k.x.Sandboxes[e.Sandbox].NetNS,
+		nsid:   k.x.Sandboxes[e.Sandbox].NSID,
 		joined: true,
 		inner:  link.Inner{Name: e.Interface, IPv6: e.IPv6.IsValid()},
 	}

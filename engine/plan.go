@@ -35,6 +35,7 @@ type (
 	setBridge  struct{ link.Bridge } // MAC address and MTU of a bridge that is there
 	setSysctl  struct {
 		bridge string
+		given  bool // the bridge is not ours
 		forwarding.Sysctl
 	}
 	addAddr struct {
@@ -277,7 +278,7 @@ func (p Plan) bridgesMade(have, want objects) Plan {
 		}
 		for _, s := range w.sysctls {
 			if !slices.Contains(h.sysctls, s) {
-				p = append(p, setSysctl{name, s})
+				p = append(p, setSysctl{bridge: name, given: w.given, Sysctl: s})
 			}
 		}
 		if w.given {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
-	"github.com/bridged/bridged/internal/netns"
 	"github.com/bridged/bridged/link"
 )
 
@@ -122,14 +121,11 @@ func (id routeID) onLink(gateway netip.Addr, index int) addr.Route {
 // inside runs f in a sandbox's namespace with the index of its interface. It fails with unix.ENOENT when another
 // namespace is at the path by now: that one is not ours to touch.
 func (m *machine) inside(in inside, f func(c *addr.Conn, index int) error) error {
-	ns, err := netns.Open(in.netns)
+	ns, err := openExactly(in.netns, in.nsid)
 	if err != nil {
 		return err
 	}
 	defer ns.Close()
-	if identity(ns) != in.nsid {
-		return unix.ENOENT
-	}
 	return ns.Do(func() error {
 		links, err := link.Dial()
 		if err != nil {

@@ -36,6 +36,12 @@ func (e *Engine) enter(ctx context.Context) (leave func(), err error) {
 
 // lockSandbox finds a sandbox and locks it.
 func (e *Engine) lockSandbox(ref string) (bridged.Sandbox, func(), error) {
+	return e.lockAny(ref, false)
+}
+
+// lockAny is lockSandbox; with unsettled also for a sandbox that is neither made nor removed completely. Whoever was at it has failed,
+// to record that on a full disk, say: it holds no lock any more.
+func (e *Engine) lockAny(ref string, unsettled bool) (bridged.Sandbox, func(), error) {
 	e.mu.Lock()
 	id, err := find("sandbox", ref, e.index.sandboxNames, e.index.Sandboxes)
 	name := e.index.Sandboxes[id].Name
@@ -46,8 +52,8 @@ func (e *Engine) lockSandbox(ref string) (bridged.Sandbox, func(), error) {
 	unlock := e.locks.lock("sandbox " + name)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s, err := e.index.sandbox(id) // what happened while we waited for the lock
-	if err != nil {
+	s, ok := e.index.Sandboxes[id] // what happened while we waited for the lock
+	if !ok || s.Gone || !s.Settled && !unsettled {
 		unlock()
 		return bridged.Sandbox{}, nil, bridged.Errorf(bridged.ErrNotFound, "sandbox %s not found", ref)
 	}
@@ -71,6 +77,10 @@ func (e *Engine) CreateSandbox(ctx context.Context, spec bridged.SandboxSpec) (b
 	}
 	if s.Shares != "" {
 		defer e.locks.lock("stack " + s.Shares)()
+		s.NetNS = e.stackPath(s.Shares)
+	}
+	if err := e.checkFree(s.Name); err != nil {
+		return bridged.SandboxInfo{}, err
 	}
 	if s.Made && e.host.exists(s.NetNS) {
 		return bridged.SandboxInfo{}, bridged.Errorf(bridged.ErrConflict,
@@ -88,6 +98,19 @@ func (e *Engine) CreateSandbox(ctx context.Context, spec bridged.SandboxSpec) (b
 	info.Warnings = publishWarnings(network, spec.Ports)
 	e.log.Info("sandbox created", "sandbox", s.Name, "network", network.Name, "ports", len(info.Ports))
 	return info, nil
+}
+
+// checkFree refuses a name that is a sandbox's, or the key of a lease.
+func (e *Engine) checkFree(name string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, taken := e.index.sandboxNames[name]; taken {
+		return bridged.Errorf(bridged.ErrConflict, "sandbox %s exists already: remove it first, or choose another name", name)
+	}
+	if len(e.index.endpoints[name]) > 0 {
+		return bridged.Errorf(bridged.ErrConflict, "%s is the key of a lease: release it first, or choose another name", name)
+	}
+	return nil
 }
 
 // newSandbox checks the request as far as it can be without the sandbox's lock: nothing is touched.
@@ -320,7 +343,7 @@ func (e *Engine) RemoveSandbox(ctx context.Context, ref string) error {
 		return err
 	}
 	defer leave()
-	s, unlock, err := e.lockSandbox(ref)
+	s, unlock, err := e.lockAny(ref, true)
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,13 @@ func (x *index) ownerName(stack string) string {
 	return stack
 }
 
+// stackPath is where a stack's namespace is mounted now.
+func (e *Engine) stackPath(id string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.index.Sandboxes[id].NetNS
+}
+
 // ownStack refuses to change the stack of a sandbox that shares it.
 func (x *index) ownStack(s bridged.Sandbox) error {
 	if s.Shares == "" {

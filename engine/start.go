@@ -98,12 +98,48 @@ func (e *Engine) reconcile(ctx context.Context) (steps int, err error) {
 	for _, s := range plan {
 		e.log.Debug("reconcile", "step", firstLine(s.String()))
 	}
-	done, err := e.carryOut(ctx, plan)
-	if err != nil {
-		err = e.inOldWords(plan[done], err)
-		e.log.Error("reconcile failed", "done", done, "of", len(plan), "error", err)
+	return e.carryOutAll(ctx, plan)
+}
+
+// carryOutAll makes every step that can be made. What fails on one sandbox's link, whose namespace is not ours to rule, or on a bridge that was
+// given, must not keep the rules from coming back: it is a warning. Other failures end it.
+func (e *Engine) carryOutAll(ctx context.Context, plan Plan) (steps int, err error) {
+	failed := make(map[string]bool) // host ends
+	for _, s := range plan {
+		if p, ok := s.(join); ok && failed[p.Host] {
+			continue
+		}
+		_, err := e.carryOut(ctx, Plan{s})
+		if err == nil {
+			steps++
+			continue
+		}
+		host, mayFail := ofSandbox(s)
+		if !mayFail {
+			return steps, e.inOldWords(s, err)
+		}
+		e.warn(fmt.Sprintf("a sandbox or a given bridge is not as it should be: %v", err))
+		failed[host] = true
+		if j, ok := s.(join); ok {
+			e.pairs.add(j.pair) // one that is half there would be taken for a whole one
+		}
 	}
-	return len(plan), err
+	return steps, nil
+}
+
+// ofSandbox says whether the step concerns one sandbox, or a bridge that is not ours, and which host end.
+func ofSandbox(s step) (host string, ok bool) {
+	switch s := s.(type) {
+	case addPair:
+		return s.Host, true
+	case join:
+		return s.Host, true
+	case enslave:
+		return s.host, true
+	case setSysctl:
+		return "", s.given
+	}
+	return "", false
 }
 
 // dropDead leaves out the pairs that went with their sandbox's namespace: there is nothing to attach them to. The sandbox stays
@@ -113,7 +149,7 @@ func (e *Engine) dropDead(have objects, want *objects) {
 		if _, ok := have.pairs[name]; ok {
 			continue
 		}
-		if _, err := e.host.namespace(p.netns, 0); err != nil {
+		if now, err := e.host.namespace(p.netns, 0); err != nil || now != p.nsid {
 			delete(want.pairs, name)
 		}
 	}

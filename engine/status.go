@@ -32,6 +32,11 @@ func (e *Engine) Status() bridged.Status {
 // Ruleset is our part of the packet filter in nft syntax: what should be there, what the kernel holds, or what must be changed
 // to get from the one to the other. differs says that the last is not empty.
 func (e *Engine) Ruleset(ctx context.Context, view bridged.RulesetView) (text string, differs bool, err error) {
+	select {
+	case <-e.ready:
+	case <-ctx.Done():
+		return "", false, bridged.Errorf(bridged.ErrUnavailable, "the daemon is not ready yet: %w", ctx.Err())
+	}
 	e.world.Lock() // nothing is under way, so both sides show the same instant
 	defer e.world.Unlock()
 	e.mu.Lock()

@@ -116,7 +116,7 @@ func (e *Engine) goBack(ctx context.Context, t transition) {
 	if t.found.Name != "" {
 		p = append(p, e.leaving(t.to, bridged.Network{Bridge: t.to.Bridge}, func(a delAddr) bool { return !e.hasAddress(a) })...)
 		for _, s := range t.found.sysctls {
-			p = append(p, setSysctl{t.found.Name, s})
+			p = append(p, setSysctl{bridge: t.found.Name, Sysctl: s})
 		}
 		p = append(p, leaveBridge{t.found.Bridge, t.found.up})
 	}
