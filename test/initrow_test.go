@@ -112,6 +112,8 @@ var functions, _, _ = strings.Cut(prelude, "resolv ''\n")
 func (r start) run(t *testing.T) {
 	w := newHost(t)
 	w.sh(prelude + r.host)
+	complete := func() bool { return w.complete(t) }
+	w.await(t, "the host's own addresses", complete)
 	for _, p := range r.past {
 		d := w.daemon(strings.Fields(p.flags)...)
 		for _, line := range lines(p.commands) {
@@ -119,12 +121,36 @@ func (r start) run(t *testing.T) {
 		}
 		d.stop()
 		w.sh(functions + p.then)
+		w.await(t, "the host's own addresses", complete)
 	}
 	if len(r.says) > 0 {
 		r.refuses(t, w)
 	} else {
 		r.starts(t, w)
 	}
+}
+
+// complete says whether the kernel has done what follows from links and addresses: IPv6's routes and link-local addresses come a
+// little later, and would look like something that the daemon did.
+func (w *world) complete(t testing.TB) bool {
+	t.Helper()
+	local := w.host.output(t, "ip", "-6", "route", "show", "table", "local")
+	for _, l := range linksOf(t, w.host) {
+		if l.Group == ourGroup || !slices.Contains(l.Flags, "UP") || !slices.Contains(l.Flags, "LOWER_UP") {
+			continue
+		}
+		linkLocal := l.LinkLocal != "eui64" || slices.Contains(l.Flags, "LOOPBACK")
+		for _, a := range l.AddrInfo {
+			linkLocal = linkLocal || a.Family == "inet6" && a.Scope == "link"
+			if a.Family == "inet6" && !strings.Contains(local, "local "+a.Local+" dev "+l.Name+" ") {
+				return false
+			}
+		}
+		if !linkLocal {
+			return false
+		}
+	}
+	return true
 }
 
 // refuses: the daemon ends with a message, and the host is as it was.

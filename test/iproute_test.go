@@ -8,15 +8,17 @@ import (
 
 // link is an interface with its addresses, as `ip -j -d addr` shows it.
 type link struct {
-	Name     string `json:"ifname"`
-	Index    int    `json:"ifindex"`
-	MTU      int    `json:"mtu"`
-	Address  string `json:"address"`
-	Master   string `json:"master"`
-	State    string `json:"operstate"`
-	Group    string `json:"group"`
-	Flags    []string
-	LinkInfo struct {
+	Name    string `json:"ifname"`
+	Index   int    `json:"ifindex"`
+	MTU     int    `json:"mtu"`
+	Address string `json:"address"`
+	Master  string `json:"master"`
+	State   string `json:"operstate"`
+	Group   string `json:"group"`
+	Flags   []string
+	// LinkLocal is how an IPv6 link-local address is made: "eui64", "none", …; "" where there is no IPv6.
+	LinkLocal string `json:"inet6_addr_gen_mode"`
+	LinkInfo  struct {
 		Kind      string `json:"info_kind"`
 		SlaveData struct {
 			Hairpin bool `json:"hairpin"`
