@@ -18,6 +18,8 @@ type knowledge struct {
 	proto              uint8  // when transport is more than oneOf
 	// header: a field of any transport protocol's header was read.
 	header bool
+	// arp: the packet may be one of ARP, in which nft knows of no transport protocol.
+	arp bool
 	// tagged: the ether type may be that of a VLAN tag, in which nft then looks for the fields of the Ethernet header.
 	tagged bool
 }
@@ -52,7 +54,9 @@ func (e *encoder) needTransport(f *fieldInfo) error {
 	switch {
 	case k.header:
 		return fmt.Errorf("%s must stand before fields of any protocol's header", f.syntax)
-	case k.transport == notKnown && k.ethertype != etherARP:
+	case k.arp:
+		return fmt.Errorf("%s: ARP has no transport protocol, and the packet may be ARP", f.syntax)
+	case k.transport == notKnown:
 		k.transport, k.proto = asked, f.transport
 		v := Byte(f.transport)
 		e.emit(fieldL4Proto.info().into(register(0)))
@@ -103,7 +107,7 @@ func (e *encoder) askNetwork(f *fieldInfo) error {
 	if _, ok := f.load.(*expr.Exthdr); ok && len(e.out.exprs) > 0 {
 		return fmt.Errorf("%s must be the first match: nft asks for the family at the rule's beginning", f.syntax)
 	}
-	e.known.network, e.known.ethertype = asked, f.network
+	e.known.network, e.known.ethertype, e.known.arp = asked, f.network, f.network == etherARP
 	if f.shown {
 		e.known.network = shown
 	}
@@ -136,6 +140,7 @@ func (e *encoder) says(of field, values []Value) error {
 	switch {
 	case (of == fieldNFProto || of == fieldEtherType) && k.network == notKnown:
 		k.network, k.ethertype = how, networkSaid(of, &values[0])
+		k.arp = slices.Contains(values, Port(etherARP))
 		k.tagged = slices.Contains(values, Port(unix.ETH_P_8021Q)) || slices.Contains(values, Port(unix.ETH_P_8021AD))
 	case of == fieldL4Proto && k.transport == notKnown:
 		k.transport, k.proto = how, values[0].Bytes()[0]

@@ -27,6 +27,7 @@ func (loopbackFIB) Leads(netip.Addr, string) bool { return true }
 // What Walk says of a packet is what the kernel does with it: sending one that is dropped in output is not permitted.
 func TestWalkAgreesWithTheKernel(t *testing.T) {
 	newNamespace(t)
+	drawsTheSame(t, 100)
 	loopbackUp(t)
 	w := must(Dial(Options{Protection: ProtectionMonitor}))(t)
 	defer w.Close()

@@ -277,6 +277,7 @@ func TestReplacedProgramKeepsElements(t *testing.T) {
 
 func TestRandomChanges(t *testing.T) {
 	newNamespace(t)
+	drawsTheSame(t, 100)
 	w := dial(t, Options{})
 	ids := []TableID{{Inet, "one"}, {Bridge, "one"}}
 	mustBe(t, "nothing", mustObserve(t, w, ids...), Ruleset{})

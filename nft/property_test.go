@@ -10,6 +10,7 @@ import (
 // Any rule that can be encoded is listed by nft as our text, encoded as nft does it, and read back as it was.
 func TestAnyRuleIsThatOfNFT(t *testing.T) {
 	newNamespace(t)
+	drawsTheSame(t, 40)
 	outer := t
 	for _, whole := range []Table{inetTable(), bridgeTable()} {
 		rapid.Check(t, func(t *rapid.T) {
