@@ -10,6 +10,7 @@ import (
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/forwarding"
 	"github.com/bridged/bridged/link"
+	"github.com/bridged/bridged/nft"
 )
 
 // What a start does beside the reconcile: the reconcile sees what is wanted and what is marked as ours, and not addresses that were ours
@@ -20,16 +21,20 @@ type transition struct {
 	from, to bridged.Network // the zero Network: none
 	// forwarded are the families whose forwarding an earlier run switched on, and this one may not leave so.
 	forwarded bridged.Forwarding
-	// tables: ours were there.
-	tables bool
+	// tables are ours that were there.
+	tables []nft.TableID
 	// found is the bridge that is taken over, as it was; zero when none is.
 	found bridge
 }
 
 // transitionTo looks at what the change does to the default network. The state is still that of the last run.
 func (e *Engine) transitionTo(ctx context.Context, c bridged.Change) (transition, error) {
-	t := transition{from: e.index.Networks[e.index.networkNames[bridged.NetworkBridge]], tables: len(e.index.Networks) > 0}
+	t := transition{from: e.index.Networks[e.index.networkNames[bridged.NetworkBridge]]}
 	t.to = t.from
+	var err error
+	if t.tables, err = e.host.tables(ctx); err != nil {
+		return t, fmt.Errorf("cannot observe the kernel: %w", err)
+	}
 	for id, n := range c.Networks {
 		switch {
 		case n != nil && n.Name == bridged.NetworkBridge:
@@ -42,18 +47,16 @@ func (e *Engine) transitionTo(ctx context.Context, c bridged.Change) (transition
 		was, on := e.index.Forwarding, e.facts.forwarding
 		t.forwarded = bridged.Forwarding{IPv4: was.IPv4 && on.IPv4, IPv6: was.IPv6 && on.IPv6}
 	}
-	if !e.cfg.NoFirewall && e.takeOver == "" {
+	if e.takeOver == "" {
 		return t, nil
 	}
 	want := newObjects()
-	if e.takeOver != "" {
-		compiler{x: e.index, takeOver: e.takeOver}.network(&want, t.to)
-	}
+	compiler{x: e.index, takeOver: e.takeOver}.network(&want, t.to)
 	have, err := e.host.observe(ctx, want)
 	if err != nil {
 		return t, fmt.Errorf("cannot observe the kernel: %w", err)
 	}
-	t.tables, t.found = len(have.tables) > 0, have.bridges[e.takeOver]
+	t.found = have.bridges[e.takeOver]
 	return t, nil
 }
 
@@ -126,11 +129,7 @@ func (e *Engine) goBack(ctx context.Context, t transition) {
 		}
 	}
 	e.takeOver = ""
-	if !t.tables {
-		e.program = nil
-	} else if e.program == nil {
-		e.program = Program()
-	}
+	e.program = slices.DeleteFunc(Program(), func(p nft.Table) bool { return !slices.Contains(t.tables, p.ID) })
 }
 
 // forwardingAfterFailure is what was remembered before the start, and what it switched on until it failed. The caller holds e.mu.
