@@ -102,7 +102,7 @@ func change(t *rapid.T) Change {
 		c.Networks = map[string]*Network{id.Draw(t, "id"): {ID: "n", Name: id.Draw(t, "name"), BridgeMAC: MAC{2, 1},
 			IPv4: Subnet{Prefix: netip.MustParsePrefix("10.0.0.0/24"), Gateway: netip.MustParseAddr("10.0.0.1")}}}
 	case 1:
-		c.Sandboxes = map[string]*Sandbox{id.Draw(t, "id"): {Name: id.Draw(t, "name"), NSID: NamespaceID{1, 2}}}
+		c.Sandboxes = map[string]*Sandbox{id.Draw(t, "id"): {Name: id.Draw(t, "name"), NSID: NamespaceID{Dev: 1, Ino: 2, Cookie: 3}}}
 	case 2:
 		c.Endpoints = map[string]*Endpoint{id.Draw(t, "id"): {Sandbox: id.Draw(t, "sandbox"), IPv4: netip.MustParsePrefix("10.0.0.2/24")}}
 	case 3:

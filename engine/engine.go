@@ -50,6 +50,7 @@ type Engine struct {
 	purges  *batch[purge] // conntrack entries to be purged
 	hails   *batch[pair]  // to be announced
 	repairs *batch[struct{}]
+	mends   *batch[suspicion]
 	// repaired counts the repairs that found something to do.
 	repaired atomic.Uint64
 }
@@ -108,6 +109,7 @@ func newEngine(cfg Config) *Engine {
 	e.purges = newBatch(e.purge)
 	e.hails = newBatch(e.announce)
 	e.repairs = newBatch(e.repair)
+	e.mends = newBatch(e.mend)
 	return e
 }
 
@@ -134,6 +136,7 @@ func (e *Engine) Ready() <-chan struct{} { return e.ready }
 func (e *Engine) close() {
 	ctx := context.Background() // it never ends, so waiting has no error
 	_ = e.repairs.wait(ctx, every[struct{}])
+	_ = e.mends.wait(ctx, every[suspicion])
 	e.world.Lock() // requests under way end first
 	defer e.world.Unlock()
 	e.closed = true

@@ -123,7 +123,7 @@ func (f *fakeHost) watch(ctx context.Context, _ func(suspicion)) error {
 	return nil
 }
 
-func (f *fakeHost) intact(objects) bool { return true }
+func (f *fakeHost) look(want objects) (objects, error) { return want, nil }
 
 func (f *fakeHost) announce(pair) error         { return nil }
 func (f *fakeHost) ownership() (string, uint64) { return "fake", f.commits }

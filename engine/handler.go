@@ -69,6 +69,7 @@ func (e *Engine) ReleaseInterface(ctx context.Context, id string) error {
 	defer leave()
 	stack, _, unlock := e.lockStack(id)
 	defer unlock()
+	defer e.lockNetworksOf(stack)()
 	return e.detach(ctx, stack, func(_ *index, c *bridged.Change) error {
 		if len(c.Endpoints) == 0 {
 			return bridged.Errorf(bridged.ErrNotFound, "No network information to release for %s", id)
@@ -119,6 +120,25 @@ func (e *Engine) lockStack(key string) (stack string, s bridged.Sandbox, unlock 
 		}
 	}
 	return key, bridged.Sandbox{}, e.locks.lock("sandbox " + key)
+}
+
+// lockNetworksOf keeps the networks that a stack is in from being removed before its ports are.
+func (e *Engine) lockNetworksOf(stack string) (unlock func()) {
+	e.mu.Lock()
+	names := make(map[string]bool)
+	for _, id := range e.index.endpoints[stack] {
+		names[e.index.Networks[e.index.Endpoints[id].Network].Name] = true
+	}
+	e.mu.Unlock()
+	var unlocks []func()
+	for _, name := range sortedKeys(names) {
+		unlocks = append(unlocks, e.locks.rlock("network "+name))
+	}
+	return func() {
+		for _, unlock := range unlocks {
+			unlock()
+		}
+	}
 }
 
 // lockNetwork keeps a network from being made or removed meanwhile; one that does not exist needs no lock.

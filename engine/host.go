@@ -46,8 +46,8 @@ type kernel interface {
 	announce(p pair) error
 	// watch says what the kernel says of changes, until ctx is done.
 	watch(ctx context.Context, suspect func(suspicion)) error
-	// intact says whether the pairs and bridges are as wanted.
-	intact(want objects) bool
+	// look is observe for the pairs and bridges that want names, without any list; the rules are taken to be as wanted.
+	look(want objects) (objects, error)
 }
 
 // namespaces are the network namespaces of sandboxes.

@@ -296,40 +296,6 @@ func (s forward) sysctl() forwarding.Sysctl {
 	return forwarding.HostSysctls(bridged.Forwarding{IPv4: !s.ipv6, IPv6: s.ipv6})[0]
 }
 
-func (m *machine) observe(ctx context.Context, want objects) (objects, error) {
-	have := newObjects()
-	var ids []nft.TableID
-	for _, t := range Program() {
-		ids = append(ids, t.ID)
-	}
-	rs, err := m.rules.Observe(ctx, ids...)
-	if err != nil {
-		return have, err
-	}
-	have.tables, have.elements = rs.Tables, rs.Elements
-	if err := m.observeLinks(&have, want); err != nil {
-		return have, err
-	}
-	m.observeRoutes(&have, want)
-	err = m.ns.Do(func() error {
-		for name, b := range have.bridges {
-			for _, s := range want.bridges[name].sysctls {
-				v, err := sysctl.Get(s.Path)
-				if absentIPv6(s, err) {
-					v, err = s.Value, nil
-				}
-				if err == nil {
-					b.sysctls = append(b.sysctls, forwarding.Sysctl{Path: s.Path, Value: v})
-				}
-			}
-			have.bridges[name] = b
-		}
-		have.forwarding = forwardingNow()
-		return nil
-	})
-	return have, err
-}
-
 // setUnlessAbsent sets what can be set.
 func setUnlessAbsent(s forwarding.Sysctl) error {
 	if err := sysctl.Set(s.Path, s.Value); !absentIPv6(s, err) {
@@ -348,44 +314,6 @@ func forwardingNow() bridged.Forwarding {
 	v4, _ := sysctl.Get(forward{}.sysctl().Path)
 	v6, _ := sysctl.Get(forward{ipv6: true}.sysctl().Path)
 	return bridged.Forwarding{IPv4: v4 == "1", IPv6: v6 == "1"}
-}
-
-// observeLinks finds our bridges and pairs. Of a bridge's addresses it shows those that are wanted: what others added is left
-// alone.
-func (m *machine) observeLinks(have *objects, want objects) error {
-	links, err := m.links.List()
-	if err != nil {
-		return err
-	}
-	addresses, err := m.addrs.Addresses()
-	if err != nil {
-		return err
-	}
-	names := make(map[int]string, len(links))
-	for _, l := range links {
-		names[l.Index] = l.Name
-	}
-	for _, l := range links {
-		if l.Kind == "bridge" && (l.Ours() || want.bridges[l.Name].mayTake || want.bridges[l.Name].given) {
-			have.bridges[l.Name] = bridge{
-				Bridge: link.Bridge{Name: l.Name, MAC: l.MAC, MTU: l.MTU}, up: l.Up, ours: l.Ours(), given: !l.Ours(),
-			}
-		}
-		if l.Kind == "veth" && l.Ours() && strings.HasPrefix(l.Name, bridged.PortPrefix) {
-			p := want.pairs[l.Name]
-			p.Host, p.Bridge, p.Isolated, p.joined = l.Name, names[l.Master], l.Isolated, true
-			p.astray = !l.Up || !l.Hairpin
-			have.pairs[l.Name] = p
-		}
-	}
-	for _, a := range addresses {
-		b, ok := have.bridges[names[a.Link]]
-		if ok && slices.Contains(want.bridges[b.Name].addrs, a.Prefix) {
-			b.addrs = append(b.addrs, a.Prefix)
-			have.bridges[b.Name] = b
-		}
-	}
-	return nil
 }
 
 func (m *machine) facts() (facts, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -72,31 +71,4 @@ func (m *machine) watch(ctx context.Context, suspect func(suspicion)) error {
 		group.Go(func() error { return w.rules.Run(ctx, func() { suspect(suspicion{}) }) })
 	}
 	return group.Wait()
-}
-
-// intact asks the kernel for the links by name: no list.
-func (m *machine) intact(want objects) bool {
-	for name, p := range want.pairs {
-		l, err := m.links.ByName(name)
-		b, bridgeErr := m.links.ByName(p.Bridge)
-		if err != nil || bridgeErr != nil || l.Master != b.Index || !l.Up || !l.Hairpin || l.Isolated != p.Isolated {
-			return false
-		}
-	}
-	for name, b := range want.bridges {
-		l, err := m.links.ByName(name)
-		if err != nil || !l.Up || l.MTU != b.MTU || l.MAC != b.MAC {
-			return false
-		}
-		addresses, err := m.addrs.Addresses()
-		if err != nil {
-			return false
-		}
-		for _, p := range b.addrs {
-			if !slices.ContainsFunc(addresses, func(a addr.Address) bool { return a.Link == l.Index && a.Prefix == p }) {
-				return false
-			}
-		}
-	}
-	return true
 }

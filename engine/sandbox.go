@@ -349,6 +349,7 @@ func (e *Engine) RemoveSandbox(ctx context.Context, ref string) error {
 	}
 	defer unlock()
 	defer e.locks.lock("stack " + s.Stack())()
+	defer e.lockNetworksOf(s.Stack())()
 	if s.Shares != "" || e.shared(s) {
 		err = e.leaveStack(ctx, s)
 	} else {

@@ -53,7 +53,7 @@ func (e *Engine) start(ctx context.Context) error {
 		return err
 	}
 	if err = e.prepare(ctx, t); err == nil {
-		_, err = e.reconcile(ctx)
+		err = e.reconcile(ctx)
 	}
 	if err != nil {
 		return e.failedStart(ctx, t, inverse, err)
@@ -78,27 +78,36 @@ func (e *Engine) failedStart(ctx context.Context, t transition, inverse bridged.
 	if err := e.record(inverse); err != nil {
 		e.log.Error("cannot record that the start failed", "error", err)
 	}
-	if _, err := e.reconcile(ctx); err != nil {
+	if err := e.reconcile(ctx); err != nil {
 		e.log.Error("cannot go back to the state before the start", "error", err)
 	}
 	return translate(cause)
 }
 
-// reconcile compares the whole state with the kernel and makes them equal; steps is how many that took. The caller is alone.
-func (e *Engine) reconcile(ctx context.Context) (steps int, err error) {
+// reconcile compares the whole state with the kernel and makes them equal. The caller is alone.
+func (e *Engine) reconcile(ctx context.Context) error {
+	plan, err := e.difference(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range plan {
+		e.log.Debug("reconcile", "step", firstLine(s.String()))
+	}
+	_, err = e.carryOutAll(ctx, plan)
+	return err
+}
+
+// difference is what must be done to make the kernel equal to the whole state.
+func (e *Engine) difference(ctx context.Context) (Plan, error) {
 	e.mu.Lock()
 	want := e.compiler().whole()
 	e.mu.Unlock()
 	have, err := e.host.observe(ctx, want)
 	if err != nil {
-		return 0, fmt.Errorf("cannot observe the kernel: %w", err)
+		return nil, fmt.Errorf("cannot observe the kernel: %w", err)
 	}
 	e.dropDead(have, &want)
-	plan := diff(have, want)
-	for _, s := range plan {
-		e.log.Debug("reconcile", "step", firstLine(s.String()))
-	}
-	return e.carryOutAll(ctx, plan)
+	return diff(have, want), nil
 }
 
 // carryOutAll makes every step that can be made. What fails on one sandbox's link, whose namespace is not ours to rule, or on a bridge that was

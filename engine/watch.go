@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 
 	"github.com/bridged/bridged"
@@ -18,43 +19,101 @@ type suspicion struct {
 	address netip.Prefix
 }
 
-// suspect looks whether the suspicion concerns anything that is wanted, and asks for a repair. Our own operations make the kernel
-// speak, too: what they change is no longer wanted, or is as wanted.
+// suspect asks for a repair: of one object, or where nothing is known, of everything. Our own operations make the kernel speak, too: what
+// they change is as wanted when they let go of it.
 func (e *Engine) suspect(s suspicion) {
-	if s.link != "" || s.address.IsValid() {
-		e.mu.Lock()
-		want, ok := e.concerned(s)
-		e.mu.Unlock()
-		if !ok || e.host.intact(want) {
-			return
-		}
+	if s == (suspicion{}) {
+		e.repairs.add(struct{}{})
+		return
 	}
-	e.repairs.add(struct{}{})
+	e.mu.Lock()
+	_, _, ok := e.concerned(s)
+	e.mu.Unlock()
+	if ok {
+		e.mends.add(s)
+	}
 }
 
-// concerned is what the object wants that a suspicion is about. The caller holds e.mu.
-func (e *Engine) concerned(s suspicion) (objects, bool) {
+// concerned is the change that names the object which a suspicion is about, and the locks that an operation on it holds. The caller
+// holds e.mu.
+func (e *Engine) concerned(s suspicion) (c bridged.Change, locks []string, ok bool) {
 	if id, ok := e.index.hostEnds[s.link]; ok {
 		endpoint := e.index.Endpoints[id]
-		if !e.index.Sandboxes[endpoint.Sandbox].Settled {
-			return objects{}, false // it is just being made or removed
+		sandbox := e.index.Sandboxes[endpoint.Sandbox]
+		if !sandbox.Settled {
+			return c, nil, false // it is just being made or removed
 		}
-		w := newObjects()
-		e.compiler().endpoint(&w, endpoint)
-		return w, true
+		locks = []string{"stack " + sandbox.ID}
+		if !sandbox.Gone {
+			locks = []string{"sandbox " + sandbox.Name, "stack " + sandbox.ID}
+		}
+		return bridged.Change{Endpoints: map[string]*bridged.Endpoint{id: &endpoint}}, locks, true
 	}
-	for _, n := range e.index.Networks {
+	for id, n := range e.index.Networks {
 		if n.Driver == bridged.DriverBridge && !n.Given && (n.Bridge == s.link || hasGateway(n, s.address)) {
-			w := newObjects()
-			e.compiler().network(&w, n)
-			return w, true
+			return bridged.Change{Networks: map[string]*bridged.Network{id: &n}}, []string{"network " + n.Name}, true
 		}
 	}
-	return objects{}, false
+	return c, nil, false
 }
 
 func hasGateway(n bridged.Network, p netip.Prefix) bool {
 	return p.IsValid() && (n.IPv4.GatewayPrefix() == p || n.IPv6.GatewayPrefix() == p)
+}
+
+// mend looks at the objects that suspicions are about, and makes them as wanted.
+func (e *Engine) mend(suspicions []suspicion) {
+	seen := make(map[suspicion]bool, len(suspicions))
+	for _, s := range suspicions {
+		if !seen[s] {
+			seen[s] = true
+			e.mendOne(s)
+		}
+	}
+}
+
+func (e *Engine) mendOne(s suspicion) {
+	e.world.RLock()
+	defer e.world.RUnlock()
+	if e.closed {
+		return
+	}
+	e.mu.Lock()
+	_, locks, _ := e.concerned(s)
+	e.mu.Unlock()
+	for _, name := range locks {
+		defer e.locks.lock(name)()
+	}
+	e.mu.Lock()
+	c, _, ok := e.concerned(s) // what it is now that nobody else is at it
+	var want objects
+	if ok {
+		want = e.compiler().want(c, e.index.touch(c, c))
+	}
+	e.mu.Unlock()
+	if !ok {
+		return
+	}
+	have, err := e.host.look(want)
+	if err != nil {
+		e.log.Error("cannot look at what was changed", "link", s.link, "error", err)
+		return
+	}
+	e.dropDead(have, &want)
+	maps.DeleteFunc(want.routes, func(id routeID, _ route) bool { _, ok := want.pairs[id.host]; return !ok })
+	e.repairWith(context.Background(), diff(have, want))
+}
+
+// repairWith carries the plan of a repair out, and counts it.
+func (e *Engine) repairWith(ctx context.Context, p Plan) {
+	steps, err := e.carryOutAll(ctx, p)
+	if err != nil {
+		e.log.Error("cannot make the kernel equal to the state", "error", err)
+	}
+	if steps > 0 {
+		e.repaired.Add(1)
+		e.log.Warn("repaired what others had changed", "steps", steps)
+	}
 }
 
 // repair makes the kernel equal to the state when what it holds is in doubt. It waits for the requests under way.
@@ -64,12 +123,11 @@ func (e *Engine) repair([]struct{}) {
 	if e.closed {
 		return
 	}
-	steps, err := e.reconcile(context.Background())
+	ctx := context.Background()
+	plan, err := e.difference(ctx)
 	if err != nil {
-		e.log.Error("cannot make the kernel equal to the state", "error", err)
+		e.log.Error("cannot tell whether the kernel is as wanted", "error", err)
+		return
 	}
-	if steps > 0 {
-		e.repaired.Add(1)
-		e.log.Warn("repaired what others had changed", "steps", steps)
-	}
+	e.repairWith(ctx, plan)
 }

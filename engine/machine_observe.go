@@ -1,0 +1,159 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/forwarding"
+	"github.com/bridged/bridged/internal/sysctl"
+	"github.com/bridged/bridged/link"
+	"github.com/bridged/bridged/nft"
+)
+
+func (m *machine) observe(ctx context.Context, want objects) (objects, error) {
+	have := newObjects()
+	var ids []nft.TableID
+	for _, t := range Program() {
+		ids = append(ids, t.ID)
+	}
+	rs, err := m.rules.Observe(ctx, ids...)
+	if err != nil {
+		return have, err
+	}
+	have.tables, have.elements = rs.Tables, rs.Elements
+	links, err := m.links.List()
+	if err != nil {
+		return have, err
+	}
+	if err := m.observeLinks(&have, want, links); err != nil {
+		return have, err
+	}
+	m.observeRoutes(&have, want)
+	return have, m.ns.Do(func() error { have.forwarding = forwardingNow(); return nil })
+}
+
+func (m *machine) look(want objects) (objects, error) {
+	have := newObjects()
+	have.tables, have.elements, have.forwarding = want.tables, want.elements, want.forwarding
+	names := make(map[string]struct{}, len(want.pairs)+len(want.bridges))
+	for name, p := range want.pairs {
+		names[name], names[p.Bridge] = struct{}{}, struct{}{}
+	}
+	for name := range want.bridges {
+		names[name] = struct{}{}
+	}
+	var links []link.Link
+	for name := range names {
+		l, err := m.links.ByName(name)
+		switch {
+		case errors.Is(err, unix.ENODEV):
+			continue
+		case err != nil:
+			return have, err
+		}
+		links = append(links, l)
+	}
+	if err := m.observeLinks(&have, want, links); err != nil {
+		return have, err
+	}
+	maps.DeleteFunc(have.bridges, func(name string, _ bridge) bool { _, ok := want.bridges[name]; return !ok })
+	have.routes = maps.Clone(want.routes)
+	maps.DeleteFunc(have.routes, func(id routeID, _ route) bool { _, ok := have.pairs[id.host]; return !ok })
+	return have, nil
+}
+
+// observeLinks finds our bridges and pairs among the links. Of a bridge's addresses it shows those that are wanted: what others added is
+// left alone.
+func (m *machine) observeLinks(have *objects, want objects, links []link.Link) error {
+	names := make(map[int]string, len(links))
+	for _, l := range links {
+		names[l.Index] = l.Name
+	}
+	for _, l := range links {
+		if l.Kind == "bridge" && (l.Ours() || want.bridges[l.Name].mayTake || want.bridges[l.Name].given) {
+			have.bridges[l.Name] = bridge{
+				Bridge: link.Bridge{Name: l.Name, MAC: l.MAC, MTU: l.MTU}, up: l.Up, ours: l.Ours(), given: !l.Ours(),
+			}
+		}
+		if l.Kind == "veth" && l.Ours() && strings.HasPrefix(l.Name, bridged.PortPrefix) {
+			p := want.pairs[l.Name]
+			p.Host, p.Bridge, p.Isolated = l.Name, names[l.Master], l.Isolated
+			p.joined, p.astray = l.Running || !m.unjoined(p), !l.Up || !l.Hairpin
+			have.pairs[l.Name] = p
+		}
+	}
+	if len(have.bridges) == 0 {
+		return nil
+	}
+	addresses, err := m.addrs.Addresses()
+	if err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		b, ok := have.bridges[names[a.Link]]
+		if ok && slices.Contains(want.bridges[b.Name].addrs, a.Prefix) {
+			b.addrs = append(b.addrs, a.Prefix)
+			have.bridges[b.Name] = b
+		}
+	}
+	return m.observeSysctls(have, want)
+}
+
+func (m *machine) observeSysctls(have *objects, want objects) error {
+	return m.ns.Do(func() error {
+		for name, b := range have.bridges {
+			for _, s := range want.bridges[name].sysctls {
+				v, err := sysctl.Get(s.Path)
+				if absentIPv6(s, err) {
+					v, err = s.Value, nil
+				}
+				if err == nil {
+					b.sysctls = append(b.sysctls, forwarding.Sysctl{Path: s.Path, Value: v})
+				}
+			}
+			have.bridges[name] = b
+		}
+		return nil
+	})
+}
+
+// unjoined says whether a pair without a carrier is one whose attach never came to its second datagram: the inner end is down, and has no
+// address. A container that only took its interface down is left alone.
+func (m *machine) unjoined(p pair) bool {
+	if p.netns == "" {
+		return false // nobody wants it
+	}
+	ns, err := openExactly(p.netns, p.nsid)
+	if err != nil {
+		return false
+	}
+	defer ns.Close()
+	unjoined := false
+	err = ns.Do(func() error {
+		links, err := link.Dial()
+		if err != nil {
+			return err
+		}
+		defer links.Close()
+		inner, err := links.ByName(p.Inner)
+		if err != nil || inner.Up {
+			return err
+		}
+		addrs, err := addr.Dial()
+		if err != nil {
+			return err
+		}
+		defer addrs.Close()
+		all, err := addrs.Addresses()
+		unjoined = err == nil && !slices.ContainsFunc(all, func(a addr.Address) bool { return a.Link == inner.Index })
+		return err
+	})
+	return err == nil && unjoined
+}
