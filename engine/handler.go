@@ -36,8 +36,8 @@ func (e *Engine) AllocateInterface(ctx context.Context, spec bridged.InterfaceSp
 		case len(x.endpoints[spec.ID]) > 0:
 			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "%s has an interface already: release it first", spec.ID)
 		}
-		if s, err := x.sandbox(spec.ID); err == nil {
-			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "%s is the sandbox %s: connect it to the network instead", spec.ID, s.Name)
+		if x.isSandbox(spec.ID) {
+			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "%s is a sandbox: connect it to the network instead", spec.ID)
 		}
 		if err := e.lacks.refuse(n); err != nil {
 			return bridged.Change{}, err
@@ -111,15 +111,21 @@ func (x *index) leased(key string) (bridged.Endpoint, bridged.Network, error) {
 // caller's: it is never taken for the beginning of an id.
 func (e *Engine) lockStack(key string) (stack string, s bridged.Sandbox, unlock func()) {
 	e.mu.Lock()
-	_, named := e.index.sandboxNames[key]
-	_, exact := e.index.Sandboxes[key]
+	sandbox := e.index.isSandbox(key)
 	e.mu.Unlock()
-	if named || exact {
+	if sandbox {
 		if s, unlock, err := e.lockSandbox(key); err == nil {
 			return s.ID, s, unlock
 		}
 	}
 	return key, bridged.Sandbox{}, e.locks.lock("sandbox " + key)
+}
+
+// isSandbox says whether the key is just the name or the id of a sandbox.
+func (x *index) isSandbox(key string) bool {
+	_, named := x.sandboxNames[key]
+	_, exact := x.Sandboxes[key]
+	return named || exact
 }
 
 // lockNetworksOf keeps the networks that a stack is in from being removed before its ports are.
