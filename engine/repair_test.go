@@ -112,7 +112,7 @@ func TestUnjoinedPairIsFinished(t *testing.T) {
 	if err := m.close(); err != nil {
 		t.Fatal(err)
 	}
-	e, stop = startIn(t, host, cfg)
+	_, stop = startIn(t, host, cfg)
 	defer stop()
 	if links := in(t, inside, "ip", "-br", "addr", "show", "eth0"); !strings.Contains(links, "UP") || !strings.Contains(links, "172.17.0.1/16") {
 		t.Errorf("the attach was not finished: %s", links)
