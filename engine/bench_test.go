@@ -123,6 +123,10 @@ func BenchmarkAttach(b *testing.B) {
 				},
 				netns: giveNamespace(b),
 			}
+			var err error
+			if bare.nsid, err = m.namespace(bare.netns, 0); err != nil {
+				b.Fatal(err)
+			}
 			ctx := context.Background()
 			interleave(b,
 				func() error { return cmp.Or(m.addPair(bare), m.join(bare)) },
