@@ -62,13 +62,26 @@ func startReal(t testing.TB, cfg Config) *Engine {
 // startIn runs an engine in the namespace at path and returns what stops it; the namespace holds everything afterwards.
 func startIn(t testing.TB, path string, cfg Config) (*Engine, func()) {
 	t.Helper()
+	return startLess(t, path, cfg, less{})
+}
+
+// openIn opens an engine in the namespace at path, on a kernel with less.
+func openIn(t testing.TB, path string, cfg Config, less less) (e *Engine, err error) {
+	t.Helper()
 	ns, err := netns.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ns.Close()
-	var e *Engine
-	if err := ns.Do(func() (err error) { e, err = New(cfg); return err }); err != nil {
+	err = ns.Do(func() (err error) { e, err = open(cfg, less); return err })
+	return e, err
+}
+
+// startLess is startIn on a kernel with less.
+func startLess(t testing.TB, path string, cfg Config, less less) (*Engine, func()) {
+	t.Helper()
+	e, err := openIn(t, path, cfg, less)
+	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/forwarding"
@@ -17,6 +19,8 @@ type lacks struct {
 	bridge error
 	// ipv6: a network that has it can't be used.
 	ipv6 error
+	// bridgeFilter: br_netfilter shows bridged packets to the IP rules, which isolated ports do not go well with.
+	bridgeFilter bool
 }
 
 // needed is what there is no program without. It includes what is newer than isolated ports, so they are there.
@@ -30,7 +34,7 @@ func needed() []hostcheck.FeatureName {
 // fit fits the program to the kernel, before anything is changed. A kernel without what is needed, or without what the flags ask
 // for, is [bridged.ErrUnavailable].
 func (e *Engine) fit(ctx context.Context) error {
-	program, l := e.program, lacks{ipv6: e.facts.noIPv6}
+	program, l := e.program, lacks{ipv6: e.facts.noIPv6, bridgeFilter: e.facts.bridgeFilter}
 	if l.ipv6 != nil && e.cfg.IPv6 {
 		return bridged.Errorf(bridged.ErrUnavailable, "there is no IPv6 for --ipv6: %w", l.ipv6)
 	}
@@ -39,14 +43,9 @@ func (e *Engine) fit(ctx context.Context) error {
 		return err
 	}
 	if asked {
-		k, err := e.host.probe()
-		if err == nil {
-			err = k.Require(needed()...)
-		}
-		if err != nil {
+		if l.bridge, err = e.probe(); err != nil {
 			return bridged.Errorf(bridged.ErrUnavailable, "cannot work on this kernel: %w", err)
 		}
-		l.bridge = k.Require(hostcheck.NFTablesBridge)
 	}
 	if l.bridge != nil {
 		program = slices.DeleteFunc(program, func(t nft.Table) bool { return t.ID == forwarding.Bridge })
@@ -54,7 +53,6 @@ func (e *Engine) fit(ctx context.Context) error {
 	e.mu.Lock()
 	e.program, e.lacks = program, l
 	e.mu.Unlock()
-	e.warnLacks()
 	return nil
 }
 
@@ -67,19 +65,62 @@ func (e *Engine) mustProbe(ctx context.Context) (bool, error) {
 	return slices.ContainsFunc(e.program, func(t nft.Table) bool { return !slices.Contains(there, t.ID) }), nil
 }
 
-// warnLacks says what is not as it should be.
-func (e *Engine) warnLacks() {
-	if e.lacks.bridge != nil {
-		e.warn(fmt.Sprintf("the source guard is off, sandboxes can use addresses that are not theirs: %v", e.lacks.bridge))
+// probe asks the kernel what it has. The error says that it lacks what can't be done without, noBridge that it lacks the family bridge.
+func (e *Engine) probe() (noBridge, err error) {
+	k, err := e.host.probe()
+	if len(k.Features) == 0 {
+		return nil, err
 	}
-	if protection, _ := e.host.ownership(); protection == nft.ProtectionMonitor && e.cfg.Protection != nft.ProtectionMonitor {
-		e.warn("other processes can change our nf_tables tables: protection owner+persist needs Linux 6.9 or later")
-	}
-	for _, n := range e.index.Networks {
-		if err := e.lacks.refuse(n); err != nil {
-			e.warn(fmt.Sprintf("nobody can join network %s: %v", n.Name, err))
+	var missing []string
+	for _, name := range append(needed(), hostcheck.NFTablesBridge) {
+		f := k.Feature(name)
+		if f.Present {
+			continue
+		}
+		if !errors.Is(f.Err, hostcheck.ErrAbsent) {
+			return nil, fmt.Errorf("cannot find out whether the kernel has %s: %w", name, f.Err)
+		}
+		e.log.Info("the kernel lacks a feature", "feature", name, "config", f.Config, "since", f.Since, "error", f.Err)
+		lack := fmt.Sprintf("no %s (%s, since Linux %s)", name, f.Config, f.Since)
+		if name == hostcheck.NFTablesBridge {
+			noBridge = errors.New("the kernel has " + lack)
+		} else {
+			missing = append(missing, lack)
 		}
 	}
+	if len(missing) > 0 {
+		return nil, errors.New("the kernel has " + strings.Join(missing, ", "))
+	}
+	return noBridge, nil
+}
+
+// lackWarnings say what is not as it should be. The caller holds e.mu.
+func (e *Engine) lackWarnings() []string {
+	var warnings []string
+	if e.lacks.bridge != nil {
+		warnings = append(warnings, fmt.Sprintf("the source guard is off, sandboxes can use addresses that are not theirs: %v", e.lacks.bridge))
+	}
+	if protection, _ := e.host.ownership(); protection == nft.ProtectionMonitor && e.cfg.Protection != nft.ProtectionMonitor {
+		warnings = append(warnings, "other processes can change our nf_tables tables: protection owner+persist needs Linux 6.9 or later")
+	}
+	for _, id := range sortedKeys(e.index.Networks) {
+		n := e.index.Networks[id]
+		if err := e.lacks.refuse(n); err != nil {
+			warnings = append(warnings, fmt.Sprintf("nobody can join network %s: %v", n.Name, err))
+		}
+		warnings = append(warnings, e.isolationWarnings(n)...)
+	}
+	return warnings
+}
+
+// isolationWarnings are about what isolated ports take away: br_netfilter makes of a packet for a sibling's published port a frame for the
+// sibling, before it comes to the host, and no frame passes between isolated ports.
+func (e *Engine) isolationWarnings(n bridged.Network) []string {
+	if !e.lacks.bridgeFilter || !e.lacks.isolated(n) {
+		return nil
+	}
+	return []string{fmt.Sprintf("members of network %s, which has no ICC, do not reach ports that one of them publishes, since br_netfilter is on and %v: "+
+		"set net.bridge.bridge-nf-call-iptables and net.bridge.bridge-nf-call-ip6tables to 0", n.Name, e.lacks.bridge)}
 }
 
 // refuse refuses a network that needs what the kernel lacks, so that nobody relies on what is not there. Networks outlive a boot, and may meet
@@ -95,7 +136,9 @@ func (l lacks) refuse(n bridged.Network) error {
 }
 
 // isolated says whether the kernel keeps a network's ports apart, since no bridge table does.
-func (l lacks) isolated(n bridged.Network) bool { return l.bridge != nil && !n.ICC }
+func (l lacks) isolated(n bridged.Network) bool {
+	return l.bridge != nil && !n.ICC && n.Driver == bridged.DriverBridge
+}
 
 // iccBy is what keeps siblings apart.
 func (e *Engine) iccBy() string {

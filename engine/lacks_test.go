@@ -34,7 +34,7 @@ func wantUnavailable(t *testing.T, what string, err error, says ...string) {
 }
 
 // wantWarning holds the status against a part of one of its warnings; "" wants none at all.
-func wantWarning(t *testing.T, e *Engine, part string) {
+func wantWarning(t testing.TB, e *Engine, part string) {
 	t.Helper()
 	warnings := e.Status().Warnings
 	if part == "" && len(warnings) > 0 || part != "" && !slices.ContainsFunc(warnings, func(w string) bool { return strings.Contains(w, part) }) {

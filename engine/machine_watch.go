@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
 	"github.com/bridged/bridged/link"
 	"github.com/bridged/bridged/nft"
@@ -53,7 +55,7 @@ func (m *machine) watch(ctx context.Context, suspect func(suspicion)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		return w.links.Run(ctx, func(e link.Event) {
-			if e.Resync || e.Link.Ours() {
+			if e.Resync || e.Link.Ours() || e.Port && strings.HasPrefix(e.Link.Name, bridged.PortPrefix) {
 				suspect(suspicion{link: e.Link.Name})
 			}
 		})

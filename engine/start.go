@@ -62,6 +62,9 @@ func (e *Engine) start(ctx context.Context) error {
 	e.reservePublished()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	for _, w := range e.lackWarnings() {
+		e.log.Warn(w)
+	}
 	if err := e.store.Compact(e.index.whole()); err != nil {
 		return fmt.Errorf("cannot compact the log: %w", err)
 	}

@@ -101,7 +101,25 @@ func (e *Engine) mendOne(s suspicion) {
 	}
 	e.dropDead(have, &want)
 	maps.DeleteFunc(want.routes, func(id routeID, _ route) bool { _, ok := want.pairs[id.host]; return !ok })
-	e.repairWith(context.Background(), diff(have, want))
+	plan := diff(have, want)
+	e.repairWith(context.Background(), plan)
+	e.suspectMembers(c, plan)
+}
+
+// suspectMembers asks for the ports of bridges that a repair made anew: the kernel spoke of them when there was no bridge to put them back into.
+func (e *Engine) suspectMembers(c bridged.Change, p Plan) {
+	if len(p.madeBridges()) == 0 {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for network := range c.Networks {
+		for id := range e.index.members[network] {
+			if host := e.index.Endpoints[id].HostInterface; host != "" {
+				e.mends.add(suspicion{link: host})
+			}
+		}
+	}
 }
 
 // repairWith carries the plan of a repair out, and counts it.

@@ -64,6 +64,10 @@ func decode(body []byte) (Link, bool) {
 	if len(body) < unix.SizeofIfInfomsg || body[0] != unix.AF_UNSPEC {
 		return Link{}, false
 	}
+	return decodeAttributes(body), true
+}
+
+func decodeAttributes(body []byte) Link {
 	flags := order.Uint32(body[8:])
 	l := Link{
 		Index:     int(int32(order.Uint32(body[4:]))),
@@ -97,6 +101,21 @@ func decode(body []byte) (Link, bool) {
 	if l.Kind == kindVeth {
 		l.PeerIndex = peer
 	}
+	return l
+}
+
+// decodePort reads what decode leaves: the bridge's own view of a port.
+func decodePort(body []byte) (Link, bool) {
+	if len(body) < unix.SizeofIfInfomsg || body[0] != unix.AF_BRIDGE {
+		return Link{}, false
+	}
+	all := decodeAttributes(body)
+	l := Link{Index: all.Index, Name: all.Name, Up: all.Up, Running: all.Running, Master: all.Master, PeerNetNS: -1}
+	for kind, v := range rtnl.Attributes(body[unix.SizeofIfInfomsg:]) {
+		if kind == unix.IFLA_PROTINFO {
+			l.decodePortSettings(v)
+		}
+	}
 	return l, true
 }
 
@@ -124,15 +143,20 @@ func (l *Link) decodeInfo(b []byte) {
 		}
 	}
 	if portKind == kindBridge {
-		for kind, v := range rtnl.Attributes(port) {
-			switch kind {
-			case unix.IFLA_BRPORT_MODE:
-				l.Hairpin = rtnl.Uint8(v) != 0
-			case unix.IFLA_BRPORT_ISOLATED:
-				l.Isolated = rtnl.Uint8(v) != 0
-			case unix.IFLA_BRPORT_STATE:
-				l.Forwarding = rtnl.Uint8(v) == stateForwarding
-			}
+		l.decodePortSettings(port)
+	}
+}
+
+// decodePortSettings reads IFLA_INFO_SLAVE_DATA of a bridge's port, or IFLA_PROTINFO of family AF_BRIDGE: both have the same attributes.
+func (l *Link) decodePortSettings(b []byte) {
+	for kind, v := range rtnl.Attributes(b) {
+		switch kind {
+		case unix.IFLA_BRPORT_MODE:
+			l.Hairpin = rtnl.Uint8(v) != 0
+		case unix.IFLA_BRPORT_ISOLATED:
+			l.Isolated = rtnl.Uint8(v) != 0
+		case unix.IFLA_BRPORT_STATE:
+			l.Forwarding = rtnl.Uint8(v) == stateForwarding
 		}
 	}
 }

@@ -14,6 +14,8 @@ type Event struct {
 	Link Link
 	// Gone: the link was deleted, or moved to another namespace; else it was added or changed.
 	Gone bool
+	// Port: the link's settings as a port of a bridge changed. Of Link, only Index, Name, Up, Running, Master and these settings are set.
+	Port bool
 	// Resync: events were lost, and Link is empty. What is known must be listed anew.
 	Resync bool
 }
@@ -38,6 +40,8 @@ func (w *Watcher) Run(ctx context.Context, handle func(Event)) error {
 	return w.subscription.Run(ctx, func(kind uint16, body []byte) {
 		if l, ok := decode(body); ok {
 			handle(Event{Link: l, Gone: kind == unix.RTM_DELLINK})
+		} else if l, ok := decodePort(body); ok && kind == unix.RTM_NEWLINK {
+			handle(Event{Link: l, Port: true})
 		}
 	}, func() { handle(Event{Resync: true}) })
 }
