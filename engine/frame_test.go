@@ -16,14 +16,6 @@ func ethernet(dst, src bridged.MAC, kind uint16, payload []byte) []byte {
 	return append(binary.BigEndian.AppendUint16(slices.Concat(dst[:], src[:]), kind), payload...)
 }
 
-// etherType is that of packets with these addresses.
-func etherType(a netip.Addr) uint16 {
-	if a.Is4() {
-		return unix.ETH_P_IP
-	}
-	return unix.ETH_P_IPV6
-}
-
 // udp is a packet with a datagram from port 1024 to port 80.
 func udp(src, dst netip.Addr, payload string) []byte {
 	d := []byte{1024 >> 8, 0, 0, 80}
