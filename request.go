@@ -92,7 +92,7 @@ type Status struct {
 	Version string
 	// Protection is how our tables are protected: "owner+persist", "monitor" or "none" (the packet filter is switched off).
 	Protection string
-	// ICCBy is what keeps siblings apart: "bridge table", "isolated ports", "br_netfilter" or "none".
+	// ICCBy is what keeps siblings apart: "bridge table", "isolated ports" or "none".
 	ICCBy string
 
 	Networks, Sandboxes, Endpoints, Ports int

@@ -18,7 +18,7 @@ type Status struct {
 	Version string
 	// Protection of its tables: "owner+persist" or "monitor".
 	Protection string
-	// ICCBy is what keeps siblings apart: "bridge table", "isolated ports", "br_netfilter" or "none".
+	// ICCBy is what keeps siblings apart: "bridge table", "isolated ports" or "none".
 	ICCBy string
 
 	Networks     int

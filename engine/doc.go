@@ -10,6 +10,8 @@
 // difference is a Plan (plan.go), with one nf_tables transaction in it. At the start and when in doubt the whole state is compiled, and what there is
 // is observed instead (start.go). What the kernel refuses is forgotten by changing the objects back: the same path again.
 //
+// A start fits the program to the kernel (lacks.go): docs/kernels.md says what is needed, and what is done without the rest.
+//
 // The engine's own lock guards memory only. Work in the kernel goes on under the lock of its object (locks.go); what nobody waits
 // for is done in batches behind the answer (batch.go).
 package engine

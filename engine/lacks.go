@@ -27,7 +27,7 @@ type lacks struct {
 func needed() []hostcheck.FeatureName {
 	return []hostcheck.FeatureName{
 		hostcheck.NFTables, hostcheck.NFTablesInet, hostcheck.Bridge, hostcheck.Veth, hostcheck.Conntrack, hostcheck.FIB,
-		hostcheck.NAT, hostcheck.Masquerade, hostcheck.ConcatIntervals, hostcheck.ElementCounters,
+		hostcheck.NAT, hostcheck.Masquerade, hostcheck.ConcatIntervals, hostcheck.ElementCounters, hostcheck.ElementLimits,
 	}
 }
 

@@ -48,6 +48,7 @@ func TestNoProgram(t *testing.T) {
 		hostcheck.NFTablesInet: "CONFIG_NF_TABLES_INET", hostcheck.Bridge: "CONFIG_BRIDGE", hostcheck.Veth: "CONFIG_VETH",
 		hostcheck.Conntrack: "CONFIG_NFT_CT", hostcheck.FIB: "CONFIG_NFT_FIB_INET", hostcheck.NAT: "CONFIG_NFT_NAT",
 		hostcheck.Masquerade: "CONFIG_NFT_MASQ", hostcheck.ConcatIntervals: "5.6", hostcheck.ElementCounters: "5.7",
+		hostcheck.ElementLimits: "CONFIG_NFT_LIMIT",
 	} {
 		t.Run(string(feature), func(t *testing.T) {
 			h, cfg := fakeWithout(feature), testConfig(t)

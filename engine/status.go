@@ -11,9 +11,9 @@ import (
 // Status is how the daemon is, at once.
 func (e *Engine) Status() bridged.Status {
 	protection, transactions := e.host.ownership()
-	s := bridged.Status{Version: e.cfg.Version, Protection: protection, ICCBy: "bridge table", Transactions: transactions, Repairs: e.repaired.Load()}
+	s := bridged.Status{Version: e.cfg.Version, Protection: protection, Transactions: transactions, Repairs: e.repaired.Load()}
 	if e.cfg.NoFirewall {
-		s.Protection, s.ICCBy = "none", "none"
+		s.Protection = "none"
 	}
 	select {
 	case <-e.ready:

@@ -21,6 +21,7 @@ const (
 	Masquerade       FeatureName = "nf_tables masquerade in family inet"
 	ConcatIntervals  FeatureName = "nf_tables intervals of concatenations"
 	ElementCounters  FeatureName = "nf_tables counters in elements"
+	ElementLimits    FeatureName = "nf_tables limits in elements"
 	NFTablesBridge   FeatureName = "nf_tables family bridge"
 	OwnerPersist     FeatureName = "nf_tables table flags owner and persist"
 	ConntrackNetlink FeatureName = "conntrack over netlink"
@@ -67,7 +68,8 @@ func features() []Feature {
 		{Name: NAT, Config: "CONFIG_NFT_NAT", Since: "5.2"},
 		{Name: Masquerade, Config: "CONFIG_NFT_MASQ", Since: "5.2"},
 		{Name: ConcatIntervals, Config: "CONFIG_NF_TABLES", Since: "5.6"},
-		{Name: ElementCounters, Config: "CONFIG_NF_TABLES", Since: "5.7"},
+		{Name: ElementCounters, Config: "CONFIG_NF_TABLES, CONFIG_NFT_COUNTER before Linux 5.17", Since: "5.7"},
+		{Name: ElementLimits, Config: "CONFIG_NFT_LIMIT", Since: "5.7"},
 		{Name: NFTablesBridge, Config: "CONFIG_NF_TABLES_BRIDGE", Since: "3.13"},
 		{Name: OwnerPersist, Config: "CONFIG_NF_TABLES", Since: "6.9"},
 		{Name: ConntrackNetlink, Config: "CONFIG_NF_CT_NETLINK", Since: "2.6.14"},

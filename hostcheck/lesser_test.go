@@ -26,13 +26,15 @@ func TestLesserKernels(t *testing.T) {
 		{"bridge family, 4.16", nfttest.NoFamilyHooks(nft.Bridge), names(hostcheck.NFTablesBridge), "CONFIG_NF_TABLES_BRIDGE"},
 		{"fib", nfttest.NoExpression("fib"), names(hostcheck.FIB), "CONFIG_NFT_FIB_INET"},
 		{"NAT", nfttest.NoChainType("nat"), names(hostcheck.NAT, hostcheck.Masquerade), "CONFIG_NFT_NAT"},
+		{"counters", nfttest.NoExpression("counter"), names(hostcheck.ElementCounters), "CONFIG_NFT_COUNTER"},
+		{"limits", nfttest.NoExpression("limit"), names(hostcheck.ElementLimits), "CONFIG_NFT_LIMIT"},
 		{"masquerade", nfttest.NoExpression("masq"), names(hostcheck.Masquerade), "CONFIG_NFT_MASQ"},
 		{"ct", nfttest.NoExpression("ct"), names(hostcheck.Conntrack), "CONFIG_NFT_CT"},
 		{"owner and persist", nfttest.NoTableFlags(nfttest.Owner | nfttest.Persist), names(hostcheck.OwnerPersist), "CONFIG_NF_TABLES"},
 		{"persist", nfttest.NoTableFlags(nfttest.Persist), names(hostcheck.OwnerPersist), "CONFIG_NF_TABLES"},
 		{
 			"nf_tables", nfttest.NoNFTables, names(hostcheck.NFTables, hostcheck.NFTablesInet, hostcheck.Conntrack, hostcheck.FIB,
-				hostcheck.NAT, hostcheck.Masquerade, hostcheck.ConcatIntervals, hostcheck.ElementCounters, hostcheck.NFTablesBridge,
+				hostcheck.NAT, hostcheck.Masquerade, hostcheck.ConcatIntervals, hostcheck.ElementCounters, hostcheck.ElementLimits, hostcheck.NFTablesBridge,
 				hostcheck.OwnerPersist), "CONFIG_NF_TABLES",
 		},
 	}

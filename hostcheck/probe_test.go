@@ -49,7 +49,7 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%v, but %q says %v", f, command, err)
 		}
 	}
-	if len(k.Features) != 15 {
+	if len(k.Features) != 16 {
 		t.Errorf("%d features", len(k.Features))
 	}
 	for _, f := range k.Features {

@@ -34,6 +34,8 @@ func scratch(name FeatureName) []nft.Table {
 		t.Sets = []nft.Set{{Name: "set", Key: []nft.Type{nft.TypeIfName, nft.TypeIPv4}, Interval: true}}
 	case ElementCounters:
 		t.Sets = []nft.Set{{Name: "set", Key: []nft.Type{nft.TypeProto, nft.TypePort}, Size: 16, Counter: true}}
+	case ElementLimits:
+		t.Sets = []nft.Set{{Name: "set", Key: []nft.Type{nft.TypeProto, nft.TypePort}, Size: 16, LimitOverPerSecond: 1}}
 	default:
 		return nil
 	}

@@ -6,6 +6,7 @@ package nfttest
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -79,19 +80,32 @@ func NoChainType(name string) Refusal {
 	}
 }
 
-// NoExpression is a kernel without an expression of rules, as "fib" (CONFIG_NFT_FIB_INET) or "masq" (CONFIG_NFT_MASQ).
+// NoExpression is a kernel without an expression of rules and of set elements, as "fib" (CONFIG_NFT_FIB_INET) or "limit"
+// (CONFIG_NFT_LIMIT).
 func NoExpression(name string) Refusal {
 	return func(m nft.Message) unix.Errno {
-		if m.Type != unix.NFT_MSG_NEWRULE {
-			return 0
-		}
-		for _, e := range attributes(attribute(m.Attributes, unix.NFTA_RULE_EXPRESSIONS)) {
-			if text(attribute(e.Data, unix.NFTA_EXPR_NAME)) == name {
-				return unix.ENOENT
-			}
+		if slices.Contains(Expressions(m), name) {
+			return unix.ENOENT
 		}
 		return 0
 	}
+}
+
+// Expressions are the names of the expressions of the rule that a message adds, or of the elements of the set.
+func Expressions(m nft.Message) []string {
+	const setExpr = 17 // NFTA_SET_EXPR
+	var names []string
+	switch m.Type {
+	case unix.NFT_MSG_NEWRULE:
+		for _, e := range attributes(attribute(m.Attributes, unix.NFTA_RULE_EXPRESSIONS)) {
+			names = append(names, text(attribute(e.Data, unix.NFTA_EXPR_NAME)))
+		}
+	case unix.NFT_MSG_NEWSET:
+		if e := attribute(m.Attributes, setExpr); e != nil {
+			names = append(names, text(attribute(e, unix.NFTA_EXPR_NAME)))
+		}
+	}
+	return names
 }
 
 // attributes are those of a message or of a nested attribute; none where they can't be read.
