@@ -158,7 +158,16 @@ func TestCreatePairRefused(t *testing.T) {
 	file, err := os.Open(os.DevNull)
 	check(t, err)
 	defer file.Close()
-	before, beforeInside := ipLinks(n), ipLinks(s)
+	// The kernel gives the bridge its carrier a little after its first port has one: no part of what is refused here.
+	withoutCarrier := func(n nstest.NS) map[string]ipLink {
+		links := ipLinks(n)
+		for name, l := range links {
+			l.Flags = slices.DeleteFunc(l.Flags, func(f string) bool { return f == "NO-CARRIER" || f == "LOWER_UP" })
+			links[name] = l
+		}
+		return links
+	}
+	before, beforeInside := withoutCarrier(n), withoutCarrier(s)
 	good := pairOf("bv2", netipAddr("10.0.0.3"))
 	good.Inner = "eth1"
 	for name, tc := range map[string]struct {
@@ -187,10 +196,10 @@ func TestCreatePairRefused(t *testing.T) {
 			t.Errorf("%s: error %v, want %v and %q", name, err, tc.errno, tc.says)
 		}
 	}
-	if diff := cmp.Diff(before, ipLinks(n)); diff != "" {
+	if diff := cmp.Diff(before, withoutCarrier(n)); diff != "" {
 		t.Error("the host was changed: ", diff)
 	}
-	if diff := cmp.Diff(beforeInside, ipLinks(s)); diff != "" {
+	if diff := cmp.Diff(beforeInside, withoutCarrier(s)); diff != "" {
 		t.Error("the sandbox was changed: ", diff)
 	}
 	_, _, err = c.CreatePair(good, s.FD()) // the control
