@@ -232,7 +232,12 @@ func openFake(t testing.TB, cfg Config, h *fakeHost) *Engine {
 // startFake runs an engine on a fake host and returns what stops it.
 func startFake(t testing.TB, cfg Config, h *fakeHost) (*Engine, func()) {
 	t.Helper()
-	e := openFake(t, cfg, h)
+	return run(t, openFake(t, cfg, h))
+}
+
+// run runs an engine until it is ready, and returns it with what stops it.
+func run(t testing.TB, e *Engine) (*Engine, func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()

@@ -84,20 +84,7 @@ func startLess(t testing.TB, path string, cfg Config, less less) (*Engine, func(
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Run(ctx) }()
-	select {
-	case <-e.Ready():
-	case err := <-done:
-		t.Fatalf("the engine did not start: %v", err)
-	}
-	return e, func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("the engine ended with %v", err)
-		}
-	}
+	return run(t, e)
 }
 
 // in runs a command in the namespace at path and returns what it prints.
