@@ -28,10 +28,12 @@ type Engine struct {
 	host     host
 	store    *store.Store
 	locks    *locks
+	events   events
 	ready    chan struct{}
-	facts    facts        // read at the start
-	ula      netip.Prefix // this host's IPv6 /48
-	takeOver string       // see compiler
+	ended    chan struct{} // closed at the end, for those who follow the events
+	facts    facts         // read at the start
+	ula      netip.Prefix  // this host's IPv6 /48
+	takeOver string        // see compiler
 
 	// world is held for reading by every request that changes the kernel, and for writing by a reconcile of the whole state.
 	world  sync.RWMutex
@@ -98,6 +100,7 @@ func newEngine(cfg Config) *Engine {
 		log:     cfg.Log,
 		locks:   newLocks(),
 		ready:   make(chan struct{}),
+		ended:   make(chan struct{}),
 		index:   newIndex(),
 		book:    newBook(),
 		sockets: make(map[bridged.Binding]io.Closer),
@@ -127,6 +130,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.since = time.Now()
 	e.mu.Unlock()
 	close(e.ready)
+	e.events.add(bridged.Event{Type: bridged.EventDaemon, Action: "ready", Attributes: map[string]string{"version": e.cfg.Version}})
 	return e.host.watch(ctx, e.suspect)
 }
 
@@ -140,6 +144,7 @@ func (e *Engine) close() {
 	e.world.Lock() // requests under way end first
 	defer e.world.Unlock()
 	e.closed = true
+	close(e.ended)
 	_ = e.pairs.wait(ctx, every[pair])
 	_ = e.purges.wait(ctx, every[purge])
 	_ = e.hails.wait(ctx, every[pair])
@@ -174,21 +179,22 @@ func (e *Engine) compiler() compiler {
 // each object back to its previous value, which is a change like any other.
 func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Change, error)) error {
 	ctx = context.WithoutCancel(ctx) // a caller that goes away must not leave half an operation
-	c, plan, back, err := e.resolve(change)
+	r, err := e.resolve(change)
 	if err != nil {
 		return err
 	}
 	done := 0
-	if len(c.Networks) > 0 {
-		err = e.record(c)
+	if len(r.change.Networks) > 0 {
+		err = e.record(r.change)
 	}
 	if err == nil {
-		done, err = e.carryOut(ctx, plan)
+		done, err = e.carryOut(ctx, r.plan)
 	}
 	if err == nil {
+		e.events.add(r.happened...)
 		return nil
 	}
-	if undoErr := e.takeBack(ctx, back, plan[:done]); undoErr != nil {
+	if undoErr := e.takeBack(ctx, r.back, r.plan[:done]); undoErr != nil {
 		e.log.Error("cannot take a failed operation back; comparing everything with the kernel", "error", undoErr)
 		e.repairs.add(struct{}{})
 	} else if errors.Is(err, nft.ErrUnknownOutcome) {
@@ -197,27 +203,37 @@ func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Chan
 	return translate(err)
 }
 
+// resolution is a change that was made in memory.
+type resolution struct {
+	change   bridged.Change
+	plan     Plan // makes it in the kernel
+	back     wayBack
+	happened []bridged.Event // when that is done
+}
+
 // resolve makes the change in memory and records it. From then on others see it. Networks are recorded by the caller: their files
 // are synced to the disk, which nobody else should wait for.
-func (e *Engine) resolve(change func(*index) (bridged.Change, error)) (c bridged.Change, plan Plan, back wayBack, err error) {
+func (e *Engine) resolve(change func(*index) (bridged.Change, error)) (r resolution, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c, err = change(e.index); err != nil {
-		return c, nil, back, err
+	if r.change, err = change(e.index); err != nil {
+		return r, err
 	}
-	back.change = e.index.Inverse(c)
-	back.touched = e.index.touch(c, back.change)
-	have := e.compiler().want(c, back.touched)
+	c := r.change
+	r.back.change = e.index.Inverse(c)
+	r.back.touched = e.index.touch(c, r.back.change)
+	have := e.compiler().want(c, r.back.touched)
 	e.index.apply(c)
-	plan = diff(have, e.compiler().want(c, back.touched))
+	r.plan = diff(have, e.compiler().want(c, r.back.touched))
 	if len(c.Networks) == 0 {
 		if err = e.record(c); err != nil {
-			e.index.apply(back.change)
-			return c, nil, back, err
+			e.index.apply(r.back.change)
+			return r, err
 		}
 		e.compact()
 	}
-	return c, plan, back, nil
+	r.happened = e.index.happened(c, r.back.change)
+	return r, nil
 }
 
 // wayBack takes a change back that was made in memory.
