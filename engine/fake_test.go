@@ -33,7 +33,9 @@ type fakeHost struct {
 	purged  []conntrack.Flow
 	lacks   []hostcheck.FeatureName
 	noIPv6  error
-	probes  int
+	// bridgeFilter: br_netfilter is on.
+	bridgeFilter bool
+	probes       int
 }
 
 var errFake = errors.New("the step fails")
@@ -130,7 +132,7 @@ func (f *fakeHost) ownership() (string, uint64) { return "fake", f.commits }
 func (f *fakeHost) close() error                { return nil }
 
 func (f *fakeHost) facts() (facts, error) {
-	return facts{mtu: 1400, machineID: []byte("machine"), namespace: bridged.NamespaceID{Dev: 1, Ino: 1}, noIPv6: f.noIPv6}, nil
+	return facts{mtu: 1400, machineID: []byte("machine"), namespace: bridged.NamespaceID{Dev: 1, Ino: 1}, noIPv6: f.noIPv6, bridgeFilter: f.bridgeFilter}, nil
 }
 
 func (f *fakeHost) makeNamespace(path string) (bridged.NamespaceID, error) {

@@ -20,9 +20,7 @@ func TestIsolatedPortsHoldFrames(t *testing.T) {
 	for _, brNetfilter := range []string{"0", "1"} {
 		t.Run("br_netfilter="+brNetfilter, func(t *testing.T) {
 			w := newWorld(t, testConfig(t), less{refuse: nfttest.NoFamily(nft.Bridge)})
-			w.brNetfilter(brNetfilter)
-			w.start()
-			w.populate()
+			w.startWith(brNetfilter)
 			for _, pair := range []struct {
 				from, to string
 				icc      bool

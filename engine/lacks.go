@@ -50,6 +50,11 @@ func (e *Engine) fit(ctx context.Context) error {
 	if l.bridge != nil {
 		program = slices.DeleteFunc(program, func(t nft.Table) bool { return t.ID == forwarding.Bridge })
 	}
+	if e.cfg.Bridge != "none" {
+		if err := l.refuse(bridged.Network{Name: bridged.NetworkBridge, Driver: bridged.DriverBridge, ICC: e.cfg.ICC}); err != nil {
+			return err
+		}
+	}
 	e.mu.Lock()
 	e.program, e.lacks = program, l
 	e.mu.Unlock()
@@ -108,19 +113,8 @@ func (e *Engine) lackWarnings() []string {
 		if err := e.lacks.refuse(n); err != nil {
 			warnings = append(warnings, fmt.Sprintf("nobody can join network %s: %v", n.Name, err))
 		}
-		warnings = append(warnings, e.isolationWarnings(n)...)
 	}
 	return warnings
-}
-
-// isolationWarnings are about what isolated ports take away: br_netfilter makes of a packet for a sibling's published port a frame for the
-// sibling, before it comes to the host, and no frame passes between isolated ports.
-func (e *Engine) isolationWarnings(n bridged.Network) []string {
-	if !e.lacks.bridgeFilter || !e.lacks.isolated(n) {
-		return nil
-	}
-	return []string{fmt.Sprintf("members of network %s, which has no ICC, do not reach ports that one of them publishes, since br_netfilter is on and %v: "+
-		"set net.bridge.bridge-nf-call-iptables and net.bridge.bridge-nf-call-ip6tables to 0", n.Name, e.lacks.bridge)}
 }
 
 // refuse refuses a network that needs what the kernel lacks, so that nobody relies on what is not there. Networks outlive a boot, and may meet
@@ -129,6 +123,11 @@ func (l lacks) refuse(n bridged.Network) error {
 	switch {
 	case l.ipv6 != nil && n.IPv6.Valid():
 		return bridged.Errorf(bridged.ErrUnavailable, "network %s can't have IPv6: %w", n.Name, l.ipv6)
+	case l.isolated(n) && l.bridgeFilter:
+		// br_netfilter makes of a packet for a sibling's published port a frame for the sibling, before it comes to the host, and no frame
+		// passes between isolated ports.
+		return bridged.Errorf(bridged.ErrUnavailable, "network %s can't be without ICC: %w, and with br_netfilter on, its members would not reach ports that one of them "+
+			"publishes: set net.bridge.bridge-nf-call-iptables and net.bridge.bridge-nf-call-ip6tables to 0", n.Name, l.bridge)
 	case l.bridge != nil && n.SourceGuard && n.Options[bridged.OptionSourceGuard] != "":
 		return bridged.Errorf(bridged.ErrUnavailable, "network %s can't have %s=true: %w", n.Name, bridged.OptionSourceGuard, l.bridge)
 	}

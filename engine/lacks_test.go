@@ -148,6 +148,49 @@ func TestNoBridgeFamily(t *testing.T) {
 	stop()
 }
 
+// TestIsolatedPortsOrBridgeFilter: isolated ports keep siblings from ports that one of them publishes when br_netfilter is on, so a network
+// without ICC is refused then, saying what to do; one that there was is joined by nobody.
+func TestIsolatedPortsOrBridgeFilter(t *testing.T) {
+	apart := bridged.NetworkSpec{Name: "apart", Options: map[string]string{bridged.OptionICC: "false"}}
+	h, cfg := fakeWithout(hostcheck.NFTablesBridge), testConfig(t)
+	ctx := t.Context()
+	e, stop := startFake(t, cfg, h)
+	if _, _, err := e.CreateNetwork(ctx, apart); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.CreateSandbox(ctx, bridged.SandboxSpec{Name: "before", Network: "apart"}); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+
+	h.bridgeFilter = true
+	e, stop = startFake(t, cfg, h)
+	wantWarning(t, e, "nobody can join network apart")
+	if !h.objects.pairs[e.Sandboxes()[0].Joined[0].Endpoint.HostInterface].Isolated {
+		t.Error("what was kept apart is open")
+	}
+	_, err := e.CreateSandbox(ctx, bridged.SandboxSpec{Name: "after", Network: "apart"})
+	wantUnavailable(t, "a sandbox", err, "network apart", "CONFIG_NF_TABLES_BRIDGE", "bridge-nf-call-iptables")
+	apart.Name = "another"
+	_, _, err = e.CreateNetwork(ctx, apart)
+	wantUnavailable(t, "a network", err, "network another", "CONFIG_NF_TABLES_BRIDGE", "bridge-nf-call-iptables")
+	if _, _, err := e.CreateNetwork(ctx, bridged.NetworkSpec{Name: "open"}); err != nil {
+		t.Errorf("a network with ICC: %v", err)
+	}
+	checkKernel(t, e, h)
+	stop()
+
+	cfg.ICC = false
+	steps := h.steps
+	wantUnavailable(t, "--icc=false", openFake(t, cfg, h).Run(ctx), "network bridge", "CONFIG_NF_TABLES_BRIDGE", "bridge-nf-call-iptables")
+	if h.steps != steps {
+		t.Errorf("the refused start made %d steps", h.steps-steps)
+	}
+	h.lacks = nil
+	_, stop = startFake(t, cfg, h)
+	stop()
+}
+
 // TestNetworkOfAnotherKernel: networks outlive a boot. One that needs what the kernel lacks now does not stop the start, and nobody can
 // join it until it is made anew.
 func TestNetworkOfAnotherKernel(t *testing.T) {

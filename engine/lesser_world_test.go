@@ -59,6 +59,20 @@ func (w *world) start() {
 	w.engine, w.stop = startLess(w.t, w.host.path, w.cfg, w.less)
 }
 
+// startWith starts an engine and makes the networks and sandboxes, then switches br_netfilter on if it is to be: without the family bridge, a
+// network without ICC can't be made any more then, and what there is stays.
+func (w *world) startWith(brNetfilter string) {
+	w.t.Helper()
+	w.brNetfilter("0")
+	w.start()
+	w.populate()
+	if brNetfilter == "1" {
+		w.stop()
+		w.brNetfilter("1")
+		w.start()
+	}
+}
+
 // populate makes the networks and sandboxes.
 func (w *world) populate() {
 	w.t.Helper()

@@ -43,7 +43,7 @@ func (e *Engine) CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (_
 	}
 	e.ensureForwarding(ctx, n)
 	e.log.Info("network created", "network", n.Name, "link", n.Bridge)
-	return bridged.NetworkInfo{Network: n}, e.isolationWarnings(n), nil
+	return bridged.NetworkInfo{Network: n}, nil, nil
 }
 
 // newNetwork checks the request as far as it can be without the state.
