@@ -86,21 +86,3 @@ func TestParsePortSpecRefuses(t *testing.T) {
 		}
 	}
 }
-
-func FuzzParsePortSpec(f *testing.F) {
-	for _, s := range []string{"80", "8000-8010:80-90/udp", "[::]:8080:80", "127.0.0.1::80/sctp", "0:80", "65535", "[::1"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		specs, err := ParsePortSpec(s)
-		if err != nil {
-			return
-		}
-		for _, spec := range specs {
-			again, err := ParsePortSpec(spec.String())
-			if err != nil || len(again) != 1 || again[0] != spec {
-				t.Fatalf("%q gives %+v, printed %q, which gives %+v, %v", s, spec, spec, again, err)
-			}
-		}
-	})
-}
