@@ -16,6 +16,7 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/conntrack"
+	"github.com/bridged/bridged/internal/failpoint"
 	"github.com/bridged/bridged/nft"
 	"github.com/bridged/bridged/store"
 )
@@ -187,6 +188,7 @@ func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Chan
 	if len(r.change.Networks) > 0 {
 		err = e.record(r.change)
 	}
+	failpoint.Reached("change recorded")
 	if err == nil {
 		done, err = e.carryOut(ctx, r.plan)
 	}
@@ -224,6 +226,7 @@ func (e *Engine) resolve(change func(*index) (bridged.Change, error)) (r resolut
 	r.back.touched = e.index.touch(c, r.back.change)
 	have := e.compiler().want(c, r.back.touched)
 	e.index.apply(c)
+	failpoint.Reached("change in memory")
 	r.plan = diff(have, e.compiler().want(c, r.back.touched))
 	if len(c.Networks) == 0 {
 		if err = e.record(c); err != nil {
@@ -265,6 +268,7 @@ func (e *Engine) compact() {
 // carryOut makes the plan's steps until one fails and returns how many were done. What nobody waits for is handed over.
 func (e *Engine) carryOut(ctx context.Context, p Plan) (done int, err error) {
 	for i, s := range p {
+		failpoint.Each("before", s)
 		switch s := s.(type) {
 		case delPair:
 			e.pairs.add(s.pair)
@@ -290,6 +294,7 @@ func (e *Engine) carryOut(ctx context.Context, p Plan) (done int, err error) {
 		if err != nil {
 			return i, fmt.Errorf("cannot %s: %w", firstLine(s.String()), err)
 		}
+		failpoint.Each("after", s)
 	}
 	return len(p), nil
 }
@@ -302,6 +307,7 @@ func (e *Engine) takeBack(ctx context.Context, back wayBack, done Plan) error {
 	want := e.compiler().want(back.change, back.touched)
 	err := e.store.Append(back.change)
 	e.mu.Unlock()
+	failpoint.Reached("change taken back in the log")
 	have := want.clone()
 	for _, s := range done {
 		s.on(&have)
@@ -315,7 +321,10 @@ func (e *Engine) removePairs(pairs []pair) {
 	for i, p := range pairs {
 		names[i] = p.Host
 	}
-	if err := e.host.delPairs(names); err != nil {
+	failpoint.Reached("before removing pairs")
+	err := e.host.delPairs(names)
+	failpoint.Reached("after removing pairs")
+	if err != nil {
 		e.log.Warn("cannot remove links; they have no elements, so nothing passes them", "links", names, "error", err)
 	}
 }
@@ -331,7 +340,10 @@ func (e *Engine) purge(purges []purge) {
 			flows = append(flows, p.flow)
 		}
 	}
-	if err := e.host.purge(flows, addrs); err != nil {
+	failpoint.Reached("before purging connections")
+	err := e.host.purge(flows, addrs)
+	failpoint.Reached("after purging connections")
+	if err != nil {
 		e.log.Warn("cannot purge conntrack entries; old flows go on until they time out", "error", err)
 	}
 	for _, p := range purges {
@@ -347,6 +359,7 @@ const announceAtOnce = 32
 func (e *Engine) announce(pairs []pair) {
 	var group errgroup.Group
 	group.SetLimit(announceAtOnce)
+	failpoint.Reached("before announcing")
 	for _, p := range pairs {
 		group.Go(func() error {
 			if err := e.host.announce(p); err != nil {

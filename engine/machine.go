@@ -19,6 +19,7 @@ import (
 	"github.com/bridged/bridged/forwarding"
 	"github.com/bridged/bridged/hostcheck"
 	"github.com/bridged/bridged/internal/conntrack"
+	"github.com/bridged/bridged/internal/failpoint"
 	"github.com/bridged/bridged/internal/netns"
 	"github.com/bridged/bridged/internal/reserve"
 	"github.com/bridged/bridged/internal/sysctl"
@@ -206,6 +207,7 @@ func (m *machine) join(p pair) error {
 				return err
 			}
 		}
+		failpoint.Reached("inner end's settings made")
 		conn, err := link.Dial()
 		if err != nil {
 			return err
@@ -382,6 +384,7 @@ func (m *machine) makeNamespace(path string) (bridged.NamespaceID, error) {
 		return bridged.NamespaceID{}, translate(err)
 	}
 	defer ns.Close()
+	failpoint.Reached("namespace made")
 	err = ns.Do(func() error {
 		conn, err := link.Dial()
 		if err != nil {

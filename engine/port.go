@@ -11,6 +11,7 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/conntrack"
+	"github.com/bridged/bridged/internal/failpoint"
 )
 
 // claim is a port specification with the host's side found: reserved in the book and on the host.
@@ -284,6 +285,7 @@ func (e *Engine) publish(ctx context.Context, endpoint bridged.Endpoint, n bridg
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Reached("ports claimed")
 	ports := publication(endpoint, claims)
 	err = e.transact(ctx, func(*index) (bridged.Change, error) { return bridged.Change{Ports: ports}, nil })
 	if err != nil {

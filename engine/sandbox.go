@@ -14,6 +14,7 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/internal/failpoint"
 )
 
 // namespaceDir is where the namespaces that we make are mounted: the one of iproute2, so that `ip netns` shows them.
@@ -247,6 +248,7 @@ func (e *Engine) attach(ctx context.Context, s bridged.Sandbox, n bridged.Networ
 	if err != nil {
 		return err
 	}
+	failpoint.Reached("sandbox's ports claimed")
 	err = e.transact(ctx, func(x *index) (bridged.Change, error) {
 		n, ok := x.Networks[n.ID]
 		if !ok {
@@ -376,6 +378,7 @@ func (e *Engine) forgetSandbox(ctx context.Context, s bridged.Sandbox) error {
 	if s.Made && s.NSID != (bridged.NamespaceID{}) {
 		nsErr = e.host.removeNamespace(s.NetNS, s.NSID)
 	}
+	failpoint.Reached("namespace gone, sandbox recorded")
 	return errors.Join(nsErr, e.transact(ctx, func(*index) (bridged.Change, error) {
 		return bridged.Change{Sandboxes: map[string]*bridged.Sandbox{s.ID: nil}}, nil
 	}))

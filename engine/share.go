@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/failpoint"
 )
 
 // newSharing is a sandbox that shares the stack of the target: its namespace, with all that is in it. Sharing one that
@@ -82,6 +83,7 @@ func (e *Engine) leaveStack(ctx context.Context, s bridged.Sandbox) error {
 	if err != nil || last.ID == "" {
 		return err
 	}
+	failpoint.Reached("stack without a user")
 	return e.forgetSandbox(ctx, last)
 }
 
@@ -95,6 +97,7 @@ func (e *Engine) leaveToOthers(ctx context.Context, s bridged.Sandbox) error {
 		if err := e.host.mountNamespace(former, s.NetNS); err != nil {
 			return fmt.Errorf("cannot remove sandbox %s: %w", s.Name, err)
 		}
+		failpoint.Reached("namespace has both paths")
 	}
 	s.Gone = true
 	err := e.transact(ctx, func(x *index) (bridged.Change, error) {

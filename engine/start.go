@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/failpoint"
 	"github.com/bridged/bridged/ipam"
 )
 
@@ -30,6 +31,7 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.collect(); err != nil {
 		return err
 	}
+	failpoint.Reached("start: collected")
 	if err := e.checkFirewallOff(); err != nil {
 		return err
 	}
@@ -45,6 +47,7 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.host.adopt(ctx); err != nil {
 		return translate(err)
 	}
+	failpoint.Reached("start: adopted")
 	e.mu.Lock()
 	inverse := e.index.Inverse(change)
 	e.index.apply(change)
@@ -52,6 +55,7 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.record(change); err != nil {
 		return err
 	}
+	failpoint.Reached("start: recorded")
 	if err = e.prepare(ctx, t); err == nil {
 		err = e.reconcile(ctx)
 	}
@@ -59,7 +63,9 @@ func (e *Engine) start(ctx context.Context) error {
 		return e.failedStart(ctx, t, inverse, err)
 	}
 	e.warnForwarding()
+	failpoint.Reached("start: kernel as wanted")
 	e.reservePublished()
+	failpoint.Reached("start: ports reserved")
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, w := range e.lackWarnings() {
@@ -73,11 +79,13 @@ func (e *Engine) start(ctx context.Context) error {
 
 // failedStart forgets what this start wanted beyond what the last one had. Forwarding that it switched on stays on, and fenced.
 func (e *Engine) failedStart(ctx context.Context, t transition, inverse bridged.Change, cause error) error {
+	failpoint.Reached("failed start")
 	e.goBack(ctx, t)
 	e.mu.Lock()
 	inverse.Forwarding = e.forwardingAfterFailure(inverse)
 	e.index.apply(inverse)
 	e.mu.Unlock()
+	failpoint.Reached("failed start: gone back")
 	if err := e.record(inverse); err != nil {
 		e.log.Error("cannot record that the start failed", "error", err)
 	}
@@ -206,6 +214,7 @@ func (e *Engine) collect() error {
 			if err := e.dropMounts(s, reason != ""); err != nil {
 				return fmt.Errorf("cannot remove the namespace of sandbox %s: %w", s.Name, err)
 			}
+			failpoint.Reached("start: mounts dropped")
 			if reason == "" {
 				continue
 			}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/failpoint"
 )
 
 // What others take away comes back; what they add is left alone. The kernel says what changed (watchers of links, addresses, and where our
@@ -124,6 +125,7 @@ func (e *Engine) suspectMembers(c bridged.Change, p Plan) {
 
 // repairWith carries the plan of a repair out, and counts it.
 func (e *Engine) repairWith(ctx context.Context, p Plan) {
+	failpoint.Reached("before a repair")
 	steps, err := e.carryOutAll(ctx, p)
 	if err != nil {
 		e.log.Error("cannot make the kernel equal to the state", "error", err)

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+
+	"github.com/bridged/bridged/internal/failpoint"
 )
 
 // replace writes the file atomically and makes sure that it survives a power cut.
@@ -18,6 +20,7 @@ func replace(path string, content []byte) error {
 	if err := renameio.WriteFile(path, content, 0o600, renameio.WithTempDir(dir)); err != nil {
 		return err
 	}
+	failpoint.Reached("file replaced")
 	return syncDir(dir)
 }
 
@@ -26,6 +29,7 @@ func remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	failpoint.Reached("file removed")
 	return syncDir(filepath.Dir(path))
 }
 

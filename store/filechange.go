@@ -10,6 +10,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/failpoint"
 )
 
 // fileChange is what one change does to the networks' files. First everything that needs space is written beside the files, so
@@ -57,9 +58,11 @@ func (c *fileChange) stage(path string, network *bridged.Network) error {
 		return err
 	}
 	c.staged = append(c.staged, stagedFile{path, f})
+	failpoint.Reached("temporary file made")
 	if _, err := f.Write(content); err != nil {
 		return err
 	}
+	failpoint.Reached("temporary file written")
 	return f.Sync()
 }
 
@@ -69,9 +72,11 @@ func (c *fileChange) put() error {
 		if err := c.noteUndo(s.path); err != nil {
 			return err
 		}
+		failpoint.Reached("temporary file synced")
 		if err := s.file.CloseAtomicallyReplace(); err != nil {
 			return err
 		}
+		failpoint.Reached("temporary file renamed")
 	}
 	if len(c.staged) == 0 {
 		return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/failpoint"
 )
 
 // logFormat is the version of the log's records. It changes when an older daemon would misread them, not when a field is
@@ -173,6 +174,7 @@ func (l *runLog) rewrite(write func(io.Writer) error) (err error) {
 	if err := write(t); err != nil {
 		return err
 	}
+	failpoint.Reached("new log written")
 	f, err := os.OpenFile(t.Name(), os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -185,6 +187,7 @@ func (l *runLog) rewrite(write func(io.Writer) error) (err error) {
 		f.Close()
 		return err
 	}
+	failpoint.Reached("new log in force")
 	if l.file != nil {
 		l.file.Close() // the old log, which has no name any more
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/failpoint"
 )
 
 // Dirs are the two directories. Those that are missing are made, with the permissions 0700.
@@ -85,6 +86,7 @@ func (s *Store) prepare() error {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("cannot make the directory: %w", err)
 		}
+		failpoint.Reached("directory of the store made")
 		l, err := lock(dir)
 		if err != nil {
 			return err
@@ -130,6 +132,7 @@ func (s *Store) append(c bridged.Change) error {
 	size := s.log.size
 	err = files.put()
 	if rest := withoutNetworks(c); err == nil && !rest.Empty() {
+		failpoint.Reached("before the record")
 		err = s.log.append(rest)
 	}
 	if err == nil {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/failpoint"
 )
 
 // Dir is where "ip netns" looks for namespaces by name.
@@ -33,6 +35,7 @@ func makeAt(path string) (*NS, error) {
 	if err := touch(path); err != nil {
 		return nil, err
 	}
+	failpoint.Reached("namespace's file made")
 	ns, err := fresh(path)
 	if err != nil {
 		return nil, errors.Join(err, os.Remove(path))
@@ -50,6 +53,7 @@ func fresh(path string) (ns *NS, err error) {
 		if err := unix.Mount(thread, path, "", unix.MS_BIND, ""); err != nil {
 			return errors.Join(fmt.Errorf("cannot mount it: %w", err), ns.Close())
 		}
+		failpoint.Reached("namespace mounted")
 		return nil
 	})
 	if err != nil {
@@ -64,6 +68,7 @@ func share(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
+	failpoint.Reached("directory of namespaces made")
 	lock, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -80,6 +85,7 @@ func share(dir string) error {
 	if err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return wrap("cannot mount "+dir, err)
 	}
+	failpoint.Reached("directory of namespaces mounted")
 	return wrap("cannot share "+dir, unix.Mount("", dir, "", unix.MS_SHARED|unix.MS_REC, ""))
 }
 
@@ -96,6 +102,7 @@ func Remove(path string) error {
 	if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("cannot unmount network namespace %s: %w", path, err)
 	}
+	failpoint.Reached("namespace unmounted")
 	if err := unix.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot remove network namespace %s: %w", path, err)
 	}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/failpoint"
 )
 
 // Mount mounts the namespace at a further path, where nothing may be: unix.EEXIST. After an error nothing is left there.
@@ -14,6 +16,7 @@ func (n *NS) Mount(path string) error {
 	if err := touch(path); err != nil {
 		return fmt.Errorf("cannot mount a network namespace at %s: %w", path, err)
 	}
+	failpoint.Reached("namespace's further file made")
 	if err := unix.Mount("/proc/self/fd/"+strconv.Itoa(n.FD()), path, "", unix.MS_BIND, ""); err != nil {
 		return errors.Join(fmt.Errorf("cannot mount a network namespace at %s: %w", path, err), os.Remove(path))
 	}
