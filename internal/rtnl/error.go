@@ -24,8 +24,11 @@ func (e *Error) Error() string {
 // Unwrap is the errno.
 func (e *Error) Unwrap() error { return e.Errno }
 
-// err reads an NLMSG_ERROR or NLMSG_DONE; nil for an acknowledgement.
+// err reads an NLMSG_ERROR or NLMSG_DONE; nil for an acknowledgement. An NLMSG_ERROR that is too short for an errno acknowledges nothing.
 func (m Message) err() error {
+	if m.Kind == unix.NLMSG_ERROR && len(m.Body) < 4 {
+		return &Error{Errno: unix.EBADMSG}
+	}
 	errno := unix.Errno(-int32(Uint32(m.Body)))
 	if errno == 0 {
 		return nil

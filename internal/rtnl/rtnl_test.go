@@ -169,31 +169,6 @@ func TestWatchErrors(t *testing.T) {
 	})
 }
 
-// What is malformed ends the list; nothing is read beyond the buffer.
-func FuzzMessages(f *testing.F) {
-	var b rtnl.Batch
-	setUp(&b, 7)
-	getLink(&b, "lo")
-	f.Add(b.Datagram(1, 0))
-	f.Fuzz(func(t *testing.T, datagram []byte) {
-		total := 0
-		for m := range rtnl.Messages(datagram) {
-			total += unix.SizeofNlMsghdr + len(m.Body)
-			inside := 0
-			for _, v := range rtnl.Attributes(m.Body) {
-				inside += unix.SizeofNlAttr + len(v)
-				_, _, _, _ = rtnl.String(v), rtnl.Uint8(v), rtnl.Uint16(v), rtnl.Uint32(v)
-			}
-			if inside > len(m.Body) {
-				t.Errorf("attributes of %d bytes in %d", inside, len(m.Body))
-			}
-		}
-		if total > len(datagram) {
-			t.Errorf("messages of %d bytes in %d", total, len(datagram))
-		}
-	})
-}
-
 func Example() {
 	var b rtnl.Batch
 	b.Begin(unix.RTM_SETLINK, 0)
