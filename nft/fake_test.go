@@ -136,6 +136,8 @@ func (k *fakeKernel) receive(b []byte) (int, error) {
 
 func (k *fakeKernel) port() uint32 { return 4711 }
 
+func (k *fakeKernel) duplicate() (int, error) { return -1, unix.EOPNOTSUPP }
+
 func (k *fakeKernel) close() error { return nil }
 
 // has are the keys of a set, sorted.
@@ -185,5 +187,6 @@ func (a *acknowledging) receive(b []byte) (int, error) {
 	return copy(b, a.answer[:]), nil
 }
 
-func (a *acknowledging) port() uint32 { return 1 }
-func (a *acknowledging) close() error { return nil }
+func (a *acknowledging) port() uint32            { return 1 }
+func (a *acknowledging) duplicate() (int, error) { return -1, unix.EOPNOTSUPP }
+func (a *acknowledging) close() error            { return nil }

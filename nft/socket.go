@@ -14,6 +14,8 @@ type socket interface {
 	receive(b []byte) (int, error)
 	// port is the socket's netlink port number: the owner of its tables.
 	port() uint32
+	// duplicate is a further descriptor of the socket.
+	duplicate() (int, error)
 	close() error
 }
 
@@ -58,12 +60,16 @@ func (s *netlinkSocket) setUp() error {
 		return err
 	}
 	s.portID = name.(*unix.SockaddrNetlink).Pid
-	// Better messages, and smaller ones: nothing depends on them.
+	s.grow()
+	return nil
+}
+
+// grow asks for better and smaller messages, and room for many of them: no transaction of few elements depends on it.
+func (s *netlinkSocket) grow() {
 	unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, netlinkExtAck, 1)
 	unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, netlinkCapAck, 1)
 	setBuffer(s.fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, sendBuffer)
 	setBuffer(s.fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, receiveBuffer)
-	return nil
 }
 
 // setBuffer asks for more than net.core.[rw]mem_max, which a user namespace may not, and then for what it may have.

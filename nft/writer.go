@@ -3,6 +3,8 @@ package nft
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -14,6 +16,10 @@ import (
 type Options struct {
 	// Protection is "owner+persist", "monitor", or "auto" and "": owner+persist where the kernel has it (Linux 6.9 and later).
 	Protection string
+	// Socket is that of an earlier Writer, from [Writer.Socket], also of another process: tables that it owns stay owned. Dial makes a
+	// descriptor of its own of it, and fails with [ErrUnfitSocket] when it is not an nf_tables socket of this network namespace. nil: a new
+	// socket.
+	Socket *os.File
 	// Refuse makes a kernel with less out of the one that is there, for tests: it is asked about each message before the kernel sees it, and
 	// what it gives an error for is refused with that error, as the kernel would: the whole transaction with it. Package nfttest has some to
 	// choose from. nil: nothing is refused.
@@ -64,7 +70,7 @@ type request struct {
 // goroutine to the thread. It finds out what the kernel can do, and fails with EPERM without CAP_NET_ADMIN and with
 // [ErrNoKernelSupport] without nf_tables, or without the protection that was asked for.
 func Dial(opts Options) (*Writer, error) {
-	write, err := dialNetlink()
+	write, err := opts.dialWriter()
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +88,17 @@ func Dial(opts Options) (*Writer, error) {
 	return w, nil
 }
 
+// dialWriter opens the socket that the tables belong to.
+func (o Options) dialWriter() (*netlinkSocket, error) {
+	if o.Socket != nil {
+		return inheritNetlink(o.Socket)
+	}
+	return dialNetlink()
+}
+
 // newWriter probes what the socket can do.
 func newWriter(opts Options, write, read socket) (*Writer, error) {
-	w := &Writer{conn: conn{socket: opts.refusing(write)}, reader: reader{socket: opts.refusing(read)}}
+	w := &Writer{conn: conn{socket: opts.refusing(write), seq: rand.Uint32()}, reader: reader{socket: opts.refusing(read)}}
 	if err := w.probe(opts.Protection); err != nil {
 		return nil, err
 	}
