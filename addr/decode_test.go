@@ -37,18 +37,3 @@ func body(build func(*rtnl.Batch)) []byte {
 	}
 	return nil
 }
-
-// Whatever comes, decoding does not panic.
-func FuzzDecode(f *testing.F) {
-	f.Add(body(func(b *rtnl.Batch) { Address{Link: 3, Prefix: netip.MustParsePrefix("10.0.0.1/24")}.Append(b) }))
-	f.Add(body(func(b *rtnl.Batch) { Default(netip.MustParseAddr("10.0.0.1"), 3).Append(b) }))
-	f.Add([]byte{2, 24, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0, 20, 0, 9, 0, 16, 0, 0, 0, 3, 0, 0, 0, 8, 0, 5, 0, 10, 0, 0, 1}) // multipath
-	f.Fuzz(func(t *testing.T, body []byte) {
-		if a, ok := decodeAddress(body); ok && !a.Prefix.IsValid() {
-			t.Errorf("address %v", a)
-		}
-		for _, r := range decodeRoutes(body) {
-			_ = r.String()
-		}
-	})
-}

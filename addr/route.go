@@ -116,7 +116,7 @@ func (r Route) append(b *rtnl.Batch, kind, flags uint16) (message int) {
 }
 
 // decodeRoutes reads the body of an RTM_NEWROUTE or RTM_DELROUTE: struct rtmsg and attributes. A route without next hops is one
-// Route. Cached routes, and families other than IP, are none.
+// Route. Cached routes, those of families other than IP, and those to what is no prefix of their family, are none.
 func decodeRoutes(body []byte) []Route {
 	if len(body) < unix.SizeofRtMsg || order.Uint32(body[8:])&unix.RTM_F_CLONED != 0 {
 		return nil
@@ -138,7 +138,7 @@ func decodeRoutes(body []byte) []Route {
 		switch kind {
 		case unix.RTA_DST:
 			if ip, ok := netip.AddrFromSlice(v); ok {
-				r.Dst = netip.PrefixFrom(ip, int(body[1]))
+				r.Dst = netip.PrefixFrom(ip, int(body[1])).Masked()
 			}
 		case unix.RTA_TABLE:
 			r.Table = int(rtnl.Uint32(v))
@@ -151,6 +151,9 @@ func decodeRoutes(body []byte) []Route {
 		default:
 			r.hop(kind, v)
 		}
+	}
+	if !r.Dst.IsValid() || r.Dst.Addr().Is4() != any.Is4() {
+		return nil
 	}
 	if hops == nil {
 		return []Route{r}
