@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -18,7 +19,8 @@ import (
 type plainText string
 
 // answer sends a handler's result.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, body any) {
+func (s *Server) answer(c *call, status int, body any) {
+	w := c.w
 	var text []byte
 	switch b := body.(type) {
 	case nil:
@@ -30,7 +32,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, body
 		enc := json.NewEncoder(&buf)
 		enc.SetEscapeHTML(false)
 		if err := enc.Encode(body); err != nil {
-			s.log.Error("cannot encode an answer", "method", r.Method, "path", r.URL.Path, "error", err)
+			s.log.Error("cannot encode an answer", "method", c.Method, "path", c.URL.Path, "error", err)
 			status, text = http.StatusInternalServerError, []byte(`{"message":"cannot encode the answer","code":"internal"}`+"\n")
 			break
 		}
@@ -42,25 +44,37 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, body
 		}
 		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	}
+	if c.bodyUnread() {
+		w.Header().Set("Connection", "close") // or the body would have to come before the answer can go
+	}
 	// An error from here on means that nobody listens any more. The answer is out when the request counts as done.
+	if c.conn.does(waiting) != nil {
+		return
+	}
 	connection := http.NewResponseController(w)
 	_ = connection.SetWriteDeadline(time.Now().Add(answerTimeout))
+	defer context.AfterFunc(s.stopping, func() {
+		_ = connection.SetWriteDeadline(time.Now().Add(lastTimeout)) // a stop does not wait long for slow readers
+	})()
 	w.WriteHeader(status)
 	_, _ = w.Write(text)
 	_ = connection.Flush()
 }
 
 // fail sends an error.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+func (s *Server) fail(c *call, err error) {
+	if noDescriptor(err) && bridged.Code(err) != "unavailable" {
+		err = bridged.Errorf(bridged.ErrUnavailable, "%v: the daemon can open no more files now; raise its limit (LimitNOFILE)", err)
+	}
 	status := httpStatus(err)
 	if status == http.StatusInternalServerError {
-		s.log.Error("a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		s.log.Error("a request failed", "method", c.Method, "path", c.URL.Path, "error", err)
 	}
 	var special *httpError
 	if errors.As(err, &special) && special.allow != "" {
-		w.Header().Set("Allow", special.allow)
+		c.w.Header().Set("Allow", special.allow)
 	}
-	s.answer(w, r, status, client.Error{Message: err.Error(), Code: bridged.Code(err)})
+	s.answer(c, status, client.Error{Message: err.Error(), Code: bridged.Code(err)})
 }
 
 // httpStatus is Docker's status for an error's kind.

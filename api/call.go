@@ -2,17 +2,14 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/bridged/bridged"
 )
@@ -21,9 +18,11 @@ import (
 type call struct {
 	*http.Request
 	w      http.ResponseWriter
+	conn   *conn
+	server *Server
 	docker bool
-	// stopping is done when the server stops.
-	stopping context.Context
+	// read: the body was, and is complete. large: it takes one of the places for large ones.
+	read, large bool
 }
 
 // decode reads the body, one JSON object, into the struct that out points to. What does not belong there is an error that
@@ -33,9 +32,9 @@ func (c *call) decode(out any) error {
 	if err != nil {
 		return err
 	}
+	defer c.server.bodies.decode()()
 	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	var value any
+	var value json.RawMessage
 	switch err := dec.Decode(&value); {
 	case errors.Is(err, io.EOF):
 		return bridged.Errorf(bridged.ErrInvalid, "the body is empty: want a JSON object")
@@ -45,14 +44,14 @@ func (c *call) decode(out any) error {
 	if rest := bytes.TrimSpace(text[dec.InputOffset():]); len(rest) > 0 {
 		return bridged.Errorf(bridged.ErrInvalid, "the body has something behind its JSON object: %.20q", rest)
 	}
-	if _, ok := value.(map[string]any); !ok {
+	if value[0] != '{' {
 		return bridged.Errorf(bridged.ErrInvalid, "the body must be a JSON object, not %.20q", text)
 	}
 	if err := checkFields(value, reflect.TypeOf(out).Elem(), "", c.docker); err != nil {
 		return err
 	}
 	var wrongType *json.UnmarshalTypeError
-	switch err := json.Unmarshal(text, out); {
+	switch err := json.Unmarshal(value, out); {
 	case errors.As(err, &wrongType):
 		return fieldError(wrongType.Field, "want %s, not %s", jsonType(wrongType.Type), wrongType.Value)
 	case err != nil:
@@ -61,58 +60,30 @@ func (c *call) decode(out any) error {
 	return nil
 }
 
-// readBody reads the whole body within its limits of type, size and time.
-func (c *call) readBody() ([]byte, error) {
-	if header := c.Header.Get("Content-Type"); header != "" {
-		if t, _, err := mime.ParseMediaType(header); err != nil || t != "application/json" {
-			return nil, bridged.Errorf(bridged.ErrInvalid, "the body's Content-Type is %q: want application/json", header)
-		}
-	}
-	deadline := http.NewResponseController(c.w)
-	if err := deadline.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
-		return nil, fmt.Errorf("cannot limit the time for the body: %w", err)
-	}
-	cancel := context.AfterFunc(c.stopping, func() {
-		_ = deadline.SetReadDeadline(time.Now()) // a stop does not wait for bodies
-	})
-	text, err := io.ReadAll(http.MaxBytesReader(c.w, c.Body, maxBody))
-	cancel()
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, bridged.Errorf(bridged.ErrInvalid, "the body is too large: at most %d bytes are possible", tooLarge.Limit)
-	case err != nil && c.stopping.Err() != nil:
-		return nil, errStopping()
-	case err != nil:
-		return nil, bridged.Errorf(bridged.ErrInvalid, "cannot read the body: %w", err)
-	}
-	// The connection is watched for the client's end from here on: without a deadline, or that would look like its end.
-	if err := deadline.SetReadDeadline(time.Time{}); err != nil {
-		return nil, fmt.Errorf("cannot lift the time limit of the body: %w", err)
-	}
-	return text, nil
-}
-
 // fieldError is an ErrInvalid about one field of the body, given by its path.
 func fieldError(path, format string, args ...any) error {
 	return bridged.Errorf(bridged.ErrInvalid, "field %q: %w", path, fmt.Errorf(format, args...))
 }
 
-// checkFields looks for the first field of a decoded JSON value, in the order of their names, that type t has not.
-func checkFields(value any, t reflect.Type, path string, zeroAllowed bool) error {
+// checkFields looks for the first field of a JSON value, in the order of their names, that type t has not. What can't be a t is left
+// to decoding, which says so. Values stay texts: decoded into any they would take some sixty times as much memory as the body.
+func checkFields(value json.RawMessage, t reflect.Type, path string, zeroAllowed bool) error {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	switch v := value.(type) {
-	case map[string]any:
-		if t.Kind() == reflect.Struct {
-			return checkObject(v, t, path, zeroAllowed)
+	switch t.Kind() {
+	case reflect.Struct:
+		var object map[string]json.RawMessage
+		if json.Unmarshal(value, &object) != nil {
+			return nil
 		}
-	case []any:
-		if t.Kind() != reflect.Slice {
-			return nil // a wrong type: decoding says so
+		return checkObject(object, t, path, zeroAllowed)
+	case reflect.Slice:
+		var elements []json.RawMessage
+		if t.Elem().Kind() != reflect.Struct || json.Unmarshal(value, &elements) != nil {
+			return nil
 		}
-		for i, element := range v {
+		for i, element := range elements {
 			if err := checkFields(element, t.Elem(), fmt.Sprintf("%s[%d]", path, i), zeroAllowed); err != nil {
 				return err
 			}
@@ -121,7 +92,7 @@ func checkFields(value any, t reflect.Type, path string, zeroAllowed bool) error
 	return nil
 }
 
-func checkObject(object map[string]any, t reflect.Type, path string, zeroAllowed bool) error {
+func checkObject(object map[string]json.RawMessage, t reflect.Type, path string, zeroAllowed bool) error {
 	known := make(map[string]reflect.Type)
 	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -138,12 +109,23 @@ func checkObject(object map[string]any, t reflect.Type, path string, zeroAllowed
 			if err := checkFields(object[name], ft, inner, zeroAllowed); err != nil {
 				return err
 			}
-		case zeroAllowed && isZero(object[name]):
+		case zeroAllowed && isZeroText(object[name]):
 		default:
 			return unknownField(name, inner, sortedKeys(known))
 		}
 	}
 	return nil
+}
+
+// maxZeroText is the longest text in bytes that is looked at for saying nothing.
+const maxZeroText = 1 << 10
+
+// isZeroText is isZero for a value that is no longer than it takes to say nothing.
+func isZeroText(text json.RawMessage) bool {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	var value any
+	return len(text) <= maxZeroText && dec.Decode(&value) == nil && isZero(value)
 }
 
 // unknownField says which fields there are.

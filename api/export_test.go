@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"net"
 )
 
@@ -21,4 +20,4 @@ func PeerGroups(conn net.Conn) ([]uint32, error) {
 }
 
 // MayChange asks for a connection's peer, as a request of it would be.
-func MayChange(conn net.Conn) error { return mayChange(withPeer(context.Background(), conn)) }
+func MayChange(conn net.Conn) error { return peerOf(conn).mayChange() }

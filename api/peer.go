@@ -2,7 +2,6 @@ package api
 
 import (
 	"cmp"
-	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -39,13 +38,6 @@ type peer struct {
 	err    error
 }
 
-type peerKey struct{}
-
-// withPeer is the [net/http.Server]'s ConnContext: requests know their peer.
-func withPeer(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, peerKey{}, peerOf(conn))
-}
-
 func peerOf(conn net.Conn) peer {
 	uc, ok := conn.(*net.UnixConn)
 	if !ok {
@@ -59,16 +51,13 @@ func peerOf(conn net.Conn) peer {
 	return peer{Peer: p, groups: groups, err: err}
 }
 
-// mayChange says whether the request's peer may change anything: root, the daemon's own user, a member of Group. The socket's mode
+// mayChange says whether the peer may change anything: root, the daemon's own user, a member of Group. The socket's mode
 // keeps others out; this holds when somebody has loosened it.
-func mayChange(ctx context.Context) error {
-	p, ok := ctx.Value(peerKey{}).(peer)
+func (p peer) mayChange() error {
 	switch {
-	case !ok:
-		return bridged.Errorf(bridged.ErrDenied, "denied: the connection has no peer")
 	case p.err != nil:
 		return bridged.Errorf(bridged.ErrDenied, "denied: cannot see who asks: %w", p.err)
-	case p.UID == 0, int(p.UID) == os.Geteuid():
+	case p.trusted():
 		return nil
 	}
 	if gid, ok := groupID(); ok && (p.GID == gid || slices.Contains(p.groups, gid)) {
@@ -76,6 +65,9 @@ func mayChange(ctx context.Context) error {
 	}
 	return bridged.Errorf(bridged.ErrDenied, "denied: user %d may not change anything: be root or a member of the group %s", p.UID, Group)
 }
+
+// trusted: the peer is root or the daemon's own user.
+func (p peer) trusted() bool { return p.err == nil && (p.UID == 0 || int(p.UID) == os.Geteuid()) }
 
 // peerGroups are the supplementary groups of a socket's peer: SO_PEERGROUPS, Linux 4.13. x/sys/unix has no call for it.
 func peerGroups(conn *net.UnixConn) ([]uint32, error) {

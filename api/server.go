@@ -15,14 +15,15 @@ import (
 )
 
 // What a client may cost us. A request is a header, then at most maxBody bytes, then an answer; each part has its time,
-// so that a slow client holds one connection and nothing else.
+// so that a slow client holds one connection and nothing else. What the daemon does in between has no limit. See conns for
+// how many clients there can be, and body for what they may send at a time.
 const (
 	headerTimeout = 10 * time.Second
 	bodyTimeout   = 10 * time.Second
 	answerTimeout = 30 * time.Second
+	lastTimeout   = time.Second // for an answer while the server stops
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 64 << 10 // bytes
-	maxBody       = 1 << 20  // bytes
 	// stopTimeout is how long a stop waits for the requests that are under way.
 	stopTimeout = 10 * time.Second
 )
@@ -38,6 +39,8 @@ type Server struct {
 	engine Engine
 	routes []route
 	log    *slog.Logger
+	conns  *conns
+	bodies bodies
 
 	// stopping is done when Serve begins to stop.
 	stopping  context.Context
@@ -53,7 +56,10 @@ func New(engine Engine, opts Options) *Server {
 		log = slog.New(slog.DiscardHandler)
 	}
 	stopping, beginStop := context.WithCancel(context.Background())
-	return &Server{engine: engine, routes: routes(), log: log, stopping: stopping, beginStop: beginStop}
+	return &Server{
+		engine: engine, routes: routes(), log: log, conns: newConns(log), bodies: newBodies(),
+		stopping: stopping, beginStop: beginStop,
+	}
 }
 
 // Serve answers requests that come in at l until ctx is done, then lets those under way finish, closes l and returns nil.
@@ -64,15 +70,17 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ConnContext:       withPeer,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		// It would read bodies without a limit of time.
+		DisableGeneralOptionsHandler: true,
 	}
 	stopped := make(chan struct{})
 	cancel := context.AfterFunc(ctx, func() {
 		defer close(stopped)
 		s.stop(server, l)
 	})
-	err := server.Serve(l)
+	err := server.Serve(newAcceptor(l, s.conns))
 	if cancel() { // ctx is not done: the listener failed
 		s.stop(server, l)
 		return fmt.Errorf("cannot serve at %s: %w", l.Addr(), err)
@@ -106,70 +114,87 @@ func (s *Server) stop(server *http.Server, l net.Listener) {
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	s.active.RLock()
 	defer s.active.RUnlock()
-	defer s.recoverPanic(w, r)
 	// The limit of the connection's last answer is not this one's.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	c := &call{Request: r, w: w, conn: connOf(r.Context()), server: s}
+	defer c.end()
+	defer s.recoverPanic(c)
 	rt, params, err := findRoute(s.routes, r)
-	if err != nil {
-		s.fail(w, r, err)
-		return
+	if err == nil {
+		if c.docker = rt.docker; c.docker {
+			setDockerHeaders(w.Header())
+		}
+		for name, value := range params {
+			r.SetPathValue(name, value)
+		}
+		err = s.admit(rt, c)
 	}
-	if rt.docker {
-		setDockerHeaders(w.Header())
+	var body any
+	if err == nil {
+		body, err = rt.serve(s, c)
 	}
-	for name, value := range params {
-		r.SetPathValue(name, value)
+	switch {
+	case errors.Is(err, errGivenUp):
+		panic(http.ErrAbortHandler) // nobody is there to be told
+	case err != nil:
+		s.fail(c, err)
+	default:
+		s.answer(c, rt.status, body)
 	}
-	if err := s.admit(rt, r); err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	body, err := rt.serve(s, &call{Request: r, w: w, docker: rt.docker, stopping: s.stopping})
-	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	s.answer(w, r, rt.status, body)
 }
 
-// admit lets a request through to its handler, when it is allowed to and can be done.
-func (s *Server) admit(rt *route, r *http.Request) error {
-	if s.stopping.Err() != nil {
+// admit lets a request through to its handler, when it is allowed to and can be done. From then on a change is made whether its client
+// waits for it or not.
+func (s *Server) admit(rt *route, c *call) error {
+	if err := c.conn.does(working); err != nil {
+		return err
+	}
+	switch {
+	case c.conn.refusal != nil:
+		return c.conn.refusal
+	case s.stopping.Err() != nil:
 		return errStopping()
 	}
-	if err := rt.checkQuery(r); err != nil {
+	if err := rt.checkQuery(c.Request); err != nil {
 		return err
 	}
 	if !rt.change {
 		return nil
 	}
-	if err := mayChange(r.Context()); err != nil {
+	if err := c.conn.peer.mayChange(); err != nil {
 		return err
 	}
-	return s.awaitReady(r.Context())
+	if err := s.awaitReady(c); err != nil {
+		return err
+	}
+	c.Request = c.WithContext(context.WithoutCancel(c.Context()))
+	return nil
 }
 
 // awaitReady waits for the engine's first reconcile.
-func (s *Server) awaitReady(ctx context.Context) error {
+func (s *Server) awaitReady(c *call) error {
 	select {
 	case <-s.engine.Ready():
 		return nil
 	default:
 	}
+	if err := c.conn.does(lasting); err != nil {
+		return err
+	}
 	select {
 	case <-s.engine.Ready():
-		return nil
+		return c.conn.does(working)
 	case <-s.stopping.Done():
 		return errStopping()
-	case <-ctx.Done():
-		return bridged.Errorf(bridged.ErrUnavailable, "the daemon was not ready before the request ended: %w", ctx.Err())
+	case <-c.Context().Done():
+		return bridged.Errorf(bridged.ErrUnavailable, "the daemon was not ready before the request ended: %w", c.Context().Err())
 	}
 }
 
 func errStopping() error { return bridged.Errorf(bridged.ErrUnavailable, "the daemon is stopping") }
 
 // recoverPanic answers 500 for a handler that panicked: one request's fault is not the others'.
-func (s *Server) recoverPanic(w http.ResponseWriter, r *http.Request) {
+func (s *Server) recoverPanic(c *call) {
 	cause := recover()
 	if cause == nil {
 		return
@@ -177,6 +202,6 @@ func (s *Server) recoverPanic(w http.ResponseWriter, r *http.Request) {
 	if cause == http.ErrAbortHandler {
 		panic(cause)
 	}
-	s.log.Error("a request's handler panicked", "method", r.Method, "path", r.URL.Path, "panic", cause, "stack", string(debug.Stack()))
-	s.fail(w, r, errors.New("internal error: the daemon's log has the details"))
+	s.log.Error("a request's handler panicked", "method", c.Method, "path", c.URL.Path, "panic", cause, "stack", string(debug.Stack()))
+	s.fail(c, errors.New("internal error: the daemon's log has the details"))
 }

@@ -15,6 +15,9 @@ func (s *Server) status(c *call) (any, error) {
 		if err != nil || d < 0 {
 			return nil, bridged.Errorf(bridged.ErrInvalid, `query parameter "wait": %q is no duration, as in 10s`, text)
 		}
+		if err := c.conn.does(lasting); err != nil {
+			return nil, err
+		}
 		timer := time.NewTimer(d)
 		defer timer.Stop()
 		select {

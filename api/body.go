@@ -1,0 +1,121 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/bridged/bridged"
+)
+
+// What bodies may take, all together: each connection can have one of smallBody bytes at any time, a few can have one of maxBody.
+const (
+	smallBody   = 16 << 10 // bytes; a request of a sensible size
+	maxBody     = 1 << 20  // bytes
+	largeBodies = 8
+)
+
+// bodies limits what the bodies of all requests take.
+type bodies struct {
+	large    chan struct{} // holds one for each large body
+	decoding chan struct{} // holds one for each body that is being decoded, which takes several times as much
+}
+
+func newBodies() bodies {
+	return bodies{large: make(chan struct{}, largeBodies), decoding: make(chan struct{}, runtime.GOMAXPROCS(0))}
+}
+
+// decode waits until one more body may be decoded. Nothing that holds a place waits for anybody.
+func (b bodies) decode() (done func()) {
+	b.decoding <- struct{}{}
+	return func() { <-b.decoding }
+}
+
+// readBody reads the whole body within its limits of type, size and time.
+func (c *call) readBody() ([]byte, error) {
+	if header := c.Header.Get("Content-Type"); header != "" {
+		if t, _, err := mime.ParseMediaType(header); err != nil || t != "application/json" {
+			return nil, bridged.Errorf(bridged.ErrInvalid, "the body's Content-Type is %q: want application/json", header)
+		}
+	}
+	if c.ContentLength > maxBody {
+		return nil, tooLarge()
+	}
+	if err := c.conn.does(waiting); err != nil {
+		return nil, err
+	}
+	connection := http.NewResponseController(c.w)
+	renew := func() error { return connection.SetReadDeadline(time.Now().Add(bodyTimeout)) }
+	if err := renew(); err != nil {
+		return nil, fmt.Errorf("cannot limit the time for the body: %w", err)
+	}
+	cancel := context.AfterFunc(c.server.stopping, func() {
+		_ = connection.SetReadDeadline(time.Now()) // a stop does not wait for bodies
+	})
+	text, err := c.readAll(http.MaxBytesReader(c.w, c.Body, maxBody), renew)
+	cancel()
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, tooLarge()
+	case err != nil && c.server.stopping.Err() != nil:
+		return nil, errStopping()
+	case errors.Is(err, bridged.ErrUnavailable):
+		return nil, err
+	case err != nil:
+		return nil, bridged.Errorf(bridged.ErrInvalid, "cannot read the body: %w", err)
+	}
+	// The connection is watched for the client's end from here on: without a deadline, or that would look like its end.
+	if err := connection.SetReadDeadline(time.Time{}); err != nil {
+		return nil, fmt.Errorf("cannot lift the time limit of the body: %w", err)
+	}
+	c.read = true
+	return text, c.conn.does(working)
+}
+
+func tooLarge() error {
+	return bridged.Errorf(bridged.ErrInvalid, "the body is too large: at most %d bytes are possible", maxBody)
+}
+
+// readAll reads a body to its end. What goes beyond a small one waits for its turn, and then has its time anew.
+func (c *call) readAll(body io.Reader, renew func() error) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(body, smallBody))
+	if err != nil || len(text) < smallBody {
+		return text, err
+	}
+	timer := time.NewTimer(bodyTimeout)
+	defer timer.Stop()
+	select {
+	case c.server.bodies.large <- struct{}{}:
+		c.large = true
+	case <-c.server.stopping.Done():
+		return nil, errStopping()
+	case <-timer.C:
+		return nil, bridged.Errorf(bridged.ErrUnavailable, "%d other requests with a body of more than %d bytes are under way: try again, "+
+			"or send less at a time", largeBodies, smallBody)
+	}
+	if err := renew(); err != nil {
+		return nil, err
+	}
+	rest, err := io.ReadAll(body)
+	return append(text, rest...), err
+}
+
+// bodyUnread reports whether some of the body is still to come.
+func (c *call) bodyUnread() bool { return c.ContentLength != 0 && !c.read }
+
+// end gives back what the request has taken.
+func (c *call) end() {
+	if c.large {
+		<-c.server.bodies.large
+	}
+	if c.bodyUnread() {
+		// net/http waits for the rest, to use the connection again. It is told that the time is over.
+		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now())
+	}
+}

@@ -1,0 +1,239 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged"
+)
+
+// How many connections there can be at a time. One that waits costs some 20 kB, and a file descriptor.
+const (
+	maxConns = 1024
+	// connShare: connections are at most this part of the files that may be open; ports are what takes many.
+	connShare = 8
+	// workShare: this part, and at most maxWork, is left to the daemon's own work when everything else is taken: an operation
+	// opens namespaces and sockets.
+	workShare = 8
+	maxWork   = 256
+	// rootConns are there for root alone when all connections are at work for others.
+	rootConns = 64
+	// maxRefused is how many connections can wait for the answer that there are too many.
+	maxRefused = 64
+	// warnInterval is the least time between two lines in the log that say so.
+	warnInterval = time.Minute
+)
+
+// activity is what a connection is doing, in the order in which they are given up.
+type activity int
+
+const (
+	// waiting for its client: to send a request, or to take an answer.
+	waiting activity = iota
+	// lasting: it waits for what may never come, as the next event.
+	lasting
+	// working on a request: it is not given up.
+	working
+)
+
+// conn is a connection with a client.
+type conn struct {
+	*net.UnixConn
+	fd    int // the number of its descriptor
+	peer  peer
+	table *conns
+	// refusal, when not nil, is the answer to whatever is asked.
+	refusal error
+
+	// The rest is guarded by table.mu.
+	doing activity
+	since time.Time
+	gone  bool
+}
+
+// conns are the connections of a server, in the order in which nobody may keep others out: when there are as many as can be, a
+// new one takes the place of one that only waits, the oldest of the user who has most. Root's have a few places more.
+type conns struct {
+	log *slog.Logger
+
+	mu      sync.Mutex
+	all     map[*conn]struct{}
+	users   map[uint32]int
+	refused int
+	warned  time.Time
+}
+
+func newConns(log *slog.Logger) *conns {
+	return &conns{log: log, all: make(map[*conn]struct{}), users: make(map[uint32]int)}
+}
+
+// openFiles is how many files the process may have open now: an administrator can change it at any time.
+func openFiles() int {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return connShare * maxConns
+	}
+	return int(min(l.Cur, 1<<30))
+}
+
+// descriptor is the number of the connection's file descriptor.
+func descriptor(uc *net.UnixConn) (number int) {
+	raw, err := uc.SyscallConn()
+	if err == nil {
+		_ = raw.Control(func(fd uintptr) { number = int(fd) }) // it fails when the connection is closed
+	}
+	return number
+}
+
+// newConn is a connection that is not in the table yet.
+func (t *conns) newConn(uc *net.UnixConn) *conn {
+	return &conn{UnixConn: uc, fd: descriptor(uc), peer: peerOf(uc), table: t, since: time.Now()}
+}
+
+// add takes a connection in, when that many files may be open. A descriptor with a high number tells that nearly all below are taken:
+// the kernel gives out the lowest.
+func (t *conns) add(c *conn, files int) {
+	most := max(1, min(maxConns, files/connShare))
+	crowded := c.fd >= files-min(maxWork, files/workShare)
+	var old *conn
+	defer func() { old.end() }()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.all) - t.refused; crowded || n >= most {
+		old = t.victim(func(o *conn) bool { return o.peer.UID == c.peer.UID || t.users[o.peer.UID] > t.users[c.peer.UID] })
+		switch {
+		case old != nil:
+			t.warn("too many connections: closing the oldest that waits, of the user who has most", "connections", n, "user", old.peer.UID)
+		case !c.peer.trusted() || n >= most+rootConns:
+			c.refusal = bridged.Errorf(bridged.ErrUnavailable, "too many requests are under way on %d connections: try again, or raise "+
+				"the daemon's limit of open files (LimitNOFILE), which is %d", n, files)
+			old = t.oldestRefused()
+			t.warn("too many connections: all are at work; a new one is refused", "connections", n, "user", c.peer.UID)
+		}
+	}
+	t.forget(old)
+	t.all[c] = struct{}{}
+	t.users[c.peer.UID]++
+	if c.refusal != nil {
+		t.refused++
+	}
+}
+
+// victim is the connection to give up for another, of those that may be: nil when all are at work.
+func (t *conns) victim(may func(*conn) bool) *conn {
+	var best *conn
+	for c := range t.all {
+		if c.doing == working || c.refusal != nil || !may(c) {
+			continue
+		}
+		if best == nil || cmp.Or(
+			cmp.Compare(t.users[best.peer.UID], t.users[c.peer.UID]),
+			cmp.Compare(c.doing, best.doing),
+			c.since.Compare(best.since)) < 0 {
+			best = c
+		}
+	}
+	return best
+}
+
+// oldestRefused is the connection to give up for another that is refused: nil while there are few.
+func (t *conns) oldestRefused() (best *conn) {
+	if t.refused < maxRefused {
+		return nil
+	}
+	for c := range t.all {
+		if c.refusal != nil && (best == nil || c.since.Before(best.since)) {
+			best = c
+		}
+	}
+	return best
+}
+
+// giveUp closes the connection that is needed least and whose descriptor can be given out again, not c. It reports whether there was
+// one.
+func (t *conns) giveUp(c *conn) bool {
+	files := openFiles()
+	var old *conn
+	defer func() { old.end() }()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old = t.victim(func(o *conn) bool { return o != c && o.fd < files })
+	t.forget(old)
+	return old != nil
+}
+
+// forget takes a connection out; nil is none. The caller holds t.mu, and ends the connection without it.
+func (t *conns) forget(c *conn) {
+	if c == nil || c.gone {
+		return
+	}
+	c.gone = true
+	delete(t.all, c)
+	if t.users[c.peer.UID]--; t.users[c.peer.UID] == 0 {
+		delete(t.users, c.peer.UID)
+	}
+	if c.refusal != nil {
+		t.refused--
+	}
+}
+
+// warn says in the log, not too often, why somebody is not let in. The caller holds t.mu.
+func (t *conns) warn(what string, attributes ...any) {
+	if now := time.Now(); now.Sub(t.warned) > warnInterval {
+		t.warned = now
+		t.log.Warn(what, attributes...)
+	}
+}
+
+// stuck says that nobody can be let in.
+func (t *conns) stuck(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.warn("cannot accept connections now; raise the daemon's limit of open files (LimitNOFILE)", "error", err)
+}
+
+// Close ends the connection.
+func (c *conn) Close() error {
+	c.table.mu.Lock()
+	c.table.forget(c)
+	c.table.mu.Unlock()
+	return c.UnixConn.Close()
+}
+
+// end closes a connection that was forgotten; nil is none.
+func (c *conn) end() {
+	if c != nil {
+		_ = c.UnixConn.Close() // there is nothing to lose
+	}
+}
+
+// does says what the connection does from now on. It is an error when it was given up before: its request must not begin then.
+func (c *conn) does(what activity) error {
+	c.table.mu.Lock()
+	defer c.table.mu.Unlock()
+	if c.gone {
+		return errGivenUp
+	}
+	c.doing, c.since = what, time.Now()
+	return nil
+}
+
+// errGivenUp ends a request whose connection was given up for another one. Nobody gets to see it.
+var errGivenUp = errors.New("the connection was given up for another one")
+
+type connKey struct{}
+
+// withConn is the [net/http.Server]'s ConnContext: requests know their connection.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// connOf is the connection of a request.
+func connOf(ctx context.Context) *conn { return ctx.Value(connKey{}).(*conn) }
