@@ -52,6 +52,7 @@ func runDaemon(ctx context.Context, f *daemonFlags, stderr io.Writer) error {
 		return err
 	}
 	log := newLog(stderr, f.logFormat, f.logLevel)
+	raiseOpenFiles(log)
 	listener, err := listen(f.socket)
 	if err != nil {
 		return err

@@ -393,20 +393,35 @@ func TestBindRefuses(t *testing.T) {
 	})
 }
 
+// TestTooManyOpenFiles: a reservation needs a descriptor, and leaves some to others.
 func TestTooManyOpenFiles(t *testing.T) {
 	var old unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: old.Max}); err != nil {
+	next, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, err := Bind(Port{netip.MustParseAddr("127.0.0.1"), tcp, 1}) // fails before it gets as far as to bind
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
-		t.Fatal(err)
-	}
-	if !errors.Is(err, bridged.ErrUnavailable) || !errors.Is(err, unix.EMFILE) || !strings.Contains(err.Error(), "LimitNOFILE") {
-		t.Errorf("without a free file descriptor: %v", err)
+	unix.Close(next)
+	for limit, enough := range map[int]bool{0: false, next + 2: false, 2*next + 8: true} {
+		host(t).Do(func() {
+			if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(limit), Max: old.Max}); err != nil {
+				t.Error(err)
+			}
+			s, err := Bind(port("127.0.0.1", tcp))
+			if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+				t.Error(err)
+			}
+			switch {
+			case enough && err != nil:
+				t.Errorf("with %d descriptors: %v", limit, err)
+			case enough:
+				s.Close()
+			case !errors.Is(err, bridged.ErrUnavailable) || !errors.Is(err, unix.EMFILE) || !strings.Contains(err.Error(), "LimitNOFILE"):
+				t.Errorf("with %d descriptors, %d of them taken: %v", limit, next, err)
+			}
+		})
 	}
 }
 

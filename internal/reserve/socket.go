@@ -56,11 +56,34 @@ func Bind(p Port) (*Socket, error) {
 	if err != nil {
 		return nil, p.explain(err)
 	}
-	if err := p.bind(fd); err != nil {
+	err = spare(fd)
+	if err == nil {
+		err = p.bind(fd)
+	}
+	if err != nil {
 		unix.Close(fd)
 		return nil, p.explain(err)
 	}
 	return &Socket{fd: fd, open: true}, nil
+}
+
+// What reservations leave for everything else that a daemon opens, its clients' connections among it: this part of the files that may
+// be open, and at most maxSpare.
+const (
+	spareShare = 4
+	maxSpare   = 2048
+)
+
+// spare refuses a descriptor when few others are left. The kernel gives out the lowest number that is free.
+func spare(fd int) error {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return err
+	}
+	if uint64(fd) >= l.Cur-min(l.Cur/spareShare, maxSpare) {
+		return unix.EMFILE
+	}
+	return nil
 }
 
 // check returns the type of the protocol's sockets.
