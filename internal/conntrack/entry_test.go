@@ -67,22 +67,6 @@ func TestParseEntry(t *testing.T) {
 	}
 }
 
-func FuzzParseEntry(f *testing.F) {
-	f.Add([]byte{})
-	f.Add(message(f, "10.0.0.1", "10.0.0.2", 53, true))
-	f.Add(message(f, "fd00::1", "fd00::2", 53, false))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		e, ok := parseEntry(b)
-		if !ok {
-			return
-		}
-		again, ok := parseEntry(e.deletion())
-		if !ok || again.orig != e.orig {
-			t.Errorf("the deletion of %+v says %+v, %v", e, again, ok)
-		}
-	})
-}
-
 func everything() *selector {
 	return newSelector([]Flow{{Proto: udp, HostIP: addr("10.0.0.2"), HostPort: 53}}, nil)
 }

@@ -80,11 +80,15 @@ func parseSocket(b []byte, port uint16) (socketInfo, bool) {
 		return socketInfo{}, false
 	}
 	s := socketInfo{inode: binary.NativeEndian.Uint32(b[68:])}
-	if b[0] == unix.AF_INET {
+	switch b[0] {
+	case unix.AF_INET:
 		s.local = netip.AddrFrom4([4]byte(b[8:12]))
 		return s, true
+	case unix.AF_INET6:
+		s.local, s.dual = netip.AddrFrom16([16]byte(b[8:24])), true
+	default:
+		return socketInfo{}, false
 	}
-	s.local, s.dual = netip.AddrFrom16([16]byte(b[8:24])), true
 	d, err := netlink.NewAttributeDecoder(b[diagMessageSize:])
 	if err != nil {
 		return socketInfo{}, false

@@ -43,6 +43,9 @@ func parseRange(text []string) (first, last uint16, err error) {
 		}
 		ports[i] = uint16(n)
 	}
+	if ports[1] < ports[0] {
+		return 0, 0, fmt.Errorf("the range %d-%d ends before it begins", ports[0], ports[1])
+	}
 	return ports[0], ports[1], nil
 }
 

@@ -476,18 +476,6 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-func FuzzParseSocket(f *testing.F) {
-	f.Add(make([]byte, diagMessageSize))
-	v6 := make([]byte, diagMessageSize, diagMessageSize+8)
-	v6[0] = unix.AF_INET6
-	f.Add(append(v6, 5, 0, diagSKV6Only, 0, 1, 0, 0, 0))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if s, ok := parseSocket(b, 0); ok && !s.local.IsValid() {
-			t.Errorf("a socket without an address: %+v", s)
-		}
-	})
-}
-
 func BenchmarkBind(b *testing.B) {
 	for name, proto := range map[string]uint8{"tcp": tcp, "udp": udp} {
 		b.Run(name, func(b *testing.B) {
