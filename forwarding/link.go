@@ -23,11 +23,8 @@ func Link(n bridged.Network, parent, child bridged.Endpoint, ports []bridged.Pro
 		if !f.subnet.Gateway.IsValid() || !f.parent.IsValid() || !f.child.IsValid() {
 			continue
 		}
-		from, to := nft.Addr(f.parent.Addr()), nft.Addr(f.child.Addr())
 		for _, p := range ports {
-			elements = append(elements, nft.Element{
-				Set: inet(f.set), Key: nft.Concat(from, to, nft.Byte(uint8(p.Proto)), nft.Port(p.Port)),
-			})
+			elements = append(elements, nft.Element{Set: inet(f.set), Key: linkKey(f.parent.Addr(), f.child.Addr(), p)})
 		}
 	}
 	return elements
@@ -35,19 +32,28 @@ func Link(n bridged.Network, parent, child bridged.Endpoint, ports []bridged.Pro
 
 // ParseLink is who may speak to whom by an element of [Link], and false for any other element.
 func ParseLink(e nft.Element) (parent, child netip.Addr, port bridged.ProtoPort, ok bool) {
-	if e.Set != inet("links4") && e.Set != inet("links6") {
+	size := net4
+	switch e.Set {
+	case inet("links4"):
+	case inet("links6"):
+		size = net6
+	default:
 		return parent, child, port, false
 	}
 	const field = 4 // each is padded to that many bytes
 	key := e.Key.Bytes()
-	size := (len(key) - 2*field) / 2 // of an address
-	if size != net4 && size != net6 {
+	if len(key) != 2*size+2*field {
 		return parent, child, port, false
 	}
 	parent, _ = netip.AddrFromSlice(key[:size])
 	child, _ = netip.AddrFromSlice(key[size : 2*size])
 	rest := key[2*size:]
-	return parent, child, bridged.ProtoPort{Proto: bridged.Proto(rest[0]), Port: binary.BigEndian.Uint16(rest[field:])}, true
+	port = bridged.ProtoPort{Proto: bridged.Proto(rest[0]), Port: binary.BigEndian.Uint16(rest[field:])}
+	return parent, child, port, e.Key == linkKey(parent, child, port)
+}
+
+func linkKey(parent, child netip.Addr, p bridged.ProtoPort) nft.Value {
+	return nft.Concat(nft.Addr(parent), nft.Addr(child), nft.Byte(uint8(p.Proto)), nft.Port(p.Port))
 }
 
 // Sizes of addresses, in bytes.
