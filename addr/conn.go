@@ -18,9 +18,15 @@ type Conn struct {
 	socket *rtnl.Socket
 }
 
+// Options are what DialWith can be told. The zero value is good.
+type Options = rtnl.Options
+
 // Dial opens a Conn in the calling thread's network namespace; the Conn stays there, whoever uses it.
-func Dial() (*Conn, error) {
-	s, err := rtnl.Dial()
+func Dial() (*Conn, error) { return DialWith(Options{}) }
+
+// DialWith is Dial with options.
+func DialWith(o Options) (*Conn, error) {
+	s, err := o.Dial()
 	if err != nil {
 		return nil, err
 	}

@@ -57,10 +57,14 @@ func (c *Conn) createBridge(b Bridge) (Link, error) {
 	}
 	var batch rtnl.Batch
 	b.append(&batch)
-	if err := c.do(&batch); err != nil {
+	failed, err := c.socket.Do(&batch, nil)
+	if err != nil {
 		return Link{}, err
 	}
 	made, err := c.ByName(b.Name)
+	if len(failed) > 0 && !(failed[0].Again && errors.Is(failed[0].Err, unix.EEXIST) && made.Ours() && made.MAC == b.MAC) {
+		return Link{}, failed[0].Err
+	}
 	if err == nil && b.MTU != 0 {
 		err = c.SetMTU(made.Index, b.MTU)
 		made.MTU = b.MTU

@@ -20,17 +20,26 @@ type Conn struct {
 	slow *rtnl.Socket
 }
 
+// ErrUnknownOutcome: the kernel's answer was lost again and again, the request happened or it did not. List, do not assume.
+var ErrUnknownOutcome = rtnl.ErrUnknownOutcome
+
 // slowBuffer is for a batch of Delete and its answers, in bytes.
 const slowBuffer = 1 << 20
 
+// Options are what DialWith can be told. The zero value is good.
+type Options = rtnl.Options
+
 // Dial opens a Conn in the calling thread's network namespace; the Conn stays there, whoever uses it. It costs some
 // microseconds.
-func Dial() (*Conn, error) {
-	socket, err := rtnl.Dial()
+func Dial() (*Conn, error) { return DialWith(Options{}) }
+
+// DialWith is Dial with options.
+func DialWith(o Options) (*Conn, error) {
+	socket, err := o.Dial()
 	if err != nil {
 		return nil, err
 	}
-	slow, err := rtnl.Dial()
+	slow, err := o.Dial()
 	if err != nil {
 		socket.Close()
 		return nil, err

@@ -73,11 +73,17 @@ func (c *Conn) CreatePair(p Pair, nsfd int) (host, inner int, err error) {
 		return host, inner, nil
 	}
 	l, err := c.ByName(p.Host) // kernels before 6.2 send no echo
-	return l.Index, l.PeerIndex, err
+	if err != nil {
+		return 0, 0, errors.Join(err, c.Delete(p.Host))
+	}
+	return l.Index, l.PeerIndex, nil
 }
 
 // settle judges the failures of a pair's datagram: it ends with a whole pair or with none.
 func (c *Conn) settle(p Pair, failed []rtnl.Failure) error {
+	if len(failed) > 0 && c.made(p, failed[0]) {
+		failed = failed[1:]
+	}
 	if len(failed) == 0 {
 		return nil
 	}
@@ -94,6 +100,15 @@ func (c *Conn) settle(p Pair, failed []rtnl.Failure) error {
 		return errors.Join(err, c.Delete(p.Host))
 	}
 	return nil
+}
+
+// made says whether a refusal to create the pair is about the pair itself: it was created, and the answer was lost.
+func (c *Conn) made(p Pair, f rtnl.Failure) bool {
+	if f.Message != messageCreate || !f.Again || !errors.Is(f.Err, unix.EEXIST) {
+		return false
+	}
+	l, err := c.ByName(p.Host)
+	return err == nil && l.Ours() && l.Kind == kindVeth
 }
 
 // explain adds to the kernel's refusal which object it is about, where that can be told.

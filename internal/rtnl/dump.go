@@ -16,14 +16,22 @@ const (
 )
 
 // Dump asks for a list; b holds the one request, without flags. reset is called before the first object, and again when the list
-// changed while it was sent and so is asked for anew; after 16 attempts the error is unix.EINTR. each must not keep body.
+// changed while it was sent, or was lost, and so is asked for anew; after 16 changes the error is unix.EINTR. each must not keep body.
 func (s *Socket) Dump(b *Batch, reset func(), each func(kind uint16, body []byte)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	buf := make([]byte, dumpBuffer)
+	lost := 0
 	for range dumpAttempts {
 		reset()
-		if err := s.dump(b, buf, each); !errors.Is(err, unix.EINTR) {
+		err := s.dump(b, buf, each)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		}
+		if lost++; lost == attempts || !s.restarts(err) {
 			return err
 		}
 	}
