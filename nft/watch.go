@@ -28,12 +28,14 @@ type Watcher struct {
 
 // Watch subscribes to changes of the tables, in the calling thread's network namespace, which must be the writer's. No change after
 // its return is missed.
-func (w *Writer) Watch(tables ...TableID) (*Watcher, error) {
+func (w *Writer) Watch(tables ...TableID) (*Watcher, error) { return w.watch(watchBuffer, tables) }
+
+func (w *Writer) watch(buffer int, tables []TableID) (*Watcher, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open a netfilter socket: %w", err)
 	}
-	conn.SetReadBuffer(watchBuffer) // a smaller one only means that more is reported than happened
+	conn.SetReadBuffer(buffer) // a smaller one only means that more is reported than happened
 	if err := conn.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("cannot subscribe to nf_tables notifications: %w", err)
@@ -61,6 +63,9 @@ func (w *Watcher) Run(ctx context.Context, changed func()) error {
 		}
 	}
 }
+
+// Close is for a Watcher that is not run.
+func (w *Watcher) Close() error { return w.conn.Close() }
 
 // concerns says whether a notification is of one of the tables, and not of our own making.
 func (w *Watcher) concerns(m netlink.Message) bool {
