@@ -70,12 +70,15 @@ func (c *call) readBody() ([]byte, error) {
 	case err != nil:
 		return nil, bridged.Errorf(bridged.ErrInvalid, "cannot read the body: %w", err)
 	}
+	if err := c.conn.does(working); err != nil {
+		return nil, err
+	}
 	// The connection is watched for the client's end from here on: without a deadline, or that would look like its end.
 	if err := connection.SetReadDeadline(time.Time{}); err != nil {
 		return nil, fmt.Errorf("cannot lift the time limit of the body: %w", err)
 	}
 	c.read = true
-	return text, c.conn.does(working)
+	return text, nil
 }
 
 func tooLarge() error {

@@ -14,8 +14,10 @@ import (
 	"github.com/bridged/bridged"
 )
 
-// How many connections there can be at a time. One that waits costs some 20 kB, and a file descriptor.
+// How many connections there can be at a time.
 const (
+	// maxConns: at most half of them wait. One that does costs a file descriptor and some 20 kB, and up to 200 kB for a header that
+	// never ends.
 	maxConns = 1024
 	// connShare: connections are at most this part of the files that may be open; ports are what takes many.
 	connShare = 8
@@ -66,6 +68,7 @@ type conns struct {
 	mu      sync.Mutex
 	all     map[*conn]struct{}
 	users   map[uint32]int
+	working int
 	refused int
 	warned  time.Time
 }
@@ -106,11 +109,12 @@ func (t *conns) add(c *conn, files int) {
 	defer func() { old.end() }()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n := len(t.all) - t.refused; crowded || n >= most {
+	if n := len(t.all) - t.refused; crowded || n-t.working >= (most+1)/2 || n >= most {
 		old = t.victim(func(o *conn) bool { return o.peer.UID == c.peer.UID || t.users[o.peer.UID] > t.users[c.peer.UID] })
 		switch {
 		case old != nil:
 			t.warn("too many connections: closing the oldest that waits, of the user who has most", "connections", n, "user", old.peer.UID)
+		case n < most && !crowded:
 		case !c.peer.trusted() || n >= most+rootConns:
 			c.refusal = bridged.Errorf(bridged.ErrUnavailable, "too many requests are under way on %d connections: try again, or raise "+
 				"the daemon's limit of open files (LimitNOFILE), which is %d", n, files)
@@ -120,6 +124,7 @@ func (t *conns) add(c *conn, files int) {
 	}
 	t.forget(old)
 	t.all[c] = struct{}{}
+	t.count(c, 1)
 	t.users[c.peer.UID]++
 	if c.refusal != nil {
 		t.refused++
@@ -176,11 +181,19 @@ func (t *conns) forget(c *conn) {
 	}
 	c.gone = true
 	delete(t.all, c)
+	t.count(c, -1)
 	if t.users[c.peer.UID]--; t.users[c.peer.UID] == 0 {
 		delete(t.users, c.peer.UID)
 	}
 	if c.refusal != nil {
 		t.refused--
+	}
+}
+
+// count adds to the number of connections at work, when c is one. The caller holds t.mu.
+func (t *conns) count(c *conn, n int) {
+	if c.doing == working && c.refusal == nil {
+		t.working += n
 	}
 }
 
@@ -221,7 +234,9 @@ func (c *conn) does(what activity) error {
 	if c.gone {
 		return errGivenUp
 	}
+	c.table.count(c, -1)
 	c.doing, c.since = what, time.Now()
+	c.table.count(c, 1)
 	return nil
 }
 

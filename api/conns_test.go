@@ -26,8 +26,8 @@ func newTable() *table {
 	return t
 }
 
-// files is how many files may be open, so that there can be 8 connections.
-const files = 8 * connShare
+// files is how many files may be open, so that there can be 8 connections that wait, and 16 in all.
+const files = 16 * connShare
 
 // connect adds a connection of a user that does something.
 func (t *table) connect(uid uint32, doing activity) *conn {
@@ -65,9 +65,12 @@ func TestWhoIsGivenUp(t *testing.T) {
 	}{
 		"room for one": {func(x *table) []*conn { return x.several(7, mallory, waiting) }, mallory, nil},
 		"full":         {func(x *table) []*conn { return x.several(8, mallory, waiting) }, mallory, []int{0}},
-		"at work": {func(x *table) []*conn {
-			return slices.Concat(x.several(3, mallory, working), x.several(5, mallory, waiting))
-		}, mallory, []int{3}},
+		"some at work": {func(x *table) []*conn {
+			return slices.Concat(x.several(8, mallory, working), x.several(7, mallory, waiting))
+		}, mallory, nil},
+		"most at work": {func(x *table) []*conn {
+			return slices.Concat(x.several(13, mallory, working), x.several(3, mallory, waiting))
+		}, mallory, []int{13}},
 		"followers last": {func(x *table) []*conn {
 			return slices.Concat(x.several(7, mallory, lasting), x.several(1, mallory, waiting))
 		}, mallory, []int{7}},
@@ -79,12 +82,12 @@ func TestWhoIsGivenUp(t *testing.T) {
 			return slices.Concat(x.several(3, alice, waiting), x.several(5, mallory, waiting))
 		}, mallory, []int{3}},
 		"not at the cost of who has less": {func(x *table) []*conn {
-			return slices.Concat(x.several(3, root, waiting), x.several(5, mallory, working))
+			return slices.Concat(x.several(3, root, waiting), x.several(13, mallory, working))
 		}, mallory, nil},
 		"root among others": {func(x *table) []*conn {
 			return slices.Concat(x.several(4, alice, waiting), x.several(4, mallory, waiting))
 		}, root, []int{0}},
-		"all at work": {func(x *table) []*conn { return x.several(8, mallory, working) }, root, nil},
+		"all at work": {func(x *table) []*conn { return x.several(16, mallory, working) }, root, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := newTable()
@@ -98,7 +101,7 @@ func TestWhoIsGivenUp(t *testing.T) {
 					t.Errorf("a connection that was given up begins a request: %v", err)
 				}
 			}
-			if refused := comes.refusal != nil; refused != (len(c.want) == 0 && c.comes != root && len(all) == 8) {
+			if refused := comes.refusal != nil; refused != (len(c.want) == 0 && c.comes != root && len(all) == 16) {
 				t.Errorf("the new one is refused: %v", comes.refusal)
 			}
 		})
@@ -108,7 +111,7 @@ func TestWhoIsGivenUp(t *testing.T) {
 // TestAllAtWork: others are refused, some of them at a time, and root is let in.
 func TestAllAtWork(t *testing.T) {
 	x := newTable()
-	x.several(8, 1000, working)
+	x.several(16, 1000, working)
 	refused := x.several(maxRefused+3, 1001, waiting)
 	for i, c := range refused {
 		if c.refusal == nil || bridged.Code(c.refusal) != "unavailable" || !strings.Contains(c.refusal.Error(), "LimitNOFILE") {
@@ -131,8 +134,8 @@ func TestAllAtWork(t *testing.T) {
 		c.Close()
 		c.Close()
 	}
-	if len(x.all) != 0 || len(x.users) != 0 || x.refused != 0 {
-		t.Errorf("what is left: %d, %v, %d", len(x.all), x.users, x.refused)
+	if len(x.all) != 0 || len(x.users) != 0 || x.refused != 0 || x.working != 0 {
+		t.Errorf("what is left: %d, %v, %d, %d", len(x.all), x.users, x.refused, x.working)
 	}
 }
 

@@ -23,7 +23,7 @@ const (
 	answerTimeout = 30 * time.Second
 	lastTimeout   = time.Second // for an answer while the server stops
 	idleTimeout   = 2 * time.Minute
-	maxHeader     = 64 << 10 // bytes
+	maxHeader     = 8 << 10 // bytes; it may take several times as much in memory
 	// stopTimeout is how long a stop waits for the requests that are under way.
 	stopTimeout = 10 * time.Second
 )
