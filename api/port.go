@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/bridged/bridged"
@@ -74,6 +75,9 @@ func (s *Server) removePorts(c *call) (any, error) {
 	return nil, s.engine.RemovePorts(c.Context(), ref, specs)
 }
 
+// maxPortSpecs is how many ports one request can be about. A body could ask for billions: six bytes are a range of all ports.
+const maxPortSpecs = math.MaxUint16
+
 // portSpecs reads port specifications; a range is several.
 func portSpecs(texts []string) ([]bridged.PortSpec, error) {
 	var all []bridged.PortSpec
@@ -82,7 +86,9 @@ func portSpecs(texts []string) ([]bridged.PortSpec, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, specs...)
+		if all = append(all, specs...); len(all) > maxPortSpecs {
+			return nil, bridged.Errorf(bridged.ErrInvalid, "too many ports: at most %d are possible in one request", maxPortSpecs)
+		}
 	}
 	return all, nil
 }

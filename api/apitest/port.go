@@ -3,6 +3,7 @@ package apitest
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"github.com/bridged/bridged"
 )
@@ -56,7 +57,9 @@ func (e *Engine) publish(s bridged.Sandbox, specs []bridged.PortSpec) ([]bridged
 		}
 		return nil, err
 	}
+	bound := e.bound()
 	for _, spec := range specs {
+		before := len(added)
 		hostPort := spec.HostPort.First
 		if hostPort == 0 {
 			hostPort = firstChosen + uint16(len(e.ports))
@@ -76,25 +79,33 @@ func (e *Engine) publish(s bridged.Sandbox, specs []bridged.PortSpec) ([]bridged
 				case !spec.HostIP.IsValid():
 					p.Binding.HostIP = netip.IPv6Unspecified()
 				}
-				if e.taken(p.Binding) {
+				if slices.ContainsFunc(bound[protoPort(p.Binding)], p.Binding.Overlaps) {
 					return undo(bridged.Errorf(bridged.ErrConflict, "Bind for %s failed: port is already allocated",
 						netip.AddrPortFrom(p.Binding.HostIP, p.Binding.HostPort)))
 				}
 				e.ports[p.Binding] = p
+				bound[protoPort(p.Binding)] = append(bound[protoPort(p.Binding)], p.Binding)
 				added = append(added, p)
 			}
+		}
+		if len(added) == before {
+			return undo(bridged.Errorf(bridged.ErrInvalid, "cannot publish %s: there is no address of its family", spec))
 		}
 	}
 	return added, nil
 }
 
-func (e *Engine) taken(b bridged.Binding) bool {
-	for other := range e.ports {
-		if other.Overlaps(b) {
-			return true
-		}
+// bound are the bindings by their port, which two that overlap have in common.
+func (e *Engine) bound() map[bridged.ProtoPort][]bridged.Binding {
+	all := make(map[bridged.ProtoPort][]bridged.Binding, len(e.ports))
+	for b := range e.ports {
+		all[protoPort(b)] = append(all[protoPort(b)], b)
 	}
-	return false
+	return all
+}
+
+func protoPort(b bridged.Binding) bridged.ProtoPort {
+	return bridged.ProtoPort{Proto: b.Proto, Port: b.HostPort}
 }
 
 // RemovePorts takes publications back: all or none.
