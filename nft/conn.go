@@ -17,11 +17,17 @@ type conn struct {
 	seq        uint32
 	batch      batch
 	answer     [4096]byte
-	faults     []fault
+	faults     []refusal
+	owned      tableIDs
+
+	// See recover.go; nil where nothing is mended.
+	replace  func(cause error) error
+	happened func([]*request) (bool, error)
+	lost     int // answers, one after the other
 }
 
-// fault is an error that the kernel reported.
-type fault struct {
+// refusal is an error that the kernel reported.
+type refusal struct {
 	seq   uint32 // relative to BATCH_BEGIN, which is 0
 	errno unix.Errno
 	text  string
@@ -66,11 +72,11 @@ func (c *conn) transact(rs []*request, committed *atomic.Uint64) {
 	err := c.exchange()
 	switch {
 	case err == nil && len(c.faults) == 0:
+		c.lost = 0
 		committed.Add(1)
+		c.owned.follow(rs)
 	case errors.Is(err, ErrUnknownOutcome):
-		for _, r := range rs {
-			r.fail(err)
-		}
+		c.find(rs, err, committed)
 	case len(rs) == 1:
 		if err == nil {
 			err = c.batch.failure(c.faults[0])
@@ -105,7 +111,7 @@ func (c *conn) again(rs []*request, committed *atomic.Uint64) {
 // withoutGuilty commits the good ones of a batch that failed. Of those with an error, the first is guilty for certain: what it
 // met was the kernel and good neighbours. The others may have met what it would have done, and get a batch of their own.
 func (c *conn) withoutGuilty(rs []*request, committed *atomic.Uint64) {
-	first := make([]*fault, len(rs))
+	first := make([]*refusal, len(rs))
 	for i := range c.faults {
 		tx := c.batch.messages[c.faults[i].seq-1].tx
 		if first[tx] == nil {
@@ -137,16 +143,19 @@ func (c *conn) exchange() error {
 	c.seq = c.batch.last() + 2
 	for try := 1; ; try++ {
 		if err := c.socket.send(c.batch.buf); err != nil {
-			return c.batch.sendFailure(err)
+			if err = c.sendsAgain(err, try); err != nil {
+				return c.batch.sendFailure(err)
+			}
+			continue
 		}
 		lost, err := c.receive()
 		if err != nil {
 			return err
 		}
 		if lost && len(c.faults) == 0 {
-			return fmt.Errorf("%w: %w", ErrUnknownOutcome, unix.ENOBUFS)
+			return lostAnswer(unix.ENOBUFS)
 		}
-		whole := slices.IndexFunc(c.faults, func(f fault) bool { return f.seq == 0 })
+		whole := slices.IndexFunc(c.faults, func(f refusal) bool { return f.seq == 0 })
 		if whole < 0 {
 			return nil
 		}
@@ -174,11 +183,11 @@ func (c *conn) receive() (lost bool, err error) {
 			lost = true
 		case unix.EAGAIN:
 			if !acknowledged && !lost && len(c.faults) == 0 {
-				return false, fmt.Errorf("%w: no acknowledgement", ErrUnknownOutcome)
+				return false, lostAnswer(errors.New("no acknowledgement"))
 			}
 			return lost, nil
 		default:
-			return lost, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+			return lost, lostAnswer(err)
 		}
 	}
 }
@@ -195,7 +204,7 @@ func (c *conn) answers(b []byte) (acknowledged bool) {
 			errno := -int32(binary.NativeEndian.Uint32(b[16:]))
 			switch {
 			case errno != 0:
-				c.faults = append(c.faults, fault{seq: seq, errno: unix.Errno(errno), text: extendedAck(b[:size])})
+				c.faults = append(c.faults, refusal{seq: seq, errno: unix.Errno(errno), text: extendedAck(b[:size])})
 			case seq == uint32(len(c.batch.messages)):
 				acknowledged = true
 			}
@@ -225,15 +234,20 @@ func extendedAck(b []byte) string {
 // table that is not there. Like all that fail it waits for a grace period.
 func (c *conn) takes(tableFlags uint32) (bool, error) {
 	id := TableID{Inet, fmt.Sprintf("bridged probe %d", c.socket.port())}
-	c.batch.begin(c.seq)
-	c.batch.newTable(message{kind: addTable, table: id}, tableFlags)
-	c.batch.named(unix.NFT_MSG_DELTABLE, writeFlags, message{kind: deleteTable, table: TableID{Inet, id.Name + " missing"}})
-	c.batch.end()
-	if err := c.exchange(); err != nil {
-		return false, err
+	for try := 1; ; try++ {
+		c.batch.begin(c.seq)
+		c.batch.newTable(message{kind: addTable, table: id}, tableFlags)
+		c.batch.named(unix.NFT_MSG_DELTABLE, writeFlags, message{kind: deleteTable, table: TableID{Inet, id.Name + " missing"}})
+		c.batch.end()
+		err := c.exchange()
+		switch {
+		case errors.Is(err, ErrUnknownOutcome) && try < attempts:
+			continue
+		case err != nil:
+			return false, err
+		case len(c.faults) == 0:
+			return false, errors.New("nf_tables deleted a table that is not there")
+		}
+		return c.faults[0].seq == 2, nil
 	}
-	if len(c.faults) == 0 {
-		return false, errors.New("nf_tables deleted a table that is not there")
-	}
-	return c.faults[0].seq == 2, nil
 }

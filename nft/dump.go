@@ -46,7 +46,7 @@ func (r *reader) ask(ctx context.Context, typ, flags uint16, family Family, attr
 	}
 	request.end()
 	if err := r.socket.send(request.buf); err != nil {
-		return fmt.Errorf("cannot ask nf_tables: %w", err)
+		return &brokenError{fmt.Errorf("cannot ask nf_tables: %w", err)}
 	}
 	a := answer{seq: r.seq, dump: flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP}
 	for !a.done {
@@ -55,9 +55,12 @@ func (r *reader) ask(ctx context.Context, typ, flags uint16, family Family, attr
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
-			return fmt.Errorf("cannot read nf_tables: %w", err)
+			return &brokenError{fmt.Errorf("cannot read nf_tables: %w", err)}
 		}
 		a.read(r.buf[:n], f)
+	}
+	if a.dump && errors.Is(a.err, unix.EBUSY) { // an earlier list was not read to its end
+		return &brokenError{a.err}
 	}
 	return a.err
 }

@@ -73,7 +73,7 @@ var opNames = [...]string{addTable: "create table", takeTable: "take over table"
 	deleteSet: "delete set", addChain: "create chain", deleteChain: "delete chain", addRule: "add rule", deleteRules: "delete rules of table"}
 
 // failure names what the kernel refused.
-func (b *batch) failure(f fault) error {
+func (b *batch) failure(f refusal) error {
 	e := &Error{Op: "commit", Errno: f.errno, Message: f.text}
 	if f.seq == 0 {
 		return e.whole()

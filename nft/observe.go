@@ -46,9 +46,13 @@ const (
 	heldAttempts = 100
 )
 
-func (w *Writer) observe(ctx context.Context, ids []TableID) (Ruleset, error) {
-	w.reader.mu.Lock()
-	defer w.reader.mu.Unlock()
+func (w *Writer) observe(ctx context.Context, ids []TableID) (rs Ruleset, err error) {
+	err = w.reading(func() error { rs, err = w.observeOnce(ctx, ids); return err })
+	return rs, err
+}
+
+// observeOnce reads when the reader is the caller's.
+func (w *Writer) observeOnce(ctx context.Context, ids []TableID) (Ruleset, error) {
 	before, err := w.reader.generation(ctx)
 	if err != nil {
 		return Ruleset{}, fmt.Errorf("cannot observe: %w", err)
@@ -100,17 +104,27 @@ func (r *reader) ruleset(ctx context.Context, ids []TableID, tableFlags uint32) 
 
 // Tables are the tables that there are in the namespace, of whomever.
 func (w *Writer) Tables(ctx context.Context) ([]TableID, error) {
-	w.reader.mu.Lock()
-	defer w.reader.mu.Unlock()
-	listed, err := w.reader.tables(ctx)
+	listed, err := w.list(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("cannot list tables: %w", err)
+		return nil, err
 	}
 	ids := make([]TableID, len(listed))
 	for i, l := range listed {
 		ids[i] = l.id
 	}
 	return ids, nil
+}
+
+// list reads until nobody changes the tables meanwhile.
+func (w *Writer) list(ctx context.Context) (listed []listedTable, err error) {
+	err = errChanged
+	for try := 0; errors.Is(err, errChanged) && try < heldAttempts; try++ {
+		err = w.reading(func() error { listed, err = w.reader.tables(ctx); return err })
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot list tables: %w", err)
+	}
+	return listed, nil
 }
 
 // listedTable is a table in the kernel's list.
@@ -138,24 +152,29 @@ func (r *reader) tables(ctx context.Context) (tables []listedTable, err error) {
 // Call it before Observe: afterwards nobody else can change them. Tables that can't be adopted because they were created without
 // protection, or this writer has none, are left alone; Observe calls them foreign, so that Diff replaces them.
 func (w *Writer) Adopt(ctx context.Context, tables []TableID) error {
-	w.reader.mu.Lock()
-	listed, err := w.reader.tables(ctx)
-	w.reader.mu.Unlock()
+	listed, err := w.list(ctx)
 	if err != nil {
-		return fmt.Errorf("cannot list tables: %w", err)
+		return err
 	}
+	tx, err := w.adoption(slices.DeleteFunc(listed, func(l listedTable) bool { return !slices.Contains(tables, l.id) }))
+	if err != nil || w.protection != ProtectionOwner {
+		return err
+	}
+	return w.Commit(ctx, tx)
+}
+
+// adoption takes those of the tables that are orphans, and notes those that are the writer's.
+func (w *Writer) adoption(listed []listedTable) (*Tx, error) {
 	tx := NewTx()
 	for _, l := range listed {
 		switch {
-		case !slices.Contains(tables, l.id):
-		case l.owner != 0 && l.owner != w.conn.socket.port():
-			return &Error{Op: opNames[takeTable], Table: l.id, Errno: unix.EPERM, Kind: ErrOwned}
-		case l.owner == 0 && l.flags == tablePersist:
+		case l.owner != 0 && l.owner != w.portID.Load():
+			return nil, &Error{Op: opNames[takeTable], Table: l.id, Errno: unix.EPERM, Kind: ErrOwned}
+		case l.owner != 0:
+			w.conn.owned.add(l.id)
+		case l.flags == tablePersist:
 			tx.op(op{kind: takeTable, table: &Table{ID: l.id}})
 		}
 	}
-	if w.protection != ProtectionOwner {
-		return nil
-	}
-	return w.Commit(ctx, tx)
+	return tx, nil
 }

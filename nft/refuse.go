@@ -1,9 +1,9 @@
 package nft
 
 import (
-	"encoding/binary"
-
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/fault"
 )
 
 // Message is a request to nf_tables on its way to the kernel, as [Options.Refuse] sees it.
@@ -15,64 +15,37 @@ type Message struct {
 	Attributes []byte
 }
 
-// refusing is a socket to a kernel with less: it answers itself what the kernel is to refuse.
-type refusing struct {
+// faulty is a socket with a layer that refuses, loses and breaks.
+type faulty struct {
 	socket
-	refuse  func(Message) unix.Errno
-	answers [][]byte
+	layer *fault.Layer
 }
 
-// refusing puts Refuse between a socket and the kernel.
-func (o Options) refusing(s socket) socket {
-	if o.Refuse == nil {
+// below puts what the options ask for between a socket and the kernel.
+func (o Options) below(s socket) socket {
+	if o.Refuse == nil && o.Fault == nil {
 		return s
 	}
-	return &refusing{socket: s, refuse: o.Refuse}
+	return &faulty{s, fault.New(unix.NETLINK_NETFILTER, o.inject, fault.Socket{Send: s.send, Receive: s.receive, Close: s.close})}
 }
 
-// send hands over what is not refused. Of a batch with a refused message nothing gets to the kernel, which would undo it.
-func (s *refusing) send(datagram []byte) error {
-	refused := false
-	for b := datagram; len(b) >= headerLen; {
-		size := min(len(b), int(binary.NativeEndian.Uint32(b)+3)&^3)
-		if errno := s.verdict(b[:size]); errno != 0 {
-			refused = true
-			s.answers = append(s.answers, refusal(b, errno))
+// inject is Refuse and then Fault. The marks at a batch's begin and end may pass Refuse.
+func (o Options) inject(d fault.Datagram) (f fault.Fault) {
+	for i, m := range d.Messages {
+		if o.Refuse == nil || m.Kind == batchBegin || m.Kind == batchEnd {
+			continue
 		}
-		b = b[size:]
+		const header = headerLen - unix.SizeofNlMsghdr
+		if errno := o.Refuse(Message{Type: m.Kind &^ subsystem, Family: Family(m.Body[0]), Attributes: m.Body[header:]}); errno != 0 {
+			f.Refusals = append(f.Refusals, fault.Refusal{Message: i, Errno: errno})
+		}
 	}
-	if refused {
-		return nil
+	if len(f.Refusals) > 0 || o.Fault == nil {
+		return f
 	}
-	return s.socket.send(datagram)
+	return o.Fault(d)
 }
 
-// verdict is 0 for what may pass, as the marks at a batch's begin and end.
-func (s *refusing) verdict(m []byte) unix.Errno {
-	typ := binary.NativeEndian.Uint16(m[4:])
-	if typ == batchBegin || typ == batchEnd {
-		return 0
-	}
-	return s.refuse(Message{Type: typ &^ subsystem, Family: Family(m[unix.SizeofNlMsghdr]), Attributes: m[headerLen:]})
-}
-
-// refusal is the kernel's answer to a message that failed (netlink_ack in net/netlink/af_netlink.c, with NETLINK_CAP_ACK).
-func refusal(m []byte, errno unix.Errno) []byte {
-	const size = unix.SizeofNlMsghdr + unix.SizeofNlMsgerr
-	b := binary.NativeEndian.AppendUint32(make([]byte, 0, size), size)
-	b = binary.NativeEndian.AppendUint16(b, unix.NLMSG_ERROR)
-	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_CAPPED)
-	b = append(b, m[8:unix.SizeofNlMsghdr]...) // number and port
-	b = binary.NativeEndian.AppendUint32(b, uint32(-int32(errno)))
-	return append(b, m[:unix.SizeofNlMsghdr]...)
-}
-
-// receive gives the refusals first.
-func (s *refusing) receive(b []byte) (int, error) {
-	if len(s.answers) == 0 {
-		return s.socket.receive(b)
-	}
-	n := copy(b, s.answers[0])
-	s.answers = s.answers[1:]
-	return n, nil
-}
+func (s *faulty) send(datagram []byte) error    { return s.layer.Send(datagram) }
+func (s *faulty) receive(b []byte) (int, error) { return s.layer.Receive(b) }
+func (s *faulty) close() error                  { return s.layer.Close() }

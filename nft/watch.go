@@ -22,7 +22,7 @@ const attrTable = 1
 // Watcher notices when others change tables that the writer has written.
 type Watcher struct {
 	conn   *netlink.Conn
-	writer uint32 // the netlink port of our own changes
+	writer *Writer // whose changes are our own
 	tables []TableID
 }
 
@@ -40,7 +40,7 @@ func (w *Writer) watch(buffer int, tables []TableID) (*Watcher, error) {
 		conn.Close()
 		return nil, fmt.Errorf("cannot subscribe to nf_tables notifications: %w", err)
 	}
-	return &Watcher{conn: conn, writer: w.conn.socket.port(), tables: tables}, nil
+	return &Watcher{conn: conn, writer: w, tables: tables}, nil
 }
 
 // Run calls changed for each batch of notifications that tells of a change by somebody else, or when notifications were lost, until
@@ -70,7 +70,7 @@ func (w *Watcher) Close() error { return w.conn.Close() }
 // concerns says whether a notification is of one of the tables, and not of our own making.
 func (w *Watcher) concerns(m netlink.Message) bool {
 	const header = 4 // struct nfgenmsg
-	if m.Header.PID == w.writer || len(m.Data) < header || uint16(m.Header.Type)>>8 != unix.NFNL_SUBSYS_NFTABLES {
+	if m.Header.PID == w.writer.portID.Load() || len(m.Data) < header || uint16(m.Header.Type)>>8 != unix.NFNL_SUBSYS_NFTABLES {
 		return false
 	}
 	attributes, err := netlink.NewAttributeDecoder(m.Data[header:])

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/fault"
 )
 
 // Options are what Dial can be told. The zero value is good.
@@ -24,6 +26,14 @@ type Options struct {
 	// what it gives an error for is refused with that error, as the kernel would: the whole transaction with it. Package nfttest has some to
 	// choose from. nil: nothing is refused.
 	Refuse func(Message) unix.Errno
+	// Fault makes anything go wrong, for tests.
+	Fault fault.Inject
+	// In runs a function in the network namespace of the sockets: there another one is opened in the place of a socket that died. nil: it
+	// stays dead.
+	In func(func() error) error
+	// Reopened is called when the writer's socket died and another one has its place and its tables. For a moment these were nobody's:
+	// observe them. It must not wait for the Writer. nil: nobody wants to know.
+	Reopened func()
 }
 
 // The kinds of protection of our tables.
@@ -40,8 +50,10 @@ const (
 // Transactions that are committed at the same time share one kernel transaction (group commit). There is no goroutine behind
 // it: the first caller commits for itself, those who come meanwhile wait, and one of them commits for all that wait.
 type Writer struct {
+	opts         Options
 	protection   string
 	transactions atomic.Uint64
+	portID       atomic.Uint32 // of the socket that changes are made with
 
 	mu     sync.Mutex // guards what follows, never held during a system call
 	busy   bool       // somebody leads
@@ -79,13 +91,7 @@ func Dial(opts Options) (*Writer, error) {
 		write.close()
 		return nil, err
 	}
-	w, err := newWriter(opts, write, read)
-	if err != nil {
-		write.close()
-		read.close()
-		return nil, err
-	}
-	return w, nil
+	return newWriter(opts, write, read)
 }
 
 // dialWriter opens the socket that the tables belong to.
@@ -96,10 +102,15 @@ func (o Options) dialWriter() (*netlinkSocket, error) {
 	return dialNetlink()
 }
 
-// newWriter probes what the socket can do.
+// newWriter probes what the sockets can do, and closes them when it is not enough.
 func newWriter(opts Options, write, read socket) (*Writer, error) {
-	w := &Writer{conn: conn{socket: opts.refusing(write), seq: rand.Uint32()}, reader: reader{socket: opts.refusing(read)}}
+	opts.Socket = nil // it is the caller's
+	w := &Writer{opts: opts, conn: conn{socket: opts.below(write), seq: rand.Uint32()}, reader: reader{socket: opts.below(read)}}
+	w.conn.replace, w.conn.happened = w.replace, w.happened
+	w.portID.Store(write.port())
 	if err := w.probe(opts.Protection); err != nil {
+		w.conn.socket.close()
+		w.reader.socket.close()
 		return nil, err
 	}
 	return w, nil
@@ -107,7 +118,8 @@ func newWriter(opts Options, write, read socket) (*Writer, error) {
 
 // probe finds out what the kernel can do.
 func (w *Writer) probe(protection string) error {
-	if _, err := w.reader.generation(context.Background()); err != nil {
+	err := w.reading(func() error { _, err := w.reader.generation(context.Background()); return err })
+	if err != nil {
 		return probeError(err)
 	}
 	w.protection = ProtectionMonitor
