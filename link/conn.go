@@ -69,6 +69,14 @@ func checkName(name string) error {
 	return nil
 }
 
+// checkAlias says whether text can be a link's alias. The kernel's own answer is ERANGE, without a reason.
+func checkAlias(text string) error {
+	if len(text) > MaxAlias {
+		return fmt.Errorf("the alias %.20q… has %d bytes, at most %d are possible: %w", text, len(text), MaxAlias, unix.EINVAL)
+	}
+	return nil
+}
+
 // checkMTU says whether mtu, in bytes, can be that of a bridge or a veth pair: ETH_MIN_MTU and ETH_MAX_MTU (linux/if_ether.h), or 0
 // for the default. The kernel's own answer does not mention it.
 func checkMTU(mtu int) error {

@@ -20,6 +20,7 @@ type ipLink struct {
 	Group     string   `json:"group"`
 	Address   string   `json:"address"`
 	LinkIndex int      `json:"link_index"`
+	Alias     string   `json:"ifalias"`
 	LinkNSID  *int     `json:"link_netnsid"`
 	AddrGen   string   `json:"inet6_addr_gen_mode"`
 	TxQueues  int      `json:"num_tx_queues"`
@@ -115,8 +116,10 @@ func sandbox(t testing.TB, c *link.Conn, name string, prefixes ...string) nstest
 		in.Gateways = append(in.Gateways, prefix.Masked().Addr().Next())
 		in.IPv6 = in.IPv6 || prefix.Addr().Is6()
 	}
+	pair := pairOf(name, in.Addrs[0].Addr())
+	pair.Alias = "of " + in.Addrs[0].String()
 	var err error
-	_, in.Index, err = c.CreatePair(pairOf(name, in.Addrs[0].Addr()), n.FD())
+	_, in.Index, err = c.CreatePair(pair, n.FD())
 	check(t, err)
 	n.Do(func() {
 		if !in.IPv6 {

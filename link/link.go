@@ -21,6 +21,8 @@ type Link struct {
 	// Up: it is switched on. Running: it has a carrier, too.
 	Up, Running bool
 	Group       uint32
+	// Alias is a text that "ip link" shows with the link; empty: none.
+	Alias string
 	// PeerIndex is the index of a veth's other end, in that one's namespace; 0: none.
 	PeerIndex int
 	// PeerNetNS is the kernel's id for the other end's namespace, as seen from this one; −1: the other end is in this one, or

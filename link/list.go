@@ -40,15 +40,33 @@ func (c *Conn) ByName(name string) (Link, error) {
 	}
 	var b rtnl.Batch
 	get(&b, name)
-	var l Link
-	failed, err := c.socket.Do(&b, func(_ int, _ uint16, body []byte) { l, _ = decode(body) })
-	if err == nil && len(failed) > 0 {
-		err = failed[0].Err
-	}
+	l, err := c.one(&b)
 	if err != nil {
 		return Link{}, fmt.Errorf("cannot find link %s: %w", name, err)
 	}
 	return l, nil
+}
+
+// ByIndex is one link: unix.ENODEV when it is not there.
+func (c *Conn) ByIndex(index int) (Link, error) {
+	var b rtnl.Batch
+	b.Begin(unix.RTM_GETLINK, 0)
+	b.Link(unix.AF_UNSPEC, index, 0, 0)
+	b.Uint32(unix.IFLA_EXT_MASK, skipStatistics)
+	l, err := c.one(&b)
+	if err != nil {
+		return Link{}, fmt.Errorf("cannot find the link with index %d: %w", index, err)
+	}
+	return l, nil
+}
+
+// one is the answer to a request for one link.
+func (c *Conn) one(b *rtnl.Batch) (l Link, err error) {
+	failed, err := c.socket.Do(b, func(_ int, _ uint16, body []byte) { l, _ = decode(body) })
+	if err == nil && len(failed) > 0 {
+		err = failed[0].Err
+	}
+	return l, err
 }
 
 func get(b *rtnl.Batch, name string) {
@@ -90,6 +108,8 @@ func decodeAttributes(body []byte) Link {
 			l.Master = int(rtnl.Uint32(v))
 		case unix.IFLA_GROUP:
 			l.Group = rtnl.Uint32(v)
+		case unix.IFLA_IFALIAS:
+			l.Alias = rtnl.String(v)
 		case unix.IFLA_LINK:
 			peer = int(rtnl.Uint32(v))
 		case unix.IFLA_LINK_NETNSID:

@@ -24,7 +24,12 @@ type Pair struct {
 	MTU int
 	// Isolated: the port reaches the bridge itself and ports that are not isolated, but no other isolated one.
 	Isolated bool
+	// Alias is the host end's, at most [MaxAlias] bytes; empty: none. It is set with the settings of the port, after the pair is made.
+	Alias string
 }
+
+// MaxAlias is the longest alias, in bytes (IFALIASZ - 1, linux/if.h).
+const MaxAlias = 255
 
 // Equal reports whether the two are the same in every field.
 func (p Pair) Equal(o Pair) bool { return p == o }
@@ -48,7 +53,7 @@ const (
 // 1,023 ports (BR_MAX_PORTS, net/bridge/br_private.h). After these there is no pair; only an
 // error of the socket (unix.ENOBUFS) leaves that open.
 func (c *Conn) CreatePair(p Pair, nsfd int) (host, inner int, err error) {
-	if err := cmp.Or(checkName(p.Host), checkName(p.Inner), checkName(p.Bridge), checkMTU(p.MTU)); err != nil {
+	if err := cmp.Or(checkName(p.Host), checkName(p.Inner), checkName(p.Bridge), checkMTU(p.MTU), checkAlias(p.Alias)); err != nil {
 		return 0, 0, fmt.Errorf("cannot create %v: %w", p, err)
 	}
 	bridge, err := c.socket.Index(p.Bridge)
@@ -182,6 +187,9 @@ func (p Pair) portOnly(b *rtnl.Batch) {
 	b.Begin(unix.RTM_NEWLINK, 0)
 	b.Link(unix.AF_UNSPEC, 0, 0, 0)
 	b.String(unix.IFLA_IFNAME, p.Host)
+	if p.Alias != "" {
+		b.String(unix.IFLA_IFALIAS, p.Alias) // the message that creates a link ignores it
+	}
 	b.Nest(unix.IFLA_LINKINFO, func() {
 		b.String(unix.IFLA_INFO_SLAVE_KIND, kindBridge)
 		b.Nest(unix.IFLA_INFO_SLAVE_DATA, func() {

@@ -27,7 +27,7 @@ func TestAttach(t *testing.T) {
 
 	outer := ipLinks(n)["bv0123456789ab"]
 	if !outer.flag("UP") || outer.Master != "br0" || outer.Group != "1651663975" || outer.MTU != 1400 ||
-		outer.Address != "fe:42:0a:00:00:02" || outer.AddrGen != "none" || outer.TxQueues != 1 || outer.RxQueues != 1 {
+		outer.Address != "fe:42:0a:00:00:02" || outer.AddrGen != "none" || outer.TxQueues != 1 || outer.RxQueues != 1 || outer.Alias != "of 10.0.0.2/24" {
 		t.Errorf("host end is %+v", outer)
 	}
 	if outer.Info.SlaveKind != "bridge" || !outer.Info.SlaveData.Hairpin || outer.Info.SlaveData.Isolated {
@@ -35,7 +35,7 @@ func TestAttach(t *testing.T) {
 	}
 	inner := ipLinks(s)["eth0"]
 	if !inner.flag("UP") || inner.MTU != 1400 || inner.Address != "02:42:0a:00:00:02" || inner.Group != "default" ||
-		inner.AddrGen != "eui64" || inner.TxQueues != 1 || inner.RxQueues != 1 {
+		inner.AddrGen != "eui64" || inner.Alias != "" || inner.TxQueues != 1 || inner.RxQueues != 1 {
 		t.Errorf("inner end is %+v", inner)
 	}
 	if outer.LinkIndex != inner.Index || inner.LinkIndex != outer.Index {

@@ -35,6 +35,17 @@ func (c *Conn) SetMAC(index int, mac addr.MAC) error {
 	})
 }
 
+// SetAlias sets the text that "ip link" shows with a link, at most [MaxAlias] bytes; "": none.
+func (c *Conn) SetAlias(index int, text string) error {
+	if err := checkAlias(text); err != nil {
+		return fmt.Errorf("cannot set the alias of link %d: %w", index, err)
+	}
+	return c.change(index, "set the alias of", func(b *rtnl.Batch) {
+		set(b, index)
+		b.Bytes(unix.IFLA_IFALIAS, []byte(text)) // no byte at all: none
+	})
+}
+
 // SetMaster makes a link a port of a bridge, in hairpin mode as CreatePair makes them; bridge 0: a port of none. The settings
 // of a port come after the port: one that is to be isolated is down until it is.
 func (c *Conn) SetMaster(index, bridge int, isolated bool) error {

@@ -2,12 +2,14 @@ package link_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged/addr"
 	"github.com/bridged/bridged/internal/nstest"
+	"github.com/bridged/bridged/link"
 )
 
 func TestSet(t *testing.T) {
@@ -35,6 +37,11 @@ func TestSet(t *testing.T) {
 		{"isolated at once", func() error { return c.SetMaster(index, ipLinks(n)["br0"].Index, true) }, func(l ipLink) bool {
 			return l.Master == "br0" && l.flag("UP") && l.Info.SlaveData.Hairpin && l.Info.SlaveData.Isolated
 		}},
+		{"alias", func() error { return c.SetAlias(index, strings.Repeat("x", link.MaxAlias)) }, func(l ipLink) bool {
+			listed, err := c.ByName("bv1")
+			return err == nil && l.Alias == strings.Repeat("x", link.MaxAlias) && listed.Alias == l.Alias
+		}},
+		{"no alias", func() error { return c.SetAlias(index, "") }, func(l ipLink) bool { return l.Alias == "" }},
 		{"not isolated", func() error { return c.SetIsolated(index, false) }, func(l ipLink) bool { return !l.Info.SlaveData.Isolated }},
 	} {
 		check(t, step.do())
@@ -44,9 +51,13 @@ func TestSet(t *testing.T) {
 	}
 	for name, err := range map[string]error{
 		"up": c.SetUp(4711), "down": c.SetDown(4711), "MTU": c.SetMTU(4711, 1400), "MAC": c.SetMAC(4711, mac), "master": c.SetMaster(4711, 0, false), "isolated": c.SetIsolated(4711, true),
+		"alias": c.SetAlias(4711, "x"),
 	} {
 		if !errors.Is(err, unix.ENODEV) {
 			t.Errorf("%s of no link: %v", name, err)
 		}
+	}
+	if err := c.SetAlias(index, strings.Repeat("x", link.MaxAlias+1)); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("an alias that is too long: %v", err)
 	}
 }
