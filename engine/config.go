@@ -43,6 +43,8 @@ type Config struct {
 	Protection string
 	Version    string
 	Log        *slog.Logger
+	// Warnings are of the program around the engine, for `status` and the log.
+	Warnings []string
 }
 
 // AddressPool is a prefix that is cut into subnets of Size bits.

@@ -252,6 +252,8 @@ func (e *Engine) warnOverlap(network string, had former) {
 	}
 	if err := e.facts.taken.Check(had.Masked()); err != nil {
 		e.warn("network " + network + " is kept as it was, although its subnet is in use: " + err.Error())
+		e.events.add(bridged.Event{Type: bridged.EventNetwork, Action: "overlap", ID: e.index.networkNames[network], Name: network,
+			Attributes: map[string]string{"subnet": had.Masked().String(), "reason": err.Error()}})
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/conntrack"
+	"github.com/bridged/bridged/link"
 	"github.com/bridged/bridged/internal/failpoint"
 	"github.com/bridged/bridged/nft"
 	"github.com/bridged/bridged/store"
@@ -56,6 +57,8 @@ type Engine struct {
 	mends   *batch[suspicion]
 	// repaired counts the repairs that found something to do.
 	repaired atomic.Uint64
+	// doubtful: a repair or what was done behind an answer has failed, so that the next sweep has everything compared with the kernel.
+	doubtful atomic.Bool
 }
 
 func every[T any](T) bool { return true }
@@ -86,6 +89,7 @@ func open(cfg Config, less less) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.warn(cfg.Warnings...)
 	e.warn(e.store.Warnings()...)
 	m, err := openMachine(cfg.Protection, cfg.Log, less)
 	if err != nil {
@@ -132,7 +136,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Unlock()
 	close(e.ready)
 	e.events.add(bridged.Event{Type: bridged.EventDaemon, Action: "ready", Attributes: map[string]string{"version": e.cfg.Version}})
-	return e.host.watch(ctx, e.suspect)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return e.host.watch(ctx, e.suspect) })
+	group.Go(func() error { return e.sweeps(ctx) })
+	return group.Wait()
 }
 
 // Ready is closed when the kernel is equal to the state for the first time.
@@ -199,7 +206,7 @@ func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Chan
 	if undoErr := e.takeBack(ctx, r.back, r.plan[:done]); undoErr != nil {
 		e.log.Error("cannot take a failed operation back; comparing everything with the kernel", "error", undoErr)
 		e.repairs.add(struct{}{})
-	} else if errors.Is(err, nft.ErrUnknownOutcome) {
+	} else if errors.Is(err, nft.ErrUnknownOutcome) || errors.Is(err, link.ErrUnknownOutcome) {
 		e.repairs.add(struct{}{})
 	}
 	return translate(err)
@@ -325,7 +332,8 @@ func (e *Engine) removePairs(pairs []pair) {
 	err := e.host.delPairs(names)
 	failpoint.Reached("after removing pairs")
 	if err != nil {
-		e.log.Warn("cannot remove links; they have no elements, so nothing passes them", "links", names, "error", err)
+		e.log.Warn("cannot remove links, and will try again; they have no elements, so nothing passes them", "links", names, "error", err)
+		e.doubtful.Store(true)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/hostcheck"
 	"github.com/bridged/bridged/internal/conntrack"
+	"github.com/bridged/bridged/internal/netns"
 	"github.com/bridged/bridged/link"
 	"github.com/bridged/bridged/nft"
 	"github.com/bridged/bridged/store"
@@ -120,12 +121,34 @@ func (f *fakeHost) delPairs(names []string) error {
 	return nil
 }
 
+func (f *fakeHost) subscribe() error { return nil }
+
 func (f *fakeHost) watch(ctx context.Context, _ func(suspicion)) error {
 	<-ctx.Done()
 	return nil
 }
 
 func (f *fakeHost) look(want objects) (objects, error) { return want, nil }
+
+func (f *fakeHost) drift(w watched) (d drift) {
+	for id, l := range w.spaces {
+		if now, err := f.namespace(l.path, 0); err != nil || now != l.id {
+			d.lost = append(d.lost, id)
+		}
+	}
+	d.bridgeFilter = f.bridgeFilter
+	return d
+}
+
+func (f *fakeHost) inhabited() (map[netns.File]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	places := make(map[netns.File]string)
+	for path, id := range f.spaces {
+		places[netns.File{Dev: id.Dev, Ino: id.Ino}] = path
+	}
+	return places, nil
+}
 
 func (f *fakeHost) announce(pair) error         { return nil }
 func (f *fakeHost) ownership() (string, uint64) { return "fake", f.commits }

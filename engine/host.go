@@ -10,6 +10,7 @@ import (
 	"github.com/bridged/bridged/addr"
 	"github.com/bridged/bridged/hostcheck"
 	"github.com/bridged/bridged/internal/conntrack"
+	"github.com/bridged/bridged/internal/netns"
 	"github.com/bridged/bridged/link"
 	"github.com/bridged/bridged/nft"
 )
@@ -44,10 +45,14 @@ type kernel interface {
 	// delPairs removes many pairs; it waits a grace period of the kernel, whatever their number.
 	delPairs(names []string) error
 	announce(p pair) error
-	// watch says what the kernel says of changes, until ctx is done.
+	// subscribe asks the kernel to say what changes: from then on nothing is missed.
+	subscribe() error
+	// watch hands on what it says, until ctx is done.
 	watch(ctx context.Context, suspect func(suspicion)) error
 	// look is observe for the pairs and bridges that want names, without any list; the rules are taken to be as wanted.
 	look(want objects) (objects, error)
+	// drift finds what the kernel does not tell.
+	drift(w watched) drift
 }
 
 // namespaces are the network namespaces of sandboxes.
@@ -61,6 +66,8 @@ type namespaces interface {
 	exists(path string) bool
 	// namespace is the identity of the one at path, or of the process's when pid is not 0.
 	namespace(path string, pid int) (bridged.NamespaceID, error)
+	// inhabited are the namespaces that a process is in, or that are mounted, each with a path that leads to it.
+	inhabited() (map[netns.File]string, error)
 }
 
 // ports are the host's side of published ports.

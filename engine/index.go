@@ -16,6 +16,7 @@ type index struct {
 	bridged.State
 	networkNames map[string]string                       // name → id
 	sandboxNames map[string]string                       // name → id
+	bridges      map[string]string                       // name of a bridge that is ours → network id
 	namespaces   map[bridged.NamespaceID]string          // → sandbox id
 	macs         map[macKey]string                       // → endpoint id
 	hostEnds     map[string]string                       // name of the host end → endpoint id
@@ -45,6 +46,7 @@ func newIndex() *index {
 		State:        bridged.State{}.Clone(),
 		networkNames: make(map[string]string),
 		sandboxNames: make(map[string]string),
+		bridges:      make(map[string]string),
 		namespaces:   make(map[bridged.NamespaceID]string),
 		macs:         make(map[macKey]string),
 		hostEnds:     make(map[string]string),
@@ -94,9 +96,13 @@ func (x *index) setNetwork(id string, n *bridged.Network) {
 	old, had := x.Networks[id]
 	if had {
 		delete(x.networkNames, old.Name)
+		delete(x.bridges, old.Bridge)
 	}
 	if n != nil {
 		x.networkNames[n.Name] = id
+		if n.Bridge != "" && !n.Given {
+			x.bridges[n.Bridge] = id
+		}
 	}
 	for _, family := range []struct {
 		v6   bool

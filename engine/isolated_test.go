@@ -100,8 +100,7 @@ func (w *world) shots(from, to string) (shots []shot) {
 // TestForeignSources: without the family bridge there is no source guard, and yet nobody sends from addresses outside its subnet through the host.
 func TestForeignSources(t *testing.T) {
 	w := newWorld(t, testConfig(t), less{refuse: nfttest.NoFamily(nft.Bridge)})
-	w.start()
-	w.populate()
+	w.startWith("0")
 	own, network := w.endpoint("c1"), w.joined("c1").Network
 	o := w.observer("lan")
 	for _, tt := range []struct {
@@ -133,9 +132,7 @@ func TestForeignSources(t *testing.T) {
 // TestIsolationComesBack: what keeps siblings apart is not for others to take away, not for a moment.
 func TestIsolationComesBack(t *testing.T) {
 	w := newWorld(t, testConfig(t), less{refuse: nfttest.NoFamily(nft.Bridge)})
-	w.brNetfilter("0")
-	w.start()
-	w.populate()
+	w.startWith("0")
 	port, network := w.endpoint("a1").HostInterface, w.joined("a1").Network
 	for what, words := range map[string]string{
 		"another ended it":           "bridge link set dev " + port + " isolated off",

@@ -20,6 +20,7 @@ import (
 	"github.com/bridged/bridged/hostcheck"
 	"github.com/bridged/bridged/internal/conntrack"
 	"github.com/bridged/bridged/internal/failpoint"
+	"github.com/bridged/bridged/internal/fault"
 	"github.com/bridged/bridged/internal/netns"
 	"github.com/bridged/bridged/internal/reserve"
 	"github.com/bridged/bridged/internal/sysctl"
@@ -35,6 +36,10 @@ type machine struct {
 	rules *nft.Writer
 	log   *slog.Logger
 	less  less
+	// watchers are the subscriptions until they are run.
+	watchers *watchers
+	// doubts is sent to when what the kernel holds is in doubt: see doubt.
+	doubts chan struct{}
 }
 
 // less makes a kernel with less out of the one that is there, for tests. The zero less is the kernel as it is.
@@ -43,10 +48,14 @@ type less struct {
 	refuse func(nft.Message) unix.Errno
 	// ipv6 is why there is no IPv6.
 	ipv6 error
+	// fault makes requests of all packages below go wrong.
+	fault fault.Inject
+	// subscribed is told the subscriptions, to close them underneath.
+	subscribed func(*watchers)
 }
 
 func openMachine(protection string, log *slog.Logger, less less) (_ *machine, err error) {
-	m := &machine{log: log, less: less}
+	m := &machine{log: log, less: less, doubts: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.close())
@@ -55,20 +64,39 @@ func openMachine(protection string, log *slog.Logger, less less) (_ *machine, er
 	if m.ns, err = netns.Current(); err != nil {
 		return nil, err
 	}
-	if m.links, err = link.Dial(); err != nil {
+	if m.links, err = link.DialWith(link.Options{In: m.ns.Do, Fault: less.fault}); err != nil {
 		return nil, fmt.Errorf("cannot open a rtnetlink socket: %w", err)
 	}
-	if m.addrs, err = addr.Dial(); err != nil {
+	if m.addrs, err = addr.DialWith(addr.Options{In: m.ns.Do, Fault: less.fault}); err != nil {
 		return nil, fmt.Errorf("cannot open a rtnetlink socket: %w", err)
 	}
-	if m.rules, err = nft.Dial(nft.Options{Protection: protection, Refuse: less.refuse}); err != nil {
+	m.rules, err = nft.Dial(nft.Options{
+		Protection: protection, Refuse: less.refuse, Fault: less.fault, In: m.ns.Do, Reopened: m.doubt,
+	})
+	if err != nil {
 		return nil, translate(err)
 	}
 	return m, nil
 }
 
+// doubt is called when something may have changed that the kernel did not tell.
+func (m *machine) doubt() {
+	select {
+	case m.doubts <- struct{}{}:
+	default: // it is known already
+	}
+}
+
+// here are the options of a connection that is used where it is dialled, and on that thread.
+func (m *machine) here() link.Options {
+	return link.Options{In: func(f func() error) error { return f() }, Fault: m.less.fault}
+}
+
 func (m *machine) close() error {
 	var errs []error
+	if m.watchers != nil {
+		errs = append(errs, m.watchers.close())
+	}
 	if m.rules != nil {
 		errs = append(errs, m.rules.Close())
 	}
@@ -124,7 +152,7 @@ func (m *machine) adopt(ctx context.Context) error {
 func (m *machine) do(ctx context.Context, s step) error {
 	switch s := s.(type) {
 	case commit:
-		return m.rules.Commit(ctx, s.tx)
+		return m.torn(m.rules.Commit(ctx, s.tx))
 	case addPair:
 		return m.addPair(s.pair)
 	case join:
@@ -135,6 +163,8 @@ func (m *machine) do(ctx context.Context, s step) error {
 		return m.enslave(s)
 	case isolate:
 		return m.onLink(s.host, func(l link.Link) error { return m.links.SetIsolated(l.Index, s.closed) })
+	case setAlias:
+		return m.onLink(s.host, func(l link.Link) error { return m.links.SetAlias(l.Index, s.text) })
 	case addBridge:
 		_, err := m.links.CreateBridge(s.Bridge)
 		return err
@@ -158,6 +188,8 @@ func (m *machine) do(ctx context.Context, s step) error {
 			}
 			return err
 		})
+	case addConnected:
+		return m.onLink(s.bridge, func(l link.Link) error { return m.addrs.AddRoute(s.route(l.Index)) })
 	case delAddr:
 		return m.onLink(s.bridge, func(l link.Link) error {
 			return m.addrs.Delete(addr.Address{Link: l.Index, Prefix: s.prefix})
@@ -174,6 +206,17 @@ func (m *machine) do(ctx context.Context, s step) error {
 		return m.leaveBridge(s)
 	}
 	return fmt.Errorf("unknown step %T", s)
+}
+
+// route is just the one that the kernel makes with an address (fib_add_ifaddr, addrconf_prefix_route), and takes away with it.
+func (s addConnected) route(index int) addr.Route {
+	r := addr.Route{Dst: s.prefix.Masked(), Link: index, Protocol: unix.RTPROT_KERNEL}
+	if s.prefix.Addr().Is4() {
+		r.Source = s.prefix.Addr()
+	} else {
+		r.Priority = 256 // IP6_RT_PRIO_ADDRCONF
+	}
+	return r
 }
 
 func (m *machine) onLink(name string, f func(link.Link) error) error {
@@ -208,7 +251,7 @@ func (m *machine) join(p pair) error {
 			}
 		}
 		failpoint.Reached("inner end's settings made")
-		conn, err := link.Dial()
+		conn, err := link.DialWith(m.here())
 		if err != nil {
 			return err
 		}
@@ -254,7 +297,7 @@ func (m *machine) announce(p pair) error {
 	}
 	defer ns.Close()
 	return ns.Do(func() error {
-		conn, err := link.Dial()
+		conn, err := link.DialWith(m.here())
 		if err != nil {
 			return err
 		}
@@ -312,6 +355,16 @@ func absentIPv6(s forwarding.Sysctl, err error) bool {
 	return strings.HasPrefix(s.Path, "net/ipv6/") && errors.Is(err, os.ErrNotExist)
 }
 
+// bridgeFilterNow says whether br_netfilter is on.
+func bridgeFilterNow() bool {
+	for _, path := range []string{"net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"} {
+		if v, err := sysctl.Get(path); err == nil && v != "0" {
+			return true
+		}
+	}
+	return false
+}
+
 func forwardingNow() bridged.Forwarding {
 	v4, _ := sysctl.Get(forward{}.sysctl().Path)
 	v6, _ := sysctl.Get(forward{ipv6: true}.sysctl().Path)
@@ -342,10 +395,7 @@ func (m *machine) facts() (facts, error) {
 		if f.noIPv6 = m.less.ipv6; f.noIPv6 == nil {
 			f.noIPv6 = hostcheck.AskIPv6()
 		}
-		for _, path := range []string{"net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"} {
-			v, err := sysctl.Get(path)
-			f.bridgeFilter = f.bridgeFilter || err == nil && v != "0"
-		}
+		f.bridgeFilter = bridgeFilterNow()
 		return nil
 	})
 	return f, err
@@ -386,7 +436,7 @@ func (m *machine) makeNamespace(path string) (bridged.NamespaceID, error) {
 	defer ns.Close()
 	failpoint.Reached("namespace made")
 	err = ns.Do(func() error {
-		conn, err := link.Dial()
+		conn, err := link.DialWith(m.here())
 		if err != nil {
 			return err
 		}
@@ -466,6 +516,8 @@ func (m *machine) namespace(path string, pid int) (bridged.NamespaceID, error) {
 	defer ns.Close()
 	return identity(ns)
 }
+
+func (m *machine) inhabited() (map[netns.File]string, error) { return netns.Inhabited() }
 
 func (m *machine) reserve(b bridged.Binding) (io.Closer, error) {
 	var s *reserve.Socket

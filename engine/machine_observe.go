@@ -41,7 +41,12 @@ func (m *machine) observe(ctx context.Context, want objects) (objects, error) {
 
 func (m *machine) look(want objects) (objects, error) {
 	have := newObjects()
-	have.tables, have.elements, have.forwarding = want.tables, want.elements, want.forwarding
+	have.tables, have.elements = want.tables, want.elements
+	if want.forwarding != (bridged.Forwarding{}) {
+		if err := m.ns.Do(func() error { have.forwarding = forwardingNow(); return nil }); err != nil {
+			return have, err
+		}
+	}
 	names := make(map[string]struct{}, len(want.pairs)+len(want.bridges))
 	for name, p := range want.pairs {
 		names[name], names[p.Bridge] = struct{}{}, struct{}{}
@@ -84,12 +89,12 @@ func (m *machine) observeLinks(have *objects, want objects, links []link.Link) e
 		}
 		if l.Kind == "veth" && l.Ours() && strings.HasPrefix(l.Name, bridged.PortPrefix) {
 			p := want.pairs[l.Name]
-			p.Host, p.Bridge, p.Isolated = l.Name, names[l.Master], l.Isolated
+			p.Host, p.Bridge, p.Isolated, p.Alias = l.Name, names[l.Master], l.Isolated, l.Alias
 			p.joined, p.astray = l.Running || !m.unjoined(p), !l.Up || !l.Hairpin
 			have.pairs[l.Name] = p
 		}
 	}
-	if len(have.bridges) == 0 {
+	if len(want.bridges) == 0 || len(have.bridges) == 0 {
 		return nil
 	}
 	addresses, err := m.addrs.Addresses()
@@ -101,6 +106,22 @@ func (m *machine) observeLinks(have *objects, want objects, links []link.Link) e
 		if ok && slices.Contains(want.bridges[b.Name].addrs, a.Prefix) {
 			b.addrs = append(b.addrs, a.Prefix)
 			have.bridges[b.Name] = b
+		}
+	}
+	routes, err := m.addrs.Routes()
+	if err != nil {
+		return err
+	}
+	for _, r := range routes {
+		b, ok := have.bridges[names[r.Link]]
+		if !ok || r.Type != unix.RTN_UNICAST || r.Gateway.IsValid() {
+			continue
+		}
+		for _, a := range b.addrs {
+			if a.Masked() == r.Dst && !slices.Contains(b.connected, a) {
+				b.connected = append(b.connected, a)
+				have.bridges[b.Name] = b
+			}
 		}
 	}
 	return m.observeSysctls(have, want)
@@ -137,7 +158,7 @@ func (m *machine) unjoined(p pair) bool {
 	defer ns.Close()
 	unjoined := false
 	err = ns.Do(func() error {
-		links, err := link.Dial()
+		links, err := link.DialWith(m.here())
 		if err != nil {
 			return err
 		}
@@ -146,7 +167,7 @@ func (m *machine) unjoined(p pair) bool {
 		if err != nil || inner.Up {
 			return err
 		}
-		addrs, err := addr.Dial()
+		addrs, err := addr.DialWith(m.here())
 		if err != nil {
 			return err
 		}

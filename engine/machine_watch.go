@@ -5,30 +5,38 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/internal/sysctl"
 	"github.com/bridged/bridged/link"
 	"github.com/bridged/bridged/nft"
 )
 
-// watchers are the subscriptions of a machine: to links and addresses, and to nf_tables where others may change our tables.
+// watchers are the subscriptions of a machine: to links, addresses, routes and forwarding, and to nf_tables where others may change our
+// tables.
 type watchers struct {
-	links *link.Watcher
-	addrs *addr.Watcher
-	rules *nft.Watcher // nil: the tables are protected
+	links      *link.Watcher
+	addrs      *addr.Watcher
+	forwarding *sysctl.ForwardingWatcher
+	rules      *nft.Watcher // nil: the tables are protected
 }
 
-// subscribe opens the subscriptions. What changes from then on is not missed.
-func (m *machine) subscribe() (w watchers, err error) {
-	err = m.ns.Do(func() (err error) {
+func (m *machine) subscribe() error {
+	var w watchers
+	err := m.ns.Do(func() (err error) {
 		if w.links, err = link.Watch(); err != nil {
 			return err
 		}
 		if w.addrs, err = addr.Watch(); err != nil {
 			return errors.Join(err, w.links.Close())
+		}
+		if w.forwarding, err = sysctl.WatchForwarding(); err != nil {
+			return errors.Join(err, w.links.Close(), w.addrs.Close())
 		}
 		if m.rules.Protection() != nft.ProtectionMonitor {
 			return nil
@@ -38,20 +46,67 @@ func (m *machine) subscribe() (w watchers, err error) {
 			ids = append(ids, t.ID)
 		}
 		if w.rules, err = m.rules.Watch(ids...); err != nil {
-			return errors.Join(err, w.links.Close(), w.addrs.Close())
+			return errors.Join(err, w.links.Close(), w.addrs.Close(), w.forwarding.Close())
 		}
 		return nil
 	})
-	return w, err
-}
-
-// watch runs the subscriptions. The first thing that it says is a suspicion of everything: what changed between the first reconcile
-// and the subscription is found so.
-func (m *machine) watch(ctx context.Context, suspect func(suspicion)) error {
-	w, err := m.subscribe()
 	if err != nil {
 		return fmt.Errorf("cannot watch for what others change: %w", err)
 	}
+	m.watchers = &w
+	if m.less.subscribed != nil {
+		m.less.subscribed(&w)
+	}
+	return nil
+}
+
+// close is for watchers that are not run.
+func (w *watchers) close() error {
+	errs := []error{w.links.Close(), w.addrs.Close(), w.forwarding.Close()}
+	if w.rules != nil {
+		errs = append(errs, w.rules.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// lasting is how long a subscription works that is not a broken one from the beginning.
+const lasting = time.Second
+
+func (m *machine) watch(ctx context.Context, suspect func(suspicion)) error {
+	for {
+		w, since := m.watchers, time.Now()
+		m.watchers = nil // they close themselves
+		err := m.run(ctx, w, suspect)
+		if ctx.Err() != nil {
+			return err
+		}
+		m.log.Warn("a subscription to what others change has failed; subscribing again and looking at everything", "error", err)
+		for first := time.Since(since) > lasting; m.watchers == nil; first = false {
+			if !first && !wait(ctx, lasting) {
+				return nil
+			}
+			if err := m.subscribe(); err != nil {
+				m.log.Error("nobody tells what others change; trying again", "error", err)
+			}
+		}
+		suspect(suspicion{})
+	}
+}
+
+// wait is false when ctx ended before the time was over.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// run runs subscriptions until one fails.
+func (m *machine) run(ctx context.Context, w *watchers, suspect func(suspicion)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		return w.links.Run(ctx, func(e link.Event) {
@@ -64,13 +119,47 @@ func (m *machine) watch(ctx context.Context, suspect func(suspicion)) error {
 		return w.addrs.Run(ctx, func(e addr.Event) {
 			if e.Resync {
 				suspect(suspicion{})
-			} else if e.Gone && e.Address != nil {
-				suspect(suspicion{address: e.Address.Prefix})
+			} else if name := m.robbed(e); name != "" {
+				suspect(suspicion{link: name})
 			}
 		})
+	})
+	group.Go(func() error {
+		return w.forwarding.Run(ctx, func() { suspect(suspicion{forwarding: true}) })
 	})
 	if w.rules != nil {
 		group.Go(func() error { return w.rules.Run(ctx, func() { suspect(suspicion{}) }) })
 	}
+	group.Go(func() error {
+		for {
+			select {
+			case <-m.doubts:
+				suspect(suspicion{})
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	})
 	return group.Wait()
+}
+
+// robbed is the name of the link that lost an address or the route to one's subnet; "" when none did. What goes with its link is the link's
+// event.
+func (m *machine) robbed(e addr.Event) string {
+	index := 0
+	switch r := e.Route; {
+	case !e.Gone:
+	case e.Address != nil:
+		index = e.Address.Link
+	case r != nil && r.Type == unix.RTN_UNICAST && r.Protocol == unix.RTPROT_KERNEL && !r.Gateway.IsValid():
+		index = r.Link
+	}
+	if index == 0 {
+		return ""
+	}
+	l, err := m.links.ByIndex(index)
+	if err != nil {
+		return ""
+	}
+	return l.Name
 }

@@ -32,8 +32,10 @@ type bridge struct {
 	link.Bridge
 	sysctls []forwarding.Sysctl // set before it gets addresses and goes up
 	addrs   []netip.Prefix
-	up      bool
-	ours    bool
+	// connected are the addresses with a route to their subnet: the kernel makes it with the address, as soon as the bridge is up.
+	connected []netip.Prefix
+	up        bool
+	ours      bool
 	// mayTake: a bridge of that name that is not ours may be made ours.
 	mayTake bool
 	// given: it was there and stays as it is, but for its sysctls.
@@ -43,9 +45,10 @@ type bridge struct {
 // pair is an attached veth pair.
 type pair struct {
 	link.Pair
-	netns string // path of the sandbox's namespace
-	nsid  bridged.NamespaceID
-	inner link.Inner
+	sandbox string // id
+	netns   string // path of the sandbox's namespace
+	nsid    bridged.NamespaceID
+	inner   link.Inner
 	// joined: the inner end was set up. From then on everything inside is the container's own business.
 	joined bool
 	// astray: the host end is down, or its port is not in hairpin mode.
@@ -150,6 +153,7 @@ func (k compiler) network(w *objects, n bridged.Network) {
 		// The kernel made it when the bridge went up. Without it the host asks for no neighbour of others (ndisc_send_ns).
 		b.addrs = append(b.addrs, netip.PrefixFrom(addr.LinkLocal(addr.MAC(n.BridgeMAC)), 64))
 	}
+	b.connected = b.addrs
 	w.bridges[n.Bridge] = b
 }
 
@@ -180,11 +184,13 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 		Pair: link.Pair{
 			Host: e.HostInterface, Inner: e.Interface, Bridge: n.Bridge,
 			MAC: addr.MAC(e.MAC), HostMAC: hostMAC(e), MTU: e.MTU, Isolated: k.lacks.isolated(n),
+			Alias: newLabel(k.x.Sandboxes[e.Sandbox], e).String(),
 		},
-		netns:  k.x.Sandboxes[e.Sandbox].NetNS,
-		nsid:   k.x.Sandboxes[e.Sandbox].NSID,
-		joined: true,
-		inner:  link.Inner{Name: e.Interface, IPv6: e.IPv6.IsValid()},
+		sandbox: e.Sandbox,
+		netns:   k.x.Sandboxes[e.Sandbox].NetNS,
+		nsid:    k.x.Sandboxes[e.Sandbox].NSID,
+		joined:  true,
+		inner:   link.Inner{Name: e.Interface, IPv6: e.IPv6.IsValid()},
 	}
 	for _, a := range []netip.Prefix{e.IPv4, e.IPv6} {
 		if a.IsValid() {

@@ -46,6 +46,11 @@ type (
 		bridge string
 		prefix netip.Prefix
 	}
+	// addConnected adds the route to a subnet that the kernel made with the address, and somebody else removed.
+	addConnected struct {
+		bridge string
+		prefix netip.Prefix
+	}
 	upBridge struct{ name string }
 	// addPair is the first datagram of an attach, join the second.
 	addPair struct{ pair }
@@ -60,6 +65,8 @@ type (
 		host   string
 		closed bool
 	}
+	// setAlias says on a host end whose it is.
+	setAlias struct{ host, text string }
 	// commit is the one nf_tables transaction of a plan.
 	commit struct{ tx *nft.Tx }
 	// forward switches IP forwarding on, or off again.
@@ -88,7 +95,10 @@ func (s setBridge) String() string {
 func (s setSysctl) String() string { return "set " + s.Sysctl.String() }
 func (s addAddr) String() string   { return fmt.Sprintf("add address %s to %s", s.prefix, s.bridge) }
 func (s delAddr) String() string   { return fmt.Sprintf("remove address %s from %s", s.prefix, s.bridge) }
-func (s upBridge) String() string  { return "set bridge " + s.name + " up" }
+func (s addConnected) String() string {
+	return fmt.Sprintf("add route %s to %s", s.prefix.Masked(), s.bridge)
+}
+func (s upBridge) String() string { return "set bridge " + s.name + " up" }
 func (s addPair) String() string {
 	return fmt.Sprintf("create pair %s (%s) and %s in %s", s.Host, s.Bridge, s.Inner, s.netns)
 }
@@ -102,7 +112,8 @@ func (s isolate) String() string {
 	}
 	return "end the isolation of " + s.host
 }
-func (s commit) String() string { return "commit\n" + s.tx.String() }
+func (s setAlias) String() string { return fmt.Sprintf("set alias of %s to %q", s.host, s.text) }
+func (s commit) String() string   { return "commit\n" + s.tx.String() }
 func (s forward) String() string {
 	family, state := "IPv4", "on"
 	if s.ipv6 {
@@ -167,16 +178,22 @@ func (s setSysctl) on(w *objects) {
 func (s addAddr) on(w *objects) {
 	b := w.bridges[s.bridge]
 	b.addrs = append(slices.Clone(b.addrs), s.prefix)
+	b.connected = append(slices.Clone(b.connected), s.prefix)
+	w.bridges[s.bridge] = b
+}
+func (s addConnected) on(w *objects) {
+	b := w.bridges[s.bridge]
+	b.connected = append(slices.Clone(b.connected), s.prefix)
 	w.bridges[s.bridge] = b
 }
 func (s delAddr) on(w *objects) {
 	b := w.bridges[s.bridge]
-	b.addrs = without(b.addrs, s.prefix)
+	b.addrs, b.connected = without(b.addrs, s.prefix), without(b.connected, s.prefix)
 	w.bridges[s.bridge] = b
 }
 func (s upBridge) on(w *objects) {
 	b := w.bridges[s.name]
-	b.up = true
+	b.up, b.connected = true, b.addrs
 	w.bridges[s.name] = b
 }
 func (s addPair) on(w *objects) {
@@ -193,6 +210,11 @@ func (s enslave) on(w *objects) {
 func (s isolate) on(w *objects) {
 	p := w.pairs[s.host]
 	p.Isolated = s.closed
+	w.pairs[s.host] = p
+}
+func (s setAlias) on(w *objects) {
+	p := w.pairs[s.host]
+	p.Alias = s.text
 	w.pairs[s.host] = p
 }
 func (s commit) on(w *objects) {
@@ -290,8 +312,11 @@ func (p Plan) bridgesMade(have, want objects) Plan {
 			}
 		}
 		for _, a := range w.addrs {
-			if !slices.Contains(h.addrs, a) {
+			switch {
+			case !slices.Contains(h.addrs, a):
 				p = append(p, addAddr{name, a})
+			case h.up && !slices.Contains(h.connected, a):
+				p = append(p, addConnected{name, a})
 			}
 		}
 		if !h.up {
@@ -312,6 +337,9 @@ func (p Plan) pairsMade(have, want objects) Plan {
 			p = append(p, enslave{name, w.Bridge, w.Isolated})
 		case w.Isolated && !h.Isolated:
 			p = append(p, isolate{name, true})
+		}
+		if ok && h.Alias != w.Alias {
+			p = append(p, setAlias{name, w.Alias})
 		}
 	}
 	return p

@@ -127,7 +127,7 @@ func (m *machine) inside(in inside, f func(c *addr.Conn, index int) error) error
 	}
 	defer ns.Close()
 	return ns.Do(func() error {
-		links, err := link.Dial()
+		links, err := link.DialWith(m.here())
 		if err != nil {
 			return err
 		}
@@ -136,7 +136,7 @@ func (m *machine) inside(in inside, f func(c *addr.Conn, index int) error) error
 		if err != nil {
 			return err
 		}
-		routes, err := addr.Dial()
+		routes, err := addr.DialWith(m.here())
 		if err != nil {
 			return err
 		}

@@ -364,11 +364,14 @@ func (e *Engine) RemoveSandbox(ctx context.Context, ref string) error {
 }
 
 // forgetSandbox takes a sandbox away in any state that it is in. First the record that it goes, so that a crash in the middle
-// goes on from there; last the record that it is gone.
-func (e *Engine) forgetSandbox(ctx context.Context, s bridged.Sandbox) error {
+// goes on from there; last the record that it is gone. Those that share its stack go with the first: where that fails, all of them stay.
+func (e *Engine) forgetSandbox(ctx context.Context, s bridged.Sandbox, users ...bridged.Sandbox) error {
 	s.Settled = false
 	err := e.detach(ctx, s.ID, func(x *index, c *bridged.Change) error {
 		c.Sandboxes = map[string]*bridged.Sandbox{s.ID: &s}
+		for _, u := range users {
+			c.Sandboxes[u.ID] = nil
+		}
 		return nil
 	})
 	if err != nil {

@@ -73,18 +73,20 @@ func (e *Engine) leaveStack(ctx context.Context, s bridged.Sandbox) error {
 	if s.Shares == "" {
 		return e.leaveToOthers(ctx, s)
 	}
-	var last bridged.Sandbox
-	err := e.transact(ctx, func(x *index) (bridged.Change, error) {
-		if owner := x.Sandboxes[s.Shares]; owner.Gone && len(x.users[owner.ID]) == 1 {
-			last = owner
-		}
+	if owner, last := e.lastUser(s); last {
+		return e.forgetSandbox(ctx, owner, s)
+	}
+	return e.transact(ctx, func(*index) (bridged.Change, error) {
 		return bridged.Change{Sandboxes: map[string]*bridged.Sandbox{s.ID: nil}}, nil
 	})
-	if err != nil || last.ID == "" {
-		return err
-	}
-	failpoint.Reached("stack without a user")
-	return e.forgetSandbox(ctx, last)
+}
+
+// lastUser says whether nobody but the sandbox uses the stack that it shares, and whose that was.
+func (e *Engine) lastUser(s bridged.Sandbox) (owner bridged.Sandbox, last bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	owner = e.index.Sandboxes[s.Shares]
+	return owner, owner.Gone && len(e.index.users[owner.ID]) == 1
 }
 
 // leaveToOthers removes the sandbox that a stack came from. A namespace that we made gives its path up with the name: it moves to

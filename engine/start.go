@@ -3,10 +3,8 @@ package engine
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -18,6 +16,9 @@ import (
 // start brings the state up to date with the configuration and with what became of the sandboxes, and makes the kernel equal
 // to it. On an unchanged system it changes nothing.
 func (e *Engine) start(ctx context.Context) error {
+	if err := e.host.subscribe(); err != nil {
+		return err
+	}
 	var err error
 	if e.facts, err = e.host.facts(); err != nil {
 		return err
@@ -97,7 +98,7 @@ func (e *Engine) failedStart(ctx context.Context, t transition, inverse bridged.
 
 // reconcile compares the whole state with the kernel and makes them equal. The caller is alone.
 func (e *Engine) reconcile(ctx context.Context) error {
-	plan, err := e.difference(ctx)
+	plan, _, err := e.difference(ctx)
 	if err != nil {
 		return err
 	}
@@ -108,17 +109,18 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	return err
 }
 
-// difference is what must be done to make the kernel equal to the whole state.
-func (e *Engine) difference(ctx context.Context) (Plan, error) {
+// difference is what must be done to make the kernel equal to the whole state. What can't be done is left out: the links of sandboxes whose
+// namespace is not where it was.
+func (e *Engine) difference(ctx context.Context) (p Plan, lost []string, err error) {
 	e.mu.Lock()
 	want := e.compiler().whole()
 	e.mu.Unlock()
 	have, err := e.host.observe(ctx, want)
 	if err != nil {
-		return nil, fmt.Errorf("cannot observe the kernel: %w", err)
+		return nil, nil, fmt.Errorf("cannot observe the kernel: %w", err)
 	}
-	e.dropDead(have, &want)
-	return diff(have, want), nil
+	lost = e.dropLost(have, &want)
+	return diff(have, want), lost, nil
 }
 
 // carryOutAll makes every step that can be made. What fails on one sandbox's link, whose namespace is not ours to rule, or on a bridge that was
@@ -156,23 +158,12 @@ func ofSandbox(s step) (host string, ok bool) {
 		return s.Host, true
 	case enslave:
 		return s.host, true
+	case setAlias:
+		return s.host, true
 	case setSysctl:
 		return "", s.given
 	}
 	return "", false
-}
-
-// dropDead leaves out the pairs that went with their sandbox's namespace: there is nothing to attach them to. The sandbox stays
-// until somebody removes it.
-func (e *Engine) dropDead(have objects, want *objects) {
-	for name, p := range want.pairs {
-		if _, ok := have.pairs[name]; ok {
-			continue
-		}
-		if now, err := e.host.namespace(p.netns, 0); err != nil || now != p.nsid {
-			delete(want.pairs, name)
-		}
-	}
 }
 
 func firstLine(s string) string {
@@ -196,75 +187,6 @@ func (e *Engine) hostULA() (netip.Prefix, error) {
 		}
 	}
 	return ipam.ULA(seed), nil
-}
-
-// collect forgets sandboxes that were being made or removed when the last daemon ended (nobody was told that they exist), those
-// whose namespace is gone or another one now, and stacks without a user. What they leave in the kernel goes with the
-// reconcile.
-func (e *Engine) collect() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	// Those that share first: whether a stack still has a user is known then.
-	for _, sharing := range []bool{true, false} {
-		for _, s := range e.index.State.Clone().Sandboxes {
-			if (s.Shares != "") != sharing {
-				continue
-			}
-			reason := e.lost(s)
-			if err := e.dropMounts(s, reason != ""); err != nil {
-				return fmt.Errorf("cannot remove the namespace of sandbox %s: %w", s.Name, err)
-			}
-			failpoint.Reached("start: mounts dropped")
-			if reason == "" {
-				continue
-			}
-			c := e.index.detachment(s.ID)
-			c.Sandboxes = map[string]*bridged.Sandbox{s.ID: nil}
-			e.index.apply(c)
-			if err := e.record(c); err != nil {
-				return err
-			}
-			e.log.Warn("sandbox collected", "sandbox", s.Name, "reason", reason)
-		}
-	}
-	return nil
-}
-
-// dropMounts removes the paths of a namespace that we made: all of them when it is lost, else the one that a crash left while it
-// moved from one to the other.
-func (e *Engine) dropMounts(s bridged.Sandbox, lost bool) error {
-	if !s.Made {
-		return nil
-	}
-	var errs []error
-	for _, path := range []string{filepath.Join(namespaceDir, s.Name), lastingPath(s)} {
-		// Without an identity it was not made yet, or just made: only its own path can be it.
-		if lost && path == s.NetNS || path != s.NetNS && s.NSID != (bridged.NamespaceID{}) {
-			errs = append(errs, e.host.removeNamespace(path, s.NSID))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// lost says why a sandbox is no more; "" when it is alive.
-func (e *Engine) lost(s bridged.Sandbox) string {
-	if !s.Settled {
-		return "it was being made or removed when the daemon ended"
-	}
-	if s.Gone && len(e.index.users[s.ID]) == 0 {
-		return "it was removed, and the last sandbox that shared its stack is gone"
-	}
-	if s.Mode == bridged.ModeHost {
-		return ""
-	}
-	stack := e.index.Sandboxes[s.Stack()]
-	if stack.Mode == bridged.ModeHost {
-		return ""
-	}
-	if now, err := e.host.namespace(stack.NetNS, 0); err != nil || now != stack.NSID {
-		return "its namespace " + stack.NetNS + " is gone"
-	}
-	return ""
 }
 
 // configured is the change that the configuration asks for.

@@ -2,22 +2,24 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"maps"
-	"net/netip"
+	"strconv"
+	"strings"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/failpoint"
 )
 
-// What others take away comes back; what they add is left alone. The kernel says what changed (watchers of links, addresses, and where our
-// tables are not protected, of nf_tables); what it says is a reason to look, and what is seen then is compared with
-// what is wanted by the same path that a start goes.
+// What others take away comes back; what they add is left alone. The kernel says what changed (watchers of links, addresses, routes and
+// forwarding, and where our tables are not protected, of nf_tables), and of what it does not tell, a sweep finds out (sweep.go). What they say is
+// a reason to look, and what is seen then is compared with what is wanted by the same path that a start goes.
 
-// suspicion is what the kernel said: that a link of that name changed or went, or an address went, or, when both are zero, that
-// something unknown did.
+// suspicion is a reason to look: something about the link of that name changed, or about forwarding, or, when it is zero, about something
+// unknown.
 type suspicion struct {
-	link    string
-	address netip.Prefix
+	link       string
+	forwarding bool
 }
 
 // suspect asks for a repair: of one object, or where nothing is known, of everything. Our own operations make the kernel speak, too: what
@@ -28,83 +30,104 @@ func (e *Engine) suspect(s suspicion) {
 		return
 	}
 	e.mu.Lock()
-	_, _, ok := e.concerned(s)
+	_, ok := e.concerned(s)
 	e.mu.Unlock()
 	if ok {
 		e.mends.add(s)
 	}
 }
 
-// concerned is the change that names the object which a suspicion is about, and the locks that an operation on it holds. The caller
-// holds e.mu.
-func (e *Engine) concerned(s suspicion) (c bridged.Change, locks []string, ok bool) {
-	if id, ok := e.index.hostEnds[s.link]; ok {
-		endpoint := e.index.Endpoints[id]
-		sandbox := e.index.Sandboxes[endpoint.Sandbox]
+// concern is the object that a suspicion is about.
+type concern struct {
+	bridged.Change          // names it
+	locks          []string // that an operation on it holds
+	subject        bridged.Event
+}
+
+// concerned finds the object that a suspicion is about. The caller holds e.mu.
+func (e *Engine) concerned(s suspicion) (concern, bool) {
+	x := e.index
+	if s.forwarding {
+		f := x.Forwarding
+		return concern{Change: bridged.Change{Forwarding: &f}, subject: bridged.Event{Type: bridged.EventDaemon}}, true
+	}
+	if id, ok := x.hostEnds[s.link]; ok {
+		endpoint := x.Endpoints[id]
+		sandbox := x.Sandboxes[endpoint.Sandbox]
 		if !sandbox.Settled {
-			return c, nil, false // it is just being made or removed
+			return concern{}, false // it is just being made or removed
 		}
-		locks = []string{"stack " + sandbox.ID}
-		if !sandbox.Gone {
-			locks = []string{"sandbox " + sandbox.Name, "stack " + sandbox.ID}
-		}
-		return bridged.Change{Endpoints: map[string]*bridged.Endpoint{id: &endpoint}}, locks, true
+		return concern{
+			Change:  bridged.Change{Endpoints: map[string]*bridged.Endpoint{id: &endpoint}},
+			locks:   stackLocks(sandbox),
+			subject: bridged.Event{Type: bridged.EventSandbox, ID: sandbox.ID, Name: x.stackName(sandbox.ID)},
+		}, true
 	}
-	for id, n := range e.index.Networks {
-		if n.Driver == bridged.DriverBridge && !n.Given && (n.Bridge == s.link || hasGateway(n, s.address)) {
-			return bridged.Change{Networks: map[string]*bridged.Network{id: &n}}, []string{"network " + n.Name}, true
-		}
+	if id, ok := x.bridges[s.link]; ok {
+		n := x.Networks[id]
+		return concern{
+			Change:  bridged.Change{Networks: map[string]*bridged.Network{id: &n}},
+			locks:   []string{"network " + n.Name},
+			subject: bridged.Event{Type: bridged.EventNetwork, ID: id, Name: n.Name},
+		}, true
 	}
-	return c, nil, false
+	return concern{}, false
 }
 
-func hasGateway(n bridged.Network, p netip.Prefix) bool {
-	return p.IsValid() && (n.IPv4.GatewayPrefix() == p || n.IPv6.GatewayPrefix() == p)
+// stackLocks are the locks that a change of a sandbox's own stack holds.
+func stackLocks(s bridged.Sandbox) []string {
+	if s.Gone {
+		return []string{"stack " + s.ID}
+	}
+	return []string{"sandbox " + s.Name, "stack " + s.ID}
 }
 
-// mend looks at the objects that suspicions are about, and makes them as wanted.
+// mend looks at the objects that suspicions are about, and makes them as wanted. Sandboxes that turn out to be dead are collected.
 func (e *Engine) mend(suspicions []suspicion) {
 	seen := make(map[suspicion]bool, len(suspicions))
+	var lost []string
 	for _, s := range suspicions {
 		if !seen[s] {
 			seen[s] = true
-			e.mendOne(s)
+			lost = append(lost, e.mendOne(s)...)
 		}
 	}
+	e.findLost(lost)
 }
 
-func (e *Engine) mendOne(s suspicion) {
+func (e *Engine) mendOne(s suspicion) (lost []string) {
 	e.world.RLock()
 	defer e.world.RUnlock()
 	if e.closed {
-		return
+		return nil
 	}
 	e.mu.Lock()
-	_, locks, _ := e.concerned(s)
+	c, _ := e.concerned(s)
 	e.mu.Unlock()
-	for _, name := range locks {
+	for _, name := range c.locks {
 		defer e.locks.lock(name)()
 	}
 	e.mu.Lock()
-	c, _, ok := e.concerned(s) // what it is now that nobody else is at it
+	c, ok := e.concerned(s) // what it is now that nobody else is at it
 	var want objects
 	if ok {
-		want = e.compiler().want(c, e.index.touch(c, c))
+		want = e.compiler().want(c.Change, e.index.touch(c.Change, c.Change))
 	}
 	e.mu.Unlock()
 	if !ok {
-		return
+		return nil
 	}
 	have, err := e.host.look(want)
 	if err != nil {
 		e.log.Error("cannot look at what was changed", "link", s.link, "error", err)
-		return
+		e.doubtful.Store(true)
+		return nil
 	}
-	e.dropDead(have, &want)
-	maps.DeleteFunc(want.routes, func(id routeID, _ route) bool { _, ok := want.pairs[id.host]; return !ok })
+	lost = e.dropLost(have, &want)
 	plan := diff(have, want)
-	e.repairWith(context.Background(), plan)
-	e.suspectMembers(c, plan)
+	e.repairWith(context.Background(), plan, c.subject)
+	e.suspectMembers(c.Change, plan)
+	return lost
 }
 
 // suspectMembers asks for the ports of bridges that a repair made anew: the kernel spoke of them when there was no bridge to put them back into.
@@ -123,31 +146,76 @@ func (e *Engine) suspectMembers(c bridged.Change, p Plan) {
 	}
 }
 
-// repairWith carries the plan of a repair out, and counts it.
-func (e *Engine) repairWith(ctx context.Context, p Plan) {
+// repairWith carries the plan of a repair out, counts it, and tells of it as an event of the subject.
+func (e *Engine) repairWith(ctx context.Context, p Plan, subject bridged.Event) {
 	failpoint.Reached("before a repair")
 	steps, err := e.carryOutAll(ctx, p)
 	if err != nil {
 		e.log.Error("cannot make the kernel equal to the state", "error", err)
+		e.doubtful.Store(true)
 	}
-	if steps > 0 {
-		e.repaired.Add(1)
-		e.log.Warn("repaired what others had changed", "steps", steps)
+	if steps == 0 {
+		return
 	}
+	e.repaired.Add(1)
+	subject.Action = "repair"
+	subject.Attributes = map[string]string{"did": p.brief(), "steps": strconv.Itoa(steps)}
+	e.log.Warn("repaired what others had changed", subject.Type, subject.Name, "steps", steps, "did", p.brief())
+	e.events.add(subject)
+}
+
+// briefly is how many steps a brief names.
+const briefly = 5
+
+// brief names the first steps of a plan in one line.
+func (p Plan) brief() string {
+	var names []string
+	for i, s := range p {
+		if i == briefly {
+			names = append(names, fmt.Sprintf("and %d more", len(p)-i))
+			break
+		}
+		if _, ok := s.(commit); ok {
+			names = append(names, "put packet filter rules back")
+		} else {
+			names = append(names, s.String())
+		}
+	}
+	return strings.Join(names, "; ")
 }
 
 // repair makes the kernel equal to the state when what it holds is in doubt. It waits for the requests under way.
-func (e *Engine) repair([]struct{}) {
+func (e *Engine) repair([]struct{}) { e.findLost(e.repairAll()) }
+
+func (e *Engine) repairAll() (lost []string) {
 	e.world.Lock()
 	defer e.world.Unlock()
 	if e.closed {
-		return
+		return nil
 	}
 	ctx := context.Background()
-	plan, err := e.difference(ctx)
+	plan, lost, err := e.difference(ctx)
 	if err != nil {
 		e.log.Error("cannot tell whether the kernel is as wanted", "error", err)
-		return
+		e.doubtful.Store(true)
+		return nil
 	}
-	e.repairWith(ctx, plan)
+	e.repairWith(ctx, plan, bridged.Event{Type: bridged.EventDaemon})
+	return lost
+}
+
+// dropLost leaves out the pairs of which nothing is there, neither the host's end nor the namespace at its path, and says which sandboxes these
+// are.
+func (e *Engine) dropLost(have objects, want *objects) (lost []string) {
+	for name, p := range want.pairs {
+		if _, ok := have.pairs[name]; ok {
+			continue
+		}
+		if now, err := e.host.namespace(p.netns, 0); err != nil || now != p.nsid {
+			delete(want.pairs, name)
+			lost = append(lost, p.sandbox)
+		}
+	}
+	maps.DeleteFunc(want.routes, func(id routeID, _ route) bool { _, ok := want.pairs[id.host]; return !ok })
+	return lost
 }

@@ -271,9 +271,9 @@ func TestProcessNamespace(t *testing.T) {
 	in.net.Close()
 	cmd.Process.Kill()
 	cmd.Wait()
-	w.await(t, "the pair to go with its namespace", func() bool { return len(w.sandboxLinks()) == 0 })
-	w.bridged("sandbox", "rm", "c1")
+	w.await(t, "the sandbox to be collected", func() bool { return w.count() == 0 })
 	w.fails(3, []string{"c1"}, "sandbox", "inspect", "c1")
+	w.fails(3, []string{"c1"}, "sandbox", "rm", "c1")
 	if !w.released("tcp", netip.MustParseAddrPort("0.0.0.0:8080")) {
 		t.Error("the port is still reserved")
 	}
@@ -288,13 +288,14 @@ func TestProcessNamespace(t *testing.T) {
 	d.kill()
 	cmd.Process.Kill()
 	cmd.Wait()
-	w.await(t, "the pair to go with its namespace", func() bool { return len(w.sandboxLinks()) == 1 })
 	w.daemon("--ipv6")
-	w.settled()
-	w.try("sandbox", "rm", "c3") // a start may have found out, and removed it
+	w.await(t, "the sandbox to be collected", func() bool { return w.count() == 1 })
 	w.fails(3, []string{"c3"}, "sandbox", "inspect", "c3")
 	w.consistent(t)
 }
+
+// count is how many sandboxes there are.
+func (w *world) count() int { return len(decode[[]sandboxJSON](w, "sandbox", "ls", "--json")) }
 
 // A namespace that we made and somebody else deleted.
 func TestDeletedNamespace(t *testing.T) {
@@ -302,8 +303,7 @@ func TestDeletedNamespace(t *testing.T) {
 	w.daemon()
 	w.bridged("sandbox", "create", "-p", "8080:80", "c1")
 	w.host.output(t, "ip", "netns", "del", "c1")
-	w.await(t, "the pair to go with its namespace", func() bool { return len(w.sandboxLinks()) == 0 })
-	w.bridged("sandbox", "rm", "c1")
+	w.await(t, "the sandbox to be collected", func() bool { return w.count() == 0 })
 	w.bridged("sandbox", "create", "-p", "8080:80", "c1")
 	w.consistent(t)
 }

@@ -1,0 +1,269 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/failpoint"
+	"github.com/bridged/bridged/internal/netns"
+)
+
+// Sandboxes whose namespace died are collected: nobody else gives their addresses and ports back. A namespace is not known by its path alone,
+// which others may remove or use again, and which for a process ends with it. It lives while the path leads to it, while a process is in
+// it or it is mounted elsewhere, and while its end of a pair is there, since the kernel takes a pair away with either of its
+// namespaces. Leases have no namespace: only their owner knows, and releases them.
+
+// inhabited lists the namespaces that live, once, when somebody asks.
+func (e *Engine) inhabited() func() (map[netns.File]string, error) {
+	return sync.OnceValues(e.host.inhabited)
+}
+
+// find is a path that leads to the sandbox's namespace; "" when there is none.
+func (e *Engine) find(s bridged.Sandbox, inhabited func() (map[netns.File]string, error)) (path string, err error) {
+	if now, err := e.host.namespace(s.NetNS, 0); err == nil && now == s.NSID {
+		return s.NetNS, nil
+	}
+	places, err := inhabited()
+	if err != nil {
+		return "", err
+	}
+	path, ok := places[netns.File{Dev: s.NSID.Dev, Ino: s.NSID.Ino}]
+	if !ok {
+		return "", nil
+	}
+	if now, err := e.host.namespace(path, 0); err != nil || now != s.NSID {
+		return "", nil // the number came back
+	}
+	return path, nil
+}
+
+// follow makes a stack's path lead to its namespace again, which was found at another one. Where the namespace is ours, so is its path: it is
+// mounted there. Else the other one is recorded.
+func (e *Engine) follow(s bridged.Sandbox, path string, record func(bridged.Change) error) error {
+	if s.Made {
+		return e.host.mountNamespace(path, s.NetNS)
+	}
+	s.NetNS = path
+	c := bridged.Change{Sandboxes: map[string]*bridged.Sandbox{s.ID: &s}}
+	e.mu.Lock()
+	for _, user := range e.index.usersOf(s.ID) {
+		user.NetNS = path
+		c.Sandboxes[user.ID] = &user
+	}
+	e.mu.Unlock()
+	return record(c)
+}
+
+// findLost looks for the namespaces of sandboxes that are not where they were: those that are elsewhere are repaired, those that
+// are dead are collected.
+func (e *Engine) findLost(sandboxes []string) {
+	slices.Sort(sandboxes)
+	inhabited := e.inhabited()
+	for _, id := range slices.Compact(sandboxes) {
+		if err := e.findOne(id, inhabited); err != nil {
+			e.log.Error("cannot collect a sandbox", "sandbox", id, "error", err)
+		}
+	}
+}
+
+func (e *Engine) findOne(id string, inhabited func() (map[netns.File]string, error)) error {
+	e.world.RLock()
+	defer e.world.RUnlock()
+	if e.closed {
+		return nil
+	}
+	e.mu.Lock()
+	s, users := e.index.Sandboxes[id], e.index.usersOf(id)
+	e.mu.Unlock()
+	var names []string
+	for _, u := range append(users, s) {
+		if !u.Gone {
+			names = append(names, "sandbox "+u.Name)
+		}
+	}
+	defer e.locks.lockAll(names...)()
+	defer e.locks.lock("stack " + id)()
+	defer e.lockNetworksOf(id)()
+	e.mu.Lock()
+	s, there := e.index.Sandboxes[id] // what it is now that nobody else is at it
+	users = e.index.usersOf(id)
+	e.mu.Unlock()
+	if !there || !s.Settled {
+		return nil
+	}
+	path, err := e.find(s, inhabited)
+	switch {
+	case err != nil:
+		return err
+	case path == s.NetNS:
+		return nil
+	case path != "":
+		err := e.follow(s, path, func(c bridged.Change) error {
+			return e.transact(context.Background(), func(*index) (bridged.Change, error) { return c, nil })
+		})
+		e.suspectEnds(id)
+		return err
+	}
+	if there, err := e.hasLink(id); err != nil || there {
+		return err
+	}
+	return e.collectOne(s, users)
+}
+
+// usersOf are the sandboxes that share a stack.
+func (x *index) usersOf(stack string) (users []bridged.Sandbox) {
+	for id := range x.users[stack] {
+		users = append(users, x.Sandboxes[id])
+	}
+	return users
+}
+
+// suspectEnds asks for the links of a stack.
+func (e *Engine) suspectEnds(stack string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, id := range e.index.endpoints[stack] {
+		e.mends.add(suspicion{link: e.index.Endpoints[id].HostInterface})
+	}
+}
+
+// hasLink says whether the host's end of one of the stack's pairs is there.
+func (e *Engine) hasLink(stack string) (bool, error) {
+	want := newObjects()
+	e.mu.Lock()
+	k := e.compiler()
+	for _, id := range e.index.endpoints[stack] {
+		k.endpoint(&want, e.index.Endpoints[id])
+	}
+	e.mu.Unlock()
+	have, err := e.host.look(want)
+	return len(have.pairs) > 0, err
+}
+
+// collectOne removes a sandbox whose namespace is dead, and those that share it.
+func (e *Engine) collectOne(s bridged.Sandbox, users []bridged.Sandbox) error {
+	ctx := context.Background()
+	for _, one := range append(users, s) {
+		if !one.Gone {
+			e.tellCollected(one, "its namespace "+s.NetNS+" is gone")
+		}
+	}
+	var errs []error
+	if len(users) > 0 {
+		errs = append(errs, e.transact(ctx, func(*index) (bridged.Change, error) {
+			c := bridged.Change{Sandboxes: make(map[string]*bridged.Sandbox)}
+			for _, u := range users {
+				c.Sandboxes[u.ID] = nil
+			}
+			return c, nil
+		}))
+	}
+	return errors.Join(append(errs, e.forgetSandbox(ctx, s), e.dropMounts(s, true))...)
+}
+
+// tellCollected says why a sandbox is no more.
+func (e *Engine) tellCollected(s bridged.Sandbox, reason string) {
+	e.log.Warn("sandbox collected", "sandbox", s.Name, "reason", reason)
+	e.events.add(bridged.Event{Type: bridged.EventSandbox, Action: "collect", ID: s.ID, Name: s.Name, Attributes: map[string]string{"reason": reason}})
+}
+
+// collect looks at all sandboxes when the daemon starts. It forgets those that were being made or removed when the last one ended (nobody was
+// told that they exist), those whose namespace is dead, and stacks without a user. What they leave in the kernel goes with the
+// reconcile.
+func (e *Engine) collect() error {
+	inhabited := e.inhabited()
+	// Those that share first: whether a stack still has a user is known then.
+	for _, sharing := range []bool{true, false} {
+		for _, s := range e.State().Sandboxes {
+			if (s.Shares != "") != sharing {
+				continue
+			}
+			if err := e.collectAtStart(s, inhabited); err != nil {
+				return fmt.Errorf("cannot collect sandbox %s: %w", s.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (e *Engine) collectAtStart(s bridged.Sandbox, inhabited func() (map[netns.File]string, error)) error {
+	reason, err := e.lost(s, inhabited)
+	if err != nil {
+		return err
+	}
+	if err := e.dropMounts(s, reason != ""); err != nil {
+		return err
+	}
+	failpoint.Reached("start: mounts dropped")
+	if reason == "" {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := e.index.detachment(s.ID)
+	c.Sandboxes = map[string]*bridged.Sandbox{s.ID: nil}
+	e.index.apply(c)
+	if err := e.record(c); err != nil {
+		return err
+	}
+	e.tellCollected(s, reason)
+	return nil
+}
+
+// lost says why a sandbox is no more; "" when it is alive.
+func (e *Engine) lost(s bridged.Sandbox, inhabited func() (map[netns.File]string, error)) (reason string, err error) {
+	e.mu.Lock()
+	stack, users := e.index.Sandboxes[s.Stack()], len(e.index.users[s.ID])
+	e.mu.Unlock()
+	switch {
+	case !s.Settled:
+		return "it was being made or removed when the daemon ended", nil
+	case s.Gone && users == 0:
+		return "it was removed, and the last sandbox that shared its stack is gone", nil
+	case stack.Mode == bridged.ModeHost:
+		return "", nil
+	}
+	path, err := e.find(stack, inhabited)
+	switch {
+	case err != nil:
+		return "", err
+	case path == stack.NetNS:
+		return "", nil
+	case path != "":
+		return "", e.follow(stack, path, func(c bridged.Change) error {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.index.apply(c)
+			return e.record(c)
+		})
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, id := range e.index.endpoints[stack.ID] {
+		if _, there := e.facts.link(e.index.Endpoints[id].HostInterface); there {
+			return "", nil
+		}
+	}
+	return "its namespace " + stack.NetNS + " is gone", nil
+}
+
+// dropMounts removes the paths of a namespace that we made: all of them when it is lost, else the one that a crash left while it
+// moved from one to the other.
+func (e *Engine) dropMounts(s bridged.Sandbox, lost bool) error {
+	if !s.Made {
+		return nil
+	}
+	var errs []error
+	for _, path := range []string{filepath.Join(namespaceDir, s.Name), lastingPath(s)} {
+		// Without an identity it was not made yet, or just made: only its own path can be it.
+		if lost && path == s.NetNS || path != s.NetNS && s.NSID != (bridged.NamespaceID{}) {
+			errs = append(errs, e.host.removeNamespace(path, s.NSID))
+		}
+	}
+	return errors.Join(errs...)
+}
