@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -74,5 +75,36 @@ func TestSharedStack(t *testing.T) {
 	remove("a")
 	if len(h.objects.pairs) != 0 || len(h.spaces) != 0 {
 		t.Errorf("left: %v, %v", h.objects.pairs, h.spaces)
+	}
+}
+
+// TestLastUserStays: where a stack can't be taken away, the last sandbox that uses it stays, and can be removed later.
+func TestLastUserStays(t *testing.T) {
+	h := newFakeHost()
+	e, stop := startFake(t, testConfig(t), h)
+	defer stop()
+	ctx := t.Context()
+	for _, spec := range []bridged.SandboxSpec{{Name: "a", Ports: specs(t, "8080:80")}, {Name: "b", Network: "container:a"}} {
+		if _, err := e.CreateSandbox(ctx, spec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.RemoveSandbox(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	h.failNext(1)
+	if err := e.RemoveSandbox(ctx, "b"); !errors.Is(err, errFake) {
+		t.Fatalf("removing the last user: %v", err)
+	}
+	if b, err := e.Sandbox("b"); err != nil || len(b.Ports) != 2 {
+		t.Errorf("it lost its stack: %+v, %v", b, err)
+	}
+	checkKernel(t, e, h)
+	if err := e.RemoveSandbox(ctx, "b"); err != nil {
+		t.Error(err)
+	}
+	checkKernel(t, e, h)
+	if all := e.State().Sandboxes; len(all) != 0 {
+		t.Errorf("left: %v", all)
 	}
 }
