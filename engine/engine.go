@@ -16,8 +16,8 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/conntrack"
-	"github.com/bridged/bridged/link"
 	"github.com/bridged/bridged/internal/failpoint"
+	"github.com/bridged/bridged/link"
 	"github.com/bridged/bridged/nft"
 	"github.com/bridged/bridged/store"
 )
