@@ -72,7 +72,7 @@ func (o *observation) namedSet(s *Set) error {
 	var bounds []bound
 	err := o.listElements(s.Name, func(e *elementAttributes) {
 		switch {
-		case e.foreign:
+		case e.foreign || !s.fits(e):
 			o.foreign("set %s: an element that no program of ours adds", s.Name)
 		case s.Interval && !s.concatenated():
 			bounds = append(bounds, bound{key: Raw(e.key), data: Raw(e.data), end: e.intervalEnd})
@@ -92,6 +92,12 @@ func (o *observation) namedSet(s *Set) error {
 	}
 	o.elements = appendIntervals(o.elements, id, bounds)
 	return nil
+}
+
+// fits tells whether the element's values have the lengths of the set's types. The mark behind an interval has no data.
+func (s *Set) fits(e *elementAttributes) bool {
+	return len(e.key) == int(s.keyLen()) && (e.end == nil || s.concatenated() && len(e.end) == len(e.key)) &&
+		(len(e.data) == int(s.dataLen()) || e.intervalEnd && len(e.data) == 0)
 }
 
 // bound is how the kernel holds an interval of one field: its first value, and the first value after it.

@@ -85,7 +85,7 @@ func decodeSet(attrs []byte) (Set, bool) {
 		s.Data = decodeTypes(bigEndian(find(attrs, unix.NFTA_SET_DATA_TYPE)))
 	}
 	known := s.decodeExpressions(attrs)
-	return s, known && len(s.Key) > 0 && flags == s.flags() && bigEndian(find(attrs, unix.NFTA_SET_KEY_LEN)) == s.keyLen() &&
+	return s, known && len(s.Key) > 0 && s.keyLen() <= MaxValue && s.dataLen() <= MaxValue && flags == s.flags() && bigEndian(find(attrs, unix.NFTA_SET_KEY_LEN)) == s.keyLen() &&
 		bigEndian(find(attrs, unix.NFTA_SET_DATA_LEN)) == s.dataLen()
 }
 

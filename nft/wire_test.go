@@ -168,17 +168,3 @@ func TestExtendedAck(t *testing.T) {
 		}
 	}
 }
-
-func FuzzAnswers(f *testing.F) {
-	f.Add([]byte{36, 0, 0, 0, 2, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		c := conn{}
-		c.answers(b)
-		a := answer{dump: true}
-		a.read(b, func(_ Family, attrs []byte) error {
-			eachElement(attrs, func(*elementAttributes) {})
-			decodeSet(attrs)
-			return nil
-		})
-	})
-}
