@@ -24,6 +24,9 @@ func (s *Server) answer(c *call, status int, body any) {
 	var text []byte
 	switch b := body.(type) {
 	case nil:
+	case stream:
+		s.send(c, status, b)
+		return
 	case plainText:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		text = []byte(b)

@@ -114,6 +114,9 @@ func (c *call) bodyUnread() bool { return c.ContentLength != 0 && !c.read }
 
 // end gives back what the request has taken.
 func (c *call) end() {
+	for _, f := range c.ends {
+		f()
+	}
 	if c.large {
 		<-c.server.bodies.large
 	}

@@ -23,6 +23,8 @@ type call struct {
 	docker bool
 	// read: the body was, and is complete. large: it takes one of the places for large ones.
 	read, large bool
+	// ends are called when the call has been answered.
+	ends []func()
 }
 
 // decode reads the body, one JSON object, into the struct that out points to. What does not belong there is an error that

@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"iter"
 	"net/netip"
+	"time"
 
 	"github.com/bridged/bridged"
 )
@@ -40,6 +42,10 @@ type Engine interface {
 	ReleaseInterface(ctx context.Context, id string) error
 	AllocatePort(ctx context.Context, id string, spec bridged.PortSpec) ([]bridged.Port, error)
 	Link(ctx context.Context, action bridged.LinkAction, parentIP, childIP netip.Addr, ports []bridged.ProtoPort) error
+
+	// Events are what happened since that time, as far as it is kept, and then what happens until ctx is done; the zero time is now.
+	// None is missed from the call on, but by a reader that is too slow, and none of the kept ones when ctx is done already.
+	Events(ctx context.Context, since time.Time) iter.Seq[bridged.Event]
 
 	// Ruleset is the packet filter in nft syntax; differs is meant for the view diff only.
 	Ruleset(ctx context.Context, view bridged.RulesetView) (text string, differs bool, err error)

@@ -148,6 +148,12 @@ func (d *document) check(x exchange) (string, error) {
 		if err := d.checkText(m.Schema, x.answer); err != nil {
 			return name, fmt.Errorf("%s: answer: %w", name, err)
 		}
+	} else if m, ok := response.Content["application/x-ndjson"]; ok {
+		for line := range strings.Lines(x.answer) {
+			if err := d.checkText(m.Schema, line); err != nil {
+				return name, fmt.Errorf("%s: answer: %w", name, err)
+			}
+		}
 	} else if len(response.Content) == 0 && x.answer != "" {
 		return name, fmt.Errorf("%s: the answer has a body that is not described", name)
 	}
@@ -282,6 +288,9 @@ func TestCheckerRefuses(t *testing.T) {
 		"missing field":  func(x *exchange) { x.answer = strings.Replace(x.answer, `"HostIp":"::",`, "", 1) },
 		"no array":       func(x *exchange) { x.answer = "{}" },
 		"null for array": func(x *exchange) { x.answer = "null" },
+		"line": func(x *exchange) {
+			x.path, x.answer = "/bridged/v1/events", `{"Time":"2026-01-02T15:04:05Z","Type":"sandbox","Action":"create","Name":"web","Attributes":{}}`
+		},
 	} {
 		x := good
 		spoil(&x)

@@ -24,7 +24,7 @@ type route struct {
 	change bool
 	// status is the answer's when all went well.
 	status int
-	// serve returns the answer's body: nil, plainText, or a value for JSON.
+	// serve returns the answer's body: nil, plainText, a stream, or a value for JSON.
 	serve func(*Server, *call) (any, error)
 }
 
@@ -42,6 +42,7 @@ func routes() []route {
 		{method: "GET", path: ours + "/status", query: []string{"wait"}, status: 200, serve: (*Server).status},
 		{method: "GET", path: ours + "/version", status: 200, serve: (*Server).version},
 		{method: "GET", path: ours + "/ruleset", query: []string{"view"}, status: 200, serve: (*Server).ruleset},
+		{method: "GET", path: ours + "/events", query: []string{"since", "follow"}, status: 200, serve: (*Server).events},
 		{method: "GET", path: ours + "/sandboxes", status: 200, serve: (*Server).sandboxes},
 		{method: "GET", path: ours + "/sandboxes/{ref}", status: 200, serve: (*Server).sandbox},
 		{method: "POST", path: ours + "/sandboxes", change: true, status: 201, serve: (*Server).createSandbox},

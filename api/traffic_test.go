@@ -83,6 +83,8 @@ var scenario = []struct{ method, path, body string }{
 	{"DELETE", "/bridged/v1/sandboxes/db", ""},
 	{"DELETE", "/networks/full", ""},
 	{"GET", "/networks?filters=%7B%22name%22%3A%7B%22plain%22%3Atrue%7D%7D", ""},
+	{"GET", "/bridged/v1/events?follow=false", ""},
+	{"GET", "/bridged/v1/events?follow=false&since=2026-01-02T15:04:08Z", ""},
 	{"GET", "/bridged/v1/status?wait=1s", ""},
 }
 

@@ -30,6 +30,8 @@ type Engine struct {
 	fail      error
 	warnings  []string
 	ruleset   map[bridged.RulesetView]string
+	events    []bridged.Event
+	more      chan struct{} // closed when another event comes
 }
 
 var _ api.Engine = (*Engine)(nil)
@@ -47,6 +49,7 @@ func New() *Engine {
 		ports:     make(map[bridged.Binding]bridged.Port),
 		links:     make(map[bridged.LinkID]bridged.Link),
 		ruleset:   make(map[bridged.RulesetView]string),
+		more:      make(chan struct{}),
 	}
 	e.addNetwork(bridged.Network{
 		Name: bridged.NetworkBridge, Driver: bridged.DriverBridge, ICC: true, Masquerade: true,

@@ -77,7 +77,9 @@ func (e *Engine) CreateNetwork(_ context.Context, spec bridged.NetworkSpec) (bri
 			s.Gateway = s.Prefix.Addr().Next()
 		}
 	}
-	return e.networkInfo(e.networks[e.addNetwork(n)]), e.warnings, nil
+	n = e.networks[e.addNetwork(n)]
+	e.happen(bridged.Event{Type: bridged.EventNetwork, Action: "create", ID: n.ID, Name: n.Name, Attributes: map[string]string{"driver": string(n.Driver)}})
+	return e.networkInfo(n), e.warnings, nil
 }
 
 // RemoveNetwork removes a network without members.
@@ -99,5 +101,6 @@ func (e *Engine) RemoveNetwork(_ context.Context, ref string) error {
 		return bridged.Errorf(bridged.ErrConflict, "network %s has active endpoints", n.Name)
 	}
 	delete(e.networks, id)
+	e.happen(bridged.Event{Type: bridged.EventNetwork, Action: "remove", ID: n.ID, Name: n.Name, Attributes: map[string]string{"driver": string(n.Driver)}})
 	return nil
 }

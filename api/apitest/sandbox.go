@@ -86,6 +86,8 @@ func (e *Engine) CreateSandbox(_ context.Context, spec bridged.SandboxSpec) (bri
 		e.forget(s.ID)
 		return none, err
 	}
+	e.happen(bridged.Event{Type: bridged.EventSandbox, Action: "create", ID: s.ID, Name: s.Name,
+		Attributes: map[string]string{"mode": string(s.Mode), "netns": s.NetNS}})
 	info := e.sandboxInfo(s)
 	info.Warnings = e.warnings
 	return info, nil
@@ -135,7 +137,9 @@ func (e *Engine) RemoveSandbox(_ context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
+	name := e.sandboxes[id].Name
 	e.forget(id)
+	e.happen(bridged.Event{Type: bridged.EventSandbox, Action: "remove", ID: id, Name: name})
 	return nil
 }
 

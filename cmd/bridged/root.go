@@ -47,6 +47,7 @@ func newRoot(a *app) *cobra.Command {
 		group("port", "Publish ports of sandboxes on the host", portCommands(a)),
 		group("link", "Let sandboxes reach ports of others that their network keeps apart", linkCommands(a)),
 		rulesetCommand(a),
+		eventsCommand(a),
 		versionCommand(a),
 	)
 	needCommand(root)
