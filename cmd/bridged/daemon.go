@@ -58,6 +58,9 @@ func runDaemon(ctx context.Context, f *daemonFlags, stderr io.Writer) error {
 		return err
 	}
 	defer listener.Close()
+	for _, err := range privilege.Restrict() { // the socket's group is set: that takes CAP_CHOWN
+		f.config.Warnings = append(f.config.Warnings, err.Error())
+	}
 	f.config.Log, f.config.Version = log, programVersion()
 	e, err := engine.New(f.config)
 	if err != nil {
