@@ -14,12 +14,14 @@ import (
 // chunk is how many objects one record of a compacted log holds at most, so that no line gets very long.
 const chunk = 1000
 
-// compact replaces the log atomically by one that says whole, without its networks.
+// compact replaces the log atomically by one that says whole.
 func (l *runLog) compact(whole bridged.Change) error {
-	return l.rewrite(func(w io.Writer) error {
+	head := l.head
+	head.Incomplete = false
+	err := l.rewrite(func(w io.Writer) error {
 		bw := bufio.NewWriterSize(w, 1<<16)
 		var b bytes.Buffer
-		if err := appendRecord(&b, l.head); err != nil {
+		if err := appendRecord(&b, head); err != nil {
 			return err
 		}
 		for c := range split(whole) {
@@ -32,16 +34,20 @@ func (l *runLog) compact(whole bridged.Change) error {
 		bw.Write(b.Bytes()) // the header of a log without records
 		return bw.Flush()
 	})
+	if err == nil {
+		l.head = head
+	}
+	return err
 }
 
-// split cuts a change without its networks into such that hold one kind of object and at most chunk of them: first what
-// others refer to.
+// split cuts a change into such that hold one kind of object and at most chunk of them: first what others refer to.
 func split(c bridged.Change) iter.Seq[bridged.Change] {
 	return func(yield func(bridged.Change) bool) {
 		if c.Forwarding != nil && !yield(bridged.Change{Forwarding: c.Forwarding}) {
 			return
 		}
-		_ = splitMap(c.Pools, func(m map[bridged.PoolID]*bridged.Pool) bool { return yield(bridged.Change{Pools: m}) }) &&
+		_ = splitMap(c.Networks, func(m map[string]*bridged.Network) bool { return yield(bridged.Change{Networks: m}) }) &&
+			splitMap(c.Pools, func(m map[bridged.PoolID]*bridged.Pool) bool { return yield(bridged.Change{Pools: m}) }) &&
 			splitMap(c.Sandboxes, func(m map[string]*bridged.Sandbox) bool { return yield(bridged.Change{Sandboxes: m}) }) &&
 			splitMap(c.Endpoints, func(m map[string]*bridged.Endpoint) bool { return yield(bridged.Change{Endpoints: m}) }) &&
 			splitMap(c.Ports, func(m map[bridged.Binding]*bridged.Port) bool { return yield(bridged.Change{Ports: m}) }) &&

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged/internal/failpoint"
 )
@@ -44,18 +45,35 @@ func syncDir(dir string) error {
 }
 
 // setAside gives a file that can't be read a second name that nothing looks at. The first name stays: removing or replacing
-// it is the caller's next step.
+// it is the caller's next step. What is no file loses its name.
 func setAside(path string) (string, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() {
+		return moveAside(path)
+	}
+	return aside(path, func(to string) error { return os.Link(path, to) })
+}
+
+// moveAside gives what is at path another name.
+func moveAside(path string) (string, error) {
+	return aside(path, func(to string) error {
+		return unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	})
+}
+
+// aside tries names until one is free.
+func aside(path string, name func(to string) error) (string, error) {
 	for n := 1; ; n++ {
-		aside := path + ".broken"
+		to := path + ".broken"
 		if n > 1 {
-			aside = fmt.Sprintf("%s-%d", aside, n)
+			to = fmt.Sprintf("%s-%d", to, n)
 		}
-		err := os.Link(path, aside)
-		if errors.Is(err, fs.ErrExist) {
-			continue
+		if err := name(to); !errors.Is(err, fs.ErrExist) {
+			return to, err
 		}
-		return aside, err
 	}
 }
 

@@ -64,7 +64,7 @@ func TestFullRunDirectory(t *testing.T) {
 		}
 		want.Apply(c)
 	}
-	if len(want.Sandboxes) < 100 {
+	if len(want.Sandboxes) < 50 {
 		t.Errorf("full after %d changes", len(want.Sandboxes))
 	}
 	checkFull(t, s.Compact(want.Whole()), d.dirs.Run)

@@ -36,7 +36,7 @@ func attachChange() bridged.Change {
 func FuzzLog(f *testing.F) {
 	var b bytes.Buffer
 	for _, v := range []any{
-		header{logFormat, "boot one"}, attachChange(), bridged.Change{Sandboxes: map[string]*bridged.Sandbox{"s1": nil}},
+		header{Format: logFormat, Boot: "boot one"}, attachChange(), bridged.Change{Sandboxes: map[string]*bridged.Sandbox{"s1": nil}},
 		bridged.Change{Pools: map[bridged.PoolID]*bridged.Pool{{Network: "n1"}: {Freed: []netip.Addr{netip.MustParseAddr("10.0.0.2")}}}},
 	} {
 		if err := appendRecord(&b, v); err != nil {
@@ -54,28 +54,39 @@ func FuzzLog(f *testing.F) {
 		}
 		replayed := func() (*runLog, bridged.State, string) {
 			var s bridged.State
-			l, warning, err := openLog(path, "boot one", s.Apply)
+			noted, err := openLength(filepath.Join(filepath.Dir(path), "length"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, c, warning, err := openLog(path, "boot one", noted)
 			if errors.Is(err, bridged.ErrUnavailable) {
 				t.Skip("a newer format")
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
+			s.Apply(bridged.Change{Networks: c.networks})
+			for _, change := range c.records {
+				s.Apply(change)
+			}
 			return l, s, warning
 		}
+		closeLog := func(l *runLog) {
+			l.file.Close()
+			l.noted.close()
+		}
 		l, first, _ := replayed()
-		l.file.Close()
+		closeLog(l)
 		l, second, warning := replayed()
 		if x := diff(first, second); x != "" || warning != "" {
 			t.Fatalf("opened again, %q (-first +second):\n%s", warning, x)
 		}
-		second.Networks = nil // not in a compacted log
 		if err := l.compact(second.Whole()); err != nil {
 			t.Fatal(err)
 		}
-		l.file.Close()
+		closeLog(l)
 		l, third, _ := replayed()
-		l.file.Close()
+		closeLog(l)
 		if x := diff(second, third); x != "" {
 			t.Fatalf("compacted (-second +third):\n%s", x)
 		}
@@ -131,8 +142,9 @@ func FuzzNetwork(f *testing.F) {
 	f.Add(good)
 	f.Add(good[:len(good)/2])
 	f.Add([]byte(`{"Format": 2}`))
+	f.Add([]byte(`{"Format": 1, "Network": {"ID": "n1", "Name": "web"}}`))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		n, err := decodeNetwork("n1.json", content)
+		n, _, err := decodeNetwork("n1.json", content)
 		if err != nil {
 			return
 		}
@@ -140,8 +152,8 @@ func FuzzNetwork(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := decodeNetwork("n1.json", b)
-		if err != nil || !again.Equal(*n) {
+		again, format, err := decodeNetwork("n1.json", b)
+		if err != nil || format != networkFormat || !again.Equal(*n) {
 			t.Fatalf("written and read again: %+v, %v, want %+v", again, err, n)
 		}
 	})

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -17,13 +16,15 @@ import (
 )
 
 // logFormat is the version of the log's records. It changes when an older daemon would misread them, not when a field is
-// added; the header line itself never changes its form.
+// added; the header line itself never changes its form. A log of format 1 is in testdata, with a record of every kind.
 const logFormat = 1
 
 // header is the first record of a log.
 type header struct {
 	Format int
 	Boot   string
+	// Incomplete: there was more than the log says.
+	Incomplete bool `json:",omitempty"`
 }
 
 // Sizes in bytes.
@@ -41,107 +42,61 @@ type runLog struct {
 	size, base int64
 	// dirty: behind size may lie the rest of a failed write.
 	dirty bool
+	inode uint64 // of the file
+	noted length
 	buf   bytes.Buffer
 }
 
-// openLog replays the log at path, or begins one. The warning is about damage that was set aside; "" is none.
-func openLog(path, boot string, apply func(bridged.Change)) (l *runLog, warning string, err error) {
-	l = &runLog{path: path, head: header{Format: logFormat, Boot: boot}}
+// openLog reads the log at path, or begins one. The warning is about damage that was set aside; "" is none.
+func openLog(path, boot string, noted length) (l *runLog, c contents, warning string, err error) {
+	l = &runLog{path: path, head: header{Format: logFormat, Boot: boot}, noted: noted}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // the first start of this boot, or somebody removed it
+		l.head.Incomplete = true
+		return l, c, "", l.begin(nil)
+	case err != nil:
+		return nil, c, "", err
+	case !info.Mode().IsRegular():
+		warning, err = l.beginAnew(errors.New("it is no file"), nil)
+		return l, c, warning, err
+	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return l, "", l.begin(nil)
-	}
 	if err != nil {
-		return nil, "", err
+		return nil, c, "", err
 	}
-	r := lineReader{r: bufio.NewReaderSize(f, 1<<16)}
-	current, damage := l.readHeader(&r)
-	if current && damage == nil {
-		damage = replay(&r, apply)
+	if c, err = readLog(f, boot); err != nil {
+		f.Close()
+		return nil, c, "", err
 	}
-	if current && (damage == nil || damage == errTorn) {
-		l.file, l.size, l.dirty = f, r.good, damage == errTorn
-		return l, "", l.clean()
+	if l.inode, err = inode(f); err != nil {
+		f.Close()
+		return nil, c, "", err
+	}
+	if c.current && c.damage == nil {
+		c.damage = noted.missing(l.inode, c.end)
+	}
+	if c.current && c.damage == nil {
+		l.head.Incomplete = c.incomplete
+		l.file, l.size, l.dirty = f, c.end, c.torn
+		return l, c, "", l.clean()
 	}
 	defer f.Close()
-	switch {
-	case errors.Is(damage, bridged.ErrUnavailable):
-		return nil, "", damage
-	case damage == nil:
-		return l, "", l.begin(nil)
+	if c.damage == nil {
+		return l, c, "", l.begin(nil) // of another boot, of which nothing is left
 	}
-	aside, err := setAside(path)
+	warning, err = l.beginAnew(c.damage, c.kept(f))
+	return l, c, warning, err
+}
+
+// beginAnew sets a damaged log aside and begins another one with the records in kept; nil: none.
+func (l *runLog) beginAnew(damage error, kept io.Reader) (warning string, err error) {
+	aside, err := setAside(l.path)
 	if err != nil {
-		return nil, "", fmt.Errorf("cannot set the damaged log aside: %w", err)
+		return "", fmt.Errorf("cannot set the damaged log aside: %w", err)
 	}
-	var kept io.Reader
-	if current {
-		kept = io.NewSectionReader(f, 0, r.good)
-	}
-	warning = fmt.Sprintf("%s is damaged at byte %d (%v): it was set aside as %s, and what stood before the damage is kept",
-		path, r.good, damage, aside)
-	return l, warning, l.begin(kept)
-}
-
-// errTorn: the last line has no newline.
-var errTorn = errors.New("it ends in the middle of a line")
-
-// lineReader reads lines of a log.
-type lineReader struct {
-	r *bufio.Reader
-	// good is the number of bytes of the lines that were read and confirmed.
-	good int64
-}
-
-// next reads the next line into v. [io.EOF]: there is none; errTorn: the last one is not whole; any other error: damage.
-func (r *lineReader) next(v any) error {
-	line, err := r.r.ReadBytes('\n')
-	if err == io.EOF && len(line) > 0 {
-		return errTorn
-	}
-	if err != nil {
-		return err
-	}
-	if err := decodeRecord(line, v); err != nil {
-		return err
-	}
-	r.good += int64(len(line))
-	return nil
-}
-
-// readHeader reports whether the log is of this boot. [bridged.ErrUnavailable]: it is, but in a format of the future; any
-// other error: the header is damaged. A log is begun atomically, so a torn header is damage too.
-func (l *runLog) readHeader(r *lineReader) (current bool, err error) {
-	var h header
-	err = r.next(&h)
-	switch {
-	case err == io.EOF:
-		return false, errors.New("it is empty")
-	case err != nil:
-		return false, err
-	case h.Format < 1:
-		return false, fmt.Errorf("it has format %d", h.Format)
-	case h.Boot != l.head.Boot:
-		return false, nil // in whatever format
-	case h.Format > logFormat:
-		return false, newerFormat(l.path, h.Format, logFormat)
-	}
-	return true, nil
-}
-
-// replay applies the records up to the end of the log, or to the first one that can't be read, which is the error.
-func replay(r *lineReader, apply func(bridged.Change)) error {
-	for {
-		var c bridged.Change
-		err := r.next(&c)
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		apply(c)
-	}
+	l.head.Incomplete = true
+	return fmt.Sprintf("%s is damaged: %v; it was set aside as %s, and what can be read of it is kept", l.path, damage, aside), l.begin(kept)
 }
 
 func newerFormat(path string, got, known int) error {
@@ -149,17 +104,18 @@ func newerFormat(path string, got, known int) error {
 		"%s was written by a newer version of bridged (format %d, this one knows up to %d): start that version", path, got, known)
 }
 
-// begin replaces the log atomically by a new one: the records in kept, header included; nil: just a header.
+// begin replaces the log atomically by a new one: a header and the records in kept; nil: just a header.
 func (l *runLog) begin(kept io.Reader) error {
-	if kept == nil {
-		var b bytes.Buffer
-		if err := appendRecord(&b, l.head); err != nil {
-			return err
-		}
-		kept = &b
+	var b bytes.Buffer
+	if err := appendRecord(&b, l.head); err != nil {
+		return err
+	}
+	all := io.Reader(&b)
+	if kept != nil {
+		all = io.MultiReader(&b, kept)
 	}
 	return l.rewrite(func(w io.Writer) error {
-		_, err := io.Copy(w, kept)
+		_, err := io.Copy(w, all)
 		return err
 	})
 }
@@ -181,6 +137,9 @@ func (l *runLog) rewrite(write func(io.Writer) error) (err error) {
 	}
 	size, err := f.Seek(0, io.SeekEnd)
 	if err == nil {
+		l.inode, err = inode(f)
+	}
+	if err == nil {
 		err = t.CloseAtomicallyReplace()
 	}
 	if err != nil {
@@ -192,6 +151,7 @@ func (l *runLog) rewrite(write func(io.Writer) error) (err error) {
 		l.file.Close() // the old log, which has no name any more
 	}
 	l.file, l.size, l.base, l.dirty = f, size, size, false
+	l.noted.note(l.inode, l.size)
 	return nil
 }
 
@@ -211,16 +171,27 @@ func (l *runLog) append(c bridged.Change) error {
 	}
 	if _, err := l.file.WriteAt(l.buf.Bytes(), l.size); err != nil {
 		l.dirty = true
-		return errors.Join(err, l.clean())
+		return errors.Join(l.named(err), l.clean())
 	}
 	l.size += int64(l.buf.Len())
+	l.noted.note(l.inode, l.size)
 	return nil
 }
 
 // takeBack cuts off what was appended since the log had this size.
 func (l *runLog) takeBack(size int64) error {
 	l.size, l.dirty = size, true
+	l.noted.note(l.inode, l.size)
 	return l.clean()
+}
+
+// named is an error of the open file with the name that people find it by.
+func (l *runLog) named(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return &fs.PathError{Op: p.Op, Path: l.path, Err: p.Err}
+	}
+	return err
 }
 
 // clean cuts off the rest of a failed write.
@@ -229,7 +200,7 @@ func (l *runLog) clean() error {
 		return nil
 	}
 	if err := l.file.Truncate(l.size); err != nil {
-		return err
+		return l.named(err)
 	}
 	l.dirty = false
 	return nil

@@ -9,13 +9,12 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/failpoint"
 )
 
-// Dirs are the two directories. Those that are missing are made, with the permissions 0700.
+// Dirs are the two directories. Those that are missing are made, the run directory with the permissions 0755, for the daemon's socket is in
+// it, the other with 0700.
 type Dirs struct {
 	// Run holds what can't outlive a boot; it should be on a tmpfs, as in /run.
 	Run string
@@ -27,6 +26,7 @@ type Dirs struct {
 type Store struct {
 	dirs     Dirs
 	locks    []*os.File
+	length   length
 	networks networks
 	warnings []string
 
@@ -56,25 +56,55 @@ func open(d Dirs, bootIDPath string, apply func(bridged.Change)) (_ *Store, err 
 		}
 	}()
 	if err := s.prepare(); err != nil {
+		return nil, diskError("cannot use the directories", err)
+	}
+	if err := s.read(strings.TrimSpace(string(boot)), apply); err != nil {
 		return nil, err
 	}
-	found, warnings, err := s.networks.load()
+	return s, nil
+}
+
+// read reads what is there.
+func (s *Store) read(boot string, apply func(bridged.Change)) error {
+	found, damage, err := s.networks.load()
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the networks: %w", err)
+		return diskError("cannot read the networks", err)
 	}
-	s.warnings = warnings
-	if len(found) > 0 {
-		apply(bridged.Change{Networks: found})
-	}
-	log, warning, err := openLog(filepath.Join(d.Run, "log"), strings.TrimSpace(string(boot)), apply)
+	log, c, warning, err := openLog(s.logPath(), boot, s.length)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the log: %w", err)
+		return diskError("cannot open the log", err)
 	}
 	s.log = log
 	if warning != "" {
 		s.warnings = append(s.warnings, warning)
 	}
-	return s, nil
+	for id, n := range c.networks {
+		if found[id] != nil || n == nil {
+			continue
+		}
+		if err := s.networks.write(n); err != nil {
+			return diskError("cannot write the file of network "+n.Name+" anew", err)
+		}
+		found[id] = n
+		if damage[id] == "" {
+			damage[id] = "the file of network " + n.Name + " was gone"
+		}
+		damage[id] += ", and written anew from the log"
+	}
+	for id, what := range damage {
+		if found[id] == nil {
+			what += ", and the network is forgotten"
+			s.log.head.Incomplete = true
+		}
+		s.warnings = append(s.warnings, what)
+	}
+	if len(found) > 0 {
+		apply(bridged.Change{Networks: found})
+	}
+	for _, change := range c.records {
+		apply(change)
+	}
+	return nil
 }
 
 // prepare makes and locks the directories, and removes what a crash left half made.
@@ -82,19 +112,22 @@ func (s *Store) prepare() error {
 	if filepath.Clean(s.dirs.Run) == filepath.Clean(s.dirs.State) {
 		return bridged.Errorf(bridged.ErrInvalid, "the run directory and the state directory are both %s: they must be two", s.dirs.Run)
 	}
-	for _, dir := range []string{s.dirs.Run, s.dirs.State} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+	for _, dir := range []struct {
+		path string
+		mode os.FileMode
+	}{{s.dirs.Run, runMode}, {s.dirs.State, dirMode}} {
+		if err := makeDir(dir.path, dir.mode); err != nil {
 			return fmt.Errorf("cannot make the directory: %w", err)
 		}
 		failpoint.Reached("directory of the store made")
-		l, err := lock(dir)
+		l, err := lock(dir.path)
 		if err != nil {
 			return err
 		}
 		s.locks = append(s.locks, l)
 	}
 	for _, dir := range []string{s.networks.dir, s.valuesDir()} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := makeDir(dir, dirMode); err != nil {
 			return fmt.Errorf("cannot make the directory: %w", err)
 		}
 	}
@@ -103,11 +136,41 @@ func (s *Store) prepare() error {
 			return fmt.Errorf("cannot remove what a crash left: %w", err)
 		}
 	}
+	if err := s.tighten(); err != nil {
+		return fmt.Errorf("cannot set permissions: %w", err)
+	}
+	var err error
+	s.length, err = openLength(filepath.Join(s.dirs.Run, "length"))
+	return err
+}
+
+// tighten takes away permissions that somebody gave.
+func (s *Store) tighten() error {
+	paths := []string{s.dirs.Run, s.dirs.State, s.networks.dir, s.valuesDir(), s.logPath()}
+	for _, dir := range []string{s.networks.dir, s.valuesDir()} {
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			return err
+		}
+		paths = append(paths, files...)
+	}
+	for _, path := range paths {
+		warning, err := tighten(path, fileMode)
+		if err != nil {
+			return err
+		}
+		if warning != "" {
+			s.warnings = append(s.warnings, warning)
+		}
+	}
 	return nil
 }
 
-// Append records the change, all of it or nothing: networks in their files, which are on the disk when it returns, the rest as
-// one record of the log, which survives the process. The error names the file; [bridged.ErrUnavailable]: the disk is full.
+func (s *Store) logPath() string { return filepath.Join(s.dirs.Run, "log") }
+
+// Append records the change, all of it or nothing: networks in their files, which are on the disk when it returns, and everything
+// as one record of the log, which survives the process. The error names the file; [bridged.ErrUnavailable]: the disk is full, or
+// can't be written to.
 //
 // Only a crash can come between the files and the record; a change that it cuts in two was never acknowledged. New networks
 // are written before the record and old ones removed after it, so that no record refers to a network that is not there.
@@ -118,7 +181,7 @@ func (s *Store) Append(c bridged.Change) error {
 		return errClosed()
 	}
 	if err := s.append(c); err != nil {
-		return recordError("cannot record the change", err)
+		return diskError("cannot record the change", err)
 	}
 	return nil
 }
@@ -131,9 +194,9 @@ func (s *Store) append(c bridged.Change) error {
 	}
 	size := s.log.size
 	err = files.put()
-	if rest := withoutNetworks(c); err == nil && !rest.Empty() {
+	if err == nil && !c.Empty() {
 		failpoint.Reached("before the record")
-		err = s.log.append(rest)
+		err = s.log.append(c)
 	}
 	if err == nil {
 		err = files.drop()
@@ -147,11 +210,6 @@ func (s *Store) append(c bridged.Change) error {
 	return errors.Join(err, files.takeBack())
 }
 
-func withoutNetworks(c bridged.Change) bridged.Change {
-	c.Networks = nil
-	return c
-}
-
 // Grown reports whether the log has become so much larger than what it says that Compact is worth its time.
 func (s *Store) Grown() bool {
 	s.mu.Lock()
@@ -159,8 +217,8 @@ func (s *Store) Grown() bool {
 	return s.log != nil && s.log.grown()
 }
 
-// Compact replaces the log atomically by one that says whole and nothing else: whole must be everything that was appended. Its
-// networks are ignored, their files are always current. After an error the old log is in force.
+// Compact replaces the log atomically by one that says whole and nothing else: whole must be everything that there is. After an error
+// the old log is in force.
 func (s *Store) Compact(whole bridged.Change) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,9 +226,17 @@ func (s *Store) Compact(whole bridged.Change) error {
 		return errClosed()
 	}
 	if err := s.log.compact(whole); err != nil {
-		return recordError("cannot compact the log", err)
+		return diskError("cannot compact the log", err)
 	}
 	return nil
+}
+
+// Incomplete reports whether there was more than Open could read, because the log or a network's file was damaged or lost, or because a
+// daemon that found it so ended before it could compact the log.
+func (s *Store) Incomplete() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log != nil && s.log.head.Incomplete
 }
 
 // Warnings say what Open found damaged and set aside, one sentence each.
@@ -185,6 +251,10 @@ func (s *Store) Close() error {
 		errs = append(errs, s.log.file.Close())
 		s.log = nil
 	}
+	if s.length.file != nil {
+		errs = append(errs, s.length.close())
+		s.length.file = nil
+	}
 	for _, l := range s.locks {
 		errs = append(errs, l.Close())
 	}
@@ -193,11 +263,3 @@ func (s *Store) Close() error {
 }
 
 func errClosed() error { return fmt.Errorf("the store is closed: %w", os.ErrClosed) }
-
-// recordError is an internal error, except on a full disk, where the user can do something.
-func recordError(what string, err error) error {
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return bridged.Errorf(bridged.ErrUnavailable, "%s: %w: free some space there", what, err)
-	}
-	return fmt.Errorf("%s: %w", what, err)
-}

@@ -58,6 +58,26 @@ func diskIn(t interface {
 
 func (d disk) log() string { return filepath.Join(d.dirs.Run, "log") }
 
+// noteLength says that the log is so long.
+func (d disk) noteLength(t testing.TB, size int64) {
+	t.Helper()
+	f, err := os.Open(d.log())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	number, err := inode(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	noted, err := openLength(filepath.Join(d.dirs.Run, "length"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer noted.close()
+	noted.note(number, size)
+}
+
 func (d disk) network(id string) string { return filepath.Join(d.dirs.State, "networks", id+".json") }
 
 // open opens the store and returns the state that it replays.
@@ -83,6 +103,22 @@ func (d disk) reopen(t interface {
 	s, state := d.open(t)
 	defer s.Close()
 	return state, s.Warnings()
+}
+
+func readFile(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func writeFile(t testing.TB, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 var compare = cmp.Options{
@@ -172,14 +208,19 @@ func TestTornAtEveryByte(t *testing.T) {
 	before := s.log.size
 	mustAppend(t, s, sandbox("s3"))
 	s.Close()
-	whole, err := os.ReadFile(d.log())
-	if err != nil {
-		t.Fatal(err)
-	}
+	whole := readFile(t, d.log())
 	for cut := before; cut < int64(len(whole)); cut++ {
-		if err := os.WriteFile(d.log(), whole[:cut], 0o600); err != nil {
-			t.Fatal(err)
+		// An end that was there is missed.
+		writeFile(t, d.log(), whole[:cut])
+		d.noteLength(t, int64(len(whole)))
+		missed, got := d.open(t)
+		if x := diff(want, got); x != "" || !missed.Incomplete() || len(missed.Warnings()) != 1 {
+			t.Fatalf("an acknowledged record cut at %d: incomplete %t, %q (-want +got):\n%s", cut, missed.Incomplete(), missed.Warnings(), x)
 		}
+		missed.Close()
+
+		writeFile(t, d.log(), whole[:cut])
+		d.noteLength(t, before) // as it is before the record is whole
 		s, got := d.open(t)
 		if x := diff(want, got); x != "" {
 			t.Fatalf("cut at %d (-want +got):\n%s", cut, x)
@@ -208,7 +249,7 @@ func (s *Store) reopenCopy(t testing.TB, d disk) (bridged.State, []string) {
 	return c.reopen(t)
 }
 
-// Each flipped bit of the log is noticed; what stands before it is kept, and the damaged file too.
+// Each flipped bit of the log is noticed; the records that it does not hit are kept, and the damaged file too.
 func TestDamageInTheMiddle(t *testing.T) {
 	d := newDisk(t)
 	s, _ := d.open(t)
@@ -223,17 +264,18 @@ func TestDamageInTheMiddle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for at := range whole[:len(whole)-1] {
+	for at := range whole {
 		damaged := slices.Clone(whole)
 		damaged[at] ^= 1 << (at % 8)
 		if err := os.WriteFile(d.log(), damaged, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		want := 0
-		for i, end := range ends {
-			if int64(at) >= end {
-				want = i
-			}
+		want := len(ends) - 2 // one record is hit
+		switch {
+		case int64(at) < ends[0]:
+			want = 0 // whose boot it is can't be known
+		case slices.Contains(ends[1:len(ends)-1], int64(at)+1):
+			want-- // the end of a line hits the next one, too
 		}
 		s, got := d.open(t)
 		warnings := s.Warnings()
@@ -243,6 +285,9 @@ func TestDamageInTheMiddle(t *testing.T) {
 		aside, err := os.ReadFile(d.log() + ".broken")
 		if err != nil || !bytes.Equal(aside, damaged) {
 			t.Fatalf("byte %d flipped: the damaged log was not set aside: %v", at, err)
+		}
+		if !s.Incomplete() {
+			t.Fatalf("byte %d flipped: the log counts as complete", at)
 		}
 		mustAppend(t, s, sandbox("new"))
 		s.Close()
@@ -308,7 +353,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	}{
 		{"log", disk.log, newLog("boot one"), true},
 		{"log of another boot", disk.log, newLog("boot two"), false},
-		{"network", func(d disk) string { return d.network("n1") }, []byte(`{"Format": 2, "Network": "something else"}`), true},
+		{"network", func(d disk) string { return d.network("n1") }, summed(`"Format": 3, "Network": "something else"}`), true},
 	} {
 		d := newDisk(t)
 		d.reopen(t) // makes the directories
@@ -323,7 +368,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 			s.Close()
 			continue
 		}
-		want := tt.path(d) + " was written by a newer version of bridged (format 2, this one knows up to 1)"
+		want := tt.path(d) + " was written by a newer version of bridged (format "
 		if !errors.Is(err, bridged.ErrUnavailable) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", tt.name, err, want)
 		}
@@ -333,6 +378,13 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	}
 }
 
+// summed is a network's file with a right checksum.
+func summed(rest string) []byte {
+	b := []byte(beforeSum + noSum + "\",\n\t" + rest)
+	copy(b[len(beforeSum):], checksum(b))
+	return b
+}
+
 func TestDamagedNetwork(t *testing.T) {
 	good, err := encodeNetwork(&bridged.Network{ID: "n2"})
 	if err != nil {
@@ -340,7 +392,8 @@ func TestDamagedNetwork(t *testing.T) {
 	}
 	for name, content := range map[string][]byte{
 		"empty": {}, "torn": good[:len(good)/2], "another network": good, "no network": []byte(`{"Format": 1}`), "no format": []byte(`{}`),
-		"wrong type": []byte(`{"Format": 1, "Network": {"MTU": "large"}}`),
+		"wrong type": []byte(`{"Format": 1, "Network": {"MTU": "large"}}`), "newer without a checksum": []byte(`{"Format": 3, "Network": {"ID": "n1"}}`),
+		"older with one": summed(`"Format": 1, "Network": {"ID": "n1"}}`), "no number": summed(`"Network": {"ID": "n1"}}`),
 	} {
 		d := newDisk(t)
 		s, _ := d.open(t)
@@ -522,8 +575,8 @@ func TestClosed(t *testing.T) {
 func TestDirectories(t *testing.T) {
 	d := newDisk(t)
 	d.reopen(t)
-	for _, dir := range []string{d.dirs.Run, d.dirs.State, filepath.Join(d.dirs.State, "networks")} {
-		if fi, err := os.Stat(dir); err != nil || fi.Mode().Perm() != 0o700 {
+	for dir, want := range map[string]fs.FileMode{d.dirs.Run: 0o755, d.dirs.State: 0o700, filepath.Join(d.dirs.State, "networks"): 0o700} {
+		if fi, err := os.Stat(dir); err != nil || fi.Mode().Perm() != want {
 			t.Errorf("%s: %v, %v", dir, fi.Mode(), err)
 		}
 	}

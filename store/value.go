@@ -37,7 +37,7 @@ func (s *Store) SetValue(name string, value []byte) error {
 		return errClosed()
 	}
 	if err := replace(filepath.Join(s.valuesDir(), name), value); err != nil {
-		return recordError("cannot keep the value "+name, err)
+		return diskError("cannot keep the value "+name, err)
 	}
 	return nil
 }

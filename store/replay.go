@@ -1,0 +1,112 @@
+package store
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/bridged/bridged"
+)
+
+// contents is what a log says.
+type contents struct {
+	// current: it is of this boot. Nothing else is known of a log of another one.
+	current bool
+	// incomplete: it was begun by a daemon that knew less than what there was, and did not come to compact it.
+	incomplete bool
+	records    []bridged.Change // in their order, without networks
+	// networks are those that the records set, as the last one of each did; nil: removed.
+	networks map[string]*bridged.Network
+	// good are the parts of the file with records that check, the header's line not among them.
+	good []extent
+	// end is where the last line that is whole ends; behind it a crash has left a torn one.
+	end  int64
+	torn bool
+	// damage is what was found first that is no record; nil: none.
+	damage error
+}
+
+// extent is a part of a file: begin and end in bytes.
+type extent struct{ begin, end int64 }
+
+// readLog reads a whole log. Lines that do not check are left out, and those behind them are not: each says what objects are, not
+// how they change. boot is this one. [bridged.ErrUnavailable]: the log is of this boot, but in a format of the future.
+func readLog(f *os.File, boot string) (c contents, err error) {
+	c.networks = make(map[string]*bridged.Network)
+	r := bufio.NewReaderSize(f, 1<<16)
+	for first := true; ; first = false {
+		line, err := r.ReadBytes('\n')
+		switch {
+		case err == io.EOF && first:
+			c.damage = errors.New("it has no header")
+			return c, nil
+		case err == io.EOF:
+			c.torn = len(line) > 0
+			return c, nil
+		case err != nil:
+			return c, err
+		}
+		begin := c.end
+		c.end += int64(len(line))
+		if first {
+			if err := c.readHeader(line, f.Name(), boot); err != nil || !c.current {
+				return c, err
+			}
+		} else {
+			c.readRecord(line, begin)
+		}
+	}
+}
+
+// readHeader takes the first line. A log is begun atomically, so one without a header is damaged.
+func (c *contents) readHeader(line []byte, path, boot string) error {
+	var h header
+	if err := decodeRecord(line, &h); err != nil {
+		c.damage = fmt.Errorf("its header: %w", err)
+		return nil
+	}
+	switch {
+	case h.Format < 1:
+		c.damage = fmt.Errorf("it has format %d", h.Format)
+	case h.Boot != boot: // in whatever format
+	case h.Format > logFormat:
+		return newerFormat(path, h.Format, logFormat)
+	default:
+		c.current, c.incomplete = true, h.Incomplete
+	}
+	return nil
+}
+
+// readRecord takes one line, which begins at that byte.
+func (c *contents) readRecord(line []byte, begin int64) {
+	var change bridged.Change
+	if err := decodeRecord(line, &change); err != nil {
+		if c.damage == nil {
+			c.damage = fmt.Errorf("at byte %d: %w", begin, err)
+		}
+		return
+	}
+	if n := len(c.good); n > 0 && c.good[n-1].end == begin {
+		c.good[n-1].end = c.end
+	} else {
+		c.good = append(c.good, extent{begin, c.end})
+	}
+	for id, n := range change.Networks {
+		c.networks[id] = n
+	}
+	change.Networks = nil
+	if !change.Empty() {
+		c.records = append(c.records, change)
+	}
+}
+
+// kept reads the records that check.
+func (c *contents) kept(f *os.File) io.Reader {
+	var parts []io.Reader
+	for _, e := range c.good {
+		parts = append(parts, io.NewSectionReader(f, e.begin, e.end-e.begin))
+	}
+	return io.MultiReader(parts...)
+}
