@@ -70,7 +70,7 @@ func (c *Conn) createBridge(b Bridge) (Link, error) {
 		made.MTU = b.MTU
 	}
 	if err != nil {
-		return Link{}, errors.Join(err, c.Delete(b.Name))
+		return Link{}, c.takeBack(b.Name, err)
 	}
 	return made, nil
 }

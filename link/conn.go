@@ -23,6 +23,17 @@ type Conn struct {
 // ErrUnknownOutcome: the kernel's answer was lost again and again, the request happened or it did not. List, do not assume.
 var ErrUnknownOutcome = rtnl.ErrUnknownOutcome
 
+// ErrHalfMade: something failed and what was done of it could not be taken back.
+var ErrHalfMade = errors.New("what was done of it is left")
+
+// takeBack deletes what a call made that failed with err.
+func (c *Conn) takeBack(name string, err error) error {
+	if e := c.Delete(name); e != nil {
+		return fmt.Errorf("%w; %w: %w", err, ErrHalfMade, e)
+	}
+	return err
+}
+
 // slowBuffer is for a batch of Delete and its answers, in bytes.
 const slowBuffer = 1 << 20
 

@@ -79,7 +79,7 @@ func (c *Conn) CreatePair(p Pair, nsfd int) (host, inner int, err error) {
 	}
 	l, err := c.ByName(p.Host) // kernels before 6.2 send no echo
 	if err != nil {
-		return 0, 0, errors.Join(err, c.Delete(p.Host))
+		return 0, 0, c.takeBack(p.Host, err)
 	}
 	return l.Index, l.PeerIndex, nil
 }
@@ -102,7 +102,7 @@ func (c *Conn) settle(p Pair, failed []rtnl.Failure) error {
 		err = c.do(&b)
 	}
 	if err != nil {
-		return errors.Join(err, c.Delete(p.Host))
+		return c.takeBack(p.Host, err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package nft
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +24,7 @@ var (
 // ENOENT: it, its set or its table is not there; ENFILE: the set is full; EPERM: no CAP_NET_ADMIN) and, where it applies, one of
 // [ErrOwned] and [ErrNoKernelSupport].
 type Error struct {
-	// Op is what could not be done: "add element", "create table", …; "commit" when it was the transaction as a whole.
+	// Op is what could not be done: "add element", "create table", …; "change table …" when it was the transaction as a whole.
 	Op string
 	// Table is the zero TableID when the transaction failed as a whole.
 	Table TableID
@@ -74,8 +75,9 @@ var opNames = [...]string{addTable: "create table", takeTable: "take over table"
 
 // failure names what the kernel refused.
 func (b *batch) failure(f refusal) error {
-	e := &Error{Op: "commit", Errno: f.errno, Message: f.text}
+	e := &Error{Errno: f.errno, Message: f.text}
 	if f.seq == 0 {
+		e.Op = "change " + b.tables()
 		return e.whole()
 	}
 	m := &b.messages[f.seq-1]
@@ -133,8 +135,19 @@ func (m *message) detail() string {
 // sendFailure is the error of a batch that did not reach the kernel.
 func (b *batch) sendFailure(err error) error {
 	if errors.Is(err, unix.EMSGSIZE) {
-		return fmt.Errorf("cannot commit %d bytes in one transaction: %w: raise net.core.wmem_max, or run with CAP_NET_ADMIN "+
-			"in the initial user namespace", len(b.buf), err)
+		return fmt.Errorf("cannot change %s by %d bytes in one transaction: %w: raise net.core.wmem_max, or run with CAP_NET_ADMIN "+
+			"in the initial user namespace", b.tables(), len(b.buf), err)
 	}
-	return fmt.Errorf("cannot send a transaction of %d bytes: %w", len(b.buf), err)
+	return fmt.Errorf("cannot change %s: cannot send a transaction of %d bytes: %w", b.tables(), len(b.buf), err)
+}
+
+// tables names what a batch is about, as "table inet bridged".
+func (b *batch) tables() string {
+	var names []string
+	for i := range b.messages {
+		if name := "table " + b.messages[i].table.String(); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, " and ")
 }

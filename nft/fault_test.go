@@ -17,15 +17,15 @@ import (
 	"github.com/bridged/bridged/internal/netns"
 )
 
-// faultyWriter is a writer in the test's namespace whose faults come from the plan, and a count of the sockets that took the place of others.
-func faultyWriter(t *testing.T, plan *fault.Plan) (w *Writer, reopened *atomic.Int32) {
+// faultyWriter is a writer in the test's namespace whose faults come from the plan, and a count of the sockets that died.
+func faultyWriter(t *testing.T, plan *fault.Plan) (w *Writer, deaths *atomic.Int32) {
 	t.Helper()
 	ns, err := netns.Current()
 	mustFail(t, "the namespace", err, nil)
 	t.Cleanup(func() { ns.Close() })
-	reopened = new(atomic.Int32)
-	w = dial(t, Options{Fault: plan.Inject, In: ns.Do, Reopened: func() { reopened.Add(1) }})
-	return w, reopened
+	deaths = new(atomic.Int32)
+	w = dial(t, Options{Fault: plan.Inject, In: ns.Do, Died: func() { deaths.Add(1) }})
+	return w, deaths
 }
 
 // passing are faults that a writer gets over by itself.
@@ -67,7 +67,7 @@ func TestPassingFaults(t *testing.T) {
 			for n, reached := 1, true; reached; n++ {
 				when := fmt.Sprintf("at datagram %d", n)
 				plan.Arm(n, 1, func(d fault.Datagram) (fault.Fault, bool) { return f, fits(f, d) })
-				w, reopened := faultyWriter(t, &plan)
+				w, deaths := faultyWriter(t, &plan)
 				mustFail(t, when, w.Adopt(ctx, smallIDs), nil)
 				mustCommit(t, w, Diff(mustObserve(t, w, smallIDs...), small()))
 				mustCommit(t, w, Diff(small(), Ruleset{Tables: small().Tables}))
@@ -75,8 +75,8 @@ func TestPassingFaults(t *testing.T) {
 				reached = plan.Disarm() > 0
 				mustBe(t, when, mustObserve(t, w, smallIDs...), small())
 				mustBeOwned(t, when)
-				if reopened.Load() > 1 || reopened.Load() > 0 && !f.Dead {
-					t.Errorf("%s: %d sockets were replaced", when, reopened.Load())
+				if deaths.Load() > 1 || deaths.Load() > 0 && !f.Dead {
+					t.Errorf("%s: %d sockets died", when, deaths.Load())
 				}
 				if transactions := w.Transactions(); transactions < 3 || transactions > 4 {
 					t.Errorf("%s: %d transactions", when, transactions)
@@ -107,9 +107,9 @@ func TestLastingFaults(t *testing.T) {
 		{"too long", fault.Fault{Send: unix.EMSGSIZE}, unix.EMSGSIZE, "raise net.core.wmem_max"},
 		{"dead", fault.Fault{Send: unix.ENOTCONN, Dead: true}, unix.ENOTCONN, "cannot open another socket"},
 		{"dead, closed", fault.Fault{Send: unix.EBADF, Dead: true}, unix.EBADF, "cannot open another socket"},
-		{"never done", fault.Fault{Receive: unix.ENOBUFS, Undone: true}, unix.ENOBUFS, "nothing was changed"},
-		{"always again", fault.Fault{Refusals: []fault.Refusal{{Errno: unix.ERESTART}}}, unix.ERESTART, "cannot commit"},
-		{"no memory for the batch", fault.Fault{Refusals: []fault.Refusal{{Errno: unix.ENOMEM}}}, unix.ENOMEM, "cannot commit"},
+		{"never done", fault.Fault{Receive: unix.ENOBUFS, Undone: true}, unix.ENOBUFS, "the kernel did not do it"},
+		{"always again", fault.Fault{Refusals: []fault.Refusal{{Errno: unix.ERESTART}}}, unix.ERESTART, "cannot change table"},
+		{"no memory for the batch", fault.Fault{Refusals: []fault.Refusal{{Errno: unix.ENOMEM}}}, unix.ENOMEM, "cannot change table"},
 		{"not permitted at all", fault.Fault{Refusals: []fault.Refusal{{Errno: unix.EPERM}}}, unix.EPERM, "no CAP_NET_ADMIN"},
 		{"not permitted", fault.Fault{Refusals: []fault.Refusal{{Message: 1, Errno: unix.EPERM}}}, ErrOwned, "another daemon is running"},
 		{"busy", fault.Fault{Refusals: []fault.Refusal{{Message: 2, Errno: unix.EBUSY}}}, unix.EBUSY, "cannot add element"},

@@ -116,6 +116,7 @@ func lostAnswer(cause error) error {
 func (c *conn) find(rs []*request, err error, committed *atomic.Uint64) {
 	var answer *unanswered
 	errors.As(err, &answer)
+	tables := c.batch.tables()
 	happened, err := c.outcome(rs, answer)
 	c.lost++
 	switch {
@@ -128,11 +129,11 @@ func (c *conn) find(rs []*request, err error, committed *atomic.Uint64) {
 		c.again(rs, committed)
 		return
 	case err == nil:
-		err = fmt.Errorf("nothing was changed: the kernel did not answer %d times: %w", c.lost, answer.cause)
+		err = fmt.Errorf("the kernel did not do it, nor answer, %d times: %w", c.lost, answer.cause)
 	}
 	c.lost = 0
 	for _, r := range rs {
-		r.fail(err)
+		r.fail(fmt.Errorf("cannot change %s: %w", tables, err))
 	}
 }
 
@@ -158,6 +159,9 @@ func (w *Writer) replace(cause error) error {
 		w.conn.socket.close() // before, the tables are the old one's
 	}
 	w.conn.socket = deadSocket{}
+	if w.opts.Died != nil {
+		defer w.opts.Died()
+	}
 	if w.opts.In == nil {
 		return cause
 	}
@@ -173,9 +177,6 @@ func (w *Writer) replace(cause error) error {
 		return err
 	}
 	w.conn.socket = next.socket
-	if w.opts.Reopened != nil {
-		w.opts.Reopened()
-	}
 	return nil
 }
 

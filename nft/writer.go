@@ -31,9 +31,9 @@ type Options struct {
 	// In runs a function in the network namespace of the sockets: there another one is opened in the place of a socket that died. nil: it
 	// stays dead.
 	In func(func() error) error
-	// Reopened is called when the writer's socket died and another one has its place and its tables. For a moment these were nobody's:
-	// observe them. It must not wait for the Writer. nil: nobody wants to know.
-	Reopened func()
+	// Died is called when the writer's socket died, whether or not another one has its place and its tables by now. For a moment at least these
+	// were nobody's: Adopt and Observe them. It must not wait for the Writer. nil: nobody wants to know.
+	Died func()
 }
 
 // The kinds of protection of our tables.

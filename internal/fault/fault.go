@@ -8,6 +8,7 @@ package fault
 import (
 	"encoding/binary"
 	"slices"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -105,9 +106,11 @@ func (l *Layer) Send(datagram []byte) error {
 	return nil
 }
 
-// die closes the socket.
+// die closes the socket, for all: no process that a test is just starting still has a copy of the descriptor.
 func (l *Layer) die(dead bool, errno unix.Errno) error {
 	if dead {
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
 		l.dead = errno
 		l.socket.Close()
 	}
