@@ -206,10 +206,15 @@ func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Chan
 	if undoErr := e.takeBack(ctx, r.back, r.plan[:done]); undoErr != nil {
 		e.log.Error("cannot take a failed operation back; comparing everything with the kernel", "error", undoErr)
 		e.repairs.add(struct{}{})
-	} else if errors.Is(err, nft.ErrUnknownOutcome) || errors.Is(err, link.ErrUnknownOutcome) {
+	} else if inDoubt(err) {
 		e.repairs.add(struct{}{})
 	}
 	return translate(err)
+}
+
+// inDoubt says whether a step that failed with this error may have been made all the same.
+func inDoubt(err error) bool {
+	return errors.Is(err, nft.ErrUnknownOutcome) || errors.Is(err, link.ErrUnknownOutcome) || errors.Is(err, link.ErrHalfMade)
 }
 
 // resolution is a change that was made in memory.

@@ -71,7 +71,7 @@ func openMachine(protection string, log *slog.Logger, less less) (_ *machine, er
 		return nil, fmt.Errorf("cannot open a rtnetlink socket: %w", err)
 	}
 	m.rules, err = nft.Dial(nft.Options{
-		Protection: protection, Refuse: less.refuse, Fault: less.fault, In: m.ns.Do, Reopened: m.doubt,
+		Protection: protection, Refuse: less.refuse, Fault: less.fault, In: m.ns.Do, Died: m.doubt,
 	})
 	if err != nil {
 		return nil, translate(err)
@@ -448,7 +448,7 @@ func (m *machine) makeNamespace(path string) (bridged.NamespaceID, error) {
 		return conn.SetUp(lo.Index)
 	})
 	if err != nil {
-		return bridged.NamespaceID{}, errors.Join(err, netns.Remove(path))
+		return bridged.NamespaceID{}, errors.Join(fmt.Errorf("cannot set up namespace %s: %w", path, err), netns.Remove(path))
 	}
 	return identity(ns)
 }

@@ -194,7 +194,12 @@ func (e *Engine) repairAll() (lost []string) {
 		return nil
 	}
 	ctx := context.Background()
-	plan, lost, err := e.difference(ctx)
+	// The tables are ours, unless the socket that they belonged to died.
+	err := e.host.adopt(ctx)
+	var plan Plan
+	if err == nil {
+		plan, lost, err = e.difference(ctx)
+	}
 	if err != nil {
 		e.log.Error("cannot tell whether the kernel is as wanted", "error", err)
 		e.doubtful.Store(true)
