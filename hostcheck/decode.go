@@ -79,13 +79,8 @@ func (d *decoder) expression(e expression) error {
 	case "lookup":
 		return unmarshal(d, e, d.lookup)
 	case "immediate":
-		return unmarshal(d, e, func(i *expr.Immediate) error {
-			if i.Register != unix.NFT_REG_VERDICT {
-				delete(d.registers, i.Register)
-				return nil
-			}
-			return unmarshal(d, e, d.verdict)
-		})
+		d.immediate(e.data)
+		return nil
 	case "match":
 		return unmarshal(d, e, d.xtMatch)
 	case "target":
@@ -243,9 +238,23 @@ func (d *decoder) cmp(c *expr.Cmp) error {
 	return nil
 }
 
-func (d *decoder) verdict(v *expr.Verdict) error {
-	d.rule.Verdict, d.rule.Chain = verdictOf(v.Kind), v.Chain
-	return nil
+// immediate reads a verdict, or a value for a register. (The library's decoder of verdicts panics when one is cut off.)
+func (d *decoder) immediate(data []byte) {
+	if register := number(data, unix.NFTA_IMMEDIATE_DREG); register != unix.NFT_REG_VERDICT {
+		delete(d.registers, register)
+		return
+	}
+	v := nested(nested(data, unix.NFTA_IMMEDIATE_DATA), unix.NFTA_DATA_VERDICT)
+	if len(nested(v, unix.NFTA_VERDICT_CODE)) < 4 {
+		d.other()
+		return
+	}
+	d.rule.Verdict, d.rule.Chain = verdictIn(v)
+}
+
+// verdictIn reads the attributes of a verdict.
+func verdictIn(b []byte) (v Verdict, chain string) {
+	return verdictOf(expr.VerdictKind(int32(number(b, unix.NFTA_VERDICT_CODE)))), attribute(b, unix.NFTA_VERDICT_CHAIN)
 }
 
 func verdictOf(k expr.VerdictKind) Verdict {

@@ -7,9 +7,6 @@ import (
 	"github.com/bridged/bridged/nft"
 )
 
-// ParseNameservers is for the fuzz target.
-var ParseNameservers = parseNameservers
-
 // LinkKind asks the kernel for a kind of link, as the probes of Bridge and Veth do.
 func LinkKind(kind string) error {
 	p, err := dialProber(nil)

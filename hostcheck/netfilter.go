@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
@@ -226,8 +225,7 @@ func (r rulesReader) elements(id nft.TableID, set string) ([]setKey, error) {
 				end:   number(e, unix.NFTA_SET_ELEM_FLAGS)&unix.NFT_SET_ELEM_INTERVAL_END != 0,
 			}
 			if v := nested(nested(e, unix.NFTA_SET_ELEM_DATA), unix.NFTA_DATA_VERDICT); v != nil {
-				k.verdict = verdictOf(expr.VerdictKind(int32(number(v, unix.NFTA_VERDICT_CODE))))
-				k.chain = attribute(v, unix.NFTA_VERDICT_CHAIN)
+				k.verdict, k.chain = verdictIn(v)
 			}
 			keys = append(keys, k)
 		}

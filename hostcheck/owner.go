@@ -32,7 +32,12 @@ func socketInode(port uint32) string {
 	if err != nil {
 		return ""
 	}
-	for line := range strings.Lines(string(list)) {
+	return netfilterInode(string(list), port)
+}
+
+// netfilterInode finds the inode of a netfilter socket in the kernel's list of netlink sockets.
+func netfilterInode(list string, port uint32) string {
+	for line := range strings.Lines(list) {
 		// sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode
 		f := strings.Fields(line)
 		if len(f) >= 10 && f[1] == strconv.Itoa(unix.NETLINK_NETFILTER) && f[2] == strconv.FormatUint(uint64(port), 10) {

@@ -10,12 +10,12 @@ type span struct {
 	first, last netip.Addr
 }
 
-// parseSpan reads an address, a prefix or a range, as nft writes them.
+// parseSpan reads an address, a prefix or a range, as nft writes them. A range is of one family, and not backwards.
 func parseSpan(s string) (span, bool) {
 	if a, b, ok := strings.Cut(s, "-"); ok {
 		first, err1 := netip.ParseAddr(a)
 		last, err2 := netip.ParseAddr(b)
-		return span{first, last}, err1 == nil && err2 == nil
+		return span{first, last}, err1 == nil && err2 == nil && first.Is4() == last.Is4() && first.Compare(last) <= 0
 	}
 	if p, err := netip.ParsePrefix(s); err == nil {
 		return spanOf(p), true
