@@ -90,7 +90,7 @@ func (k *heldKernel) SendMessages([]netlink.Message) error { return unix.EOPNOTS
 func (k *heldKernel) Close() error                         { return nil }
 
 // patience is how long it may take to judge a ruleset of some kilobytes.
-const patience = 5 * time.Second
+const patience = 30 * time.Second
 
 // FuzzRuleset: whatever rules somebody has, reading and judging them comes to an end, always the same one, and what a match says of
 // addresses can be compared with one. And rules that can be drawn are read as they were drawn. The seeds are what Linux 6.18 holds of the
@@ -121,6 +121,27 @@ func FuzzRuleset(f *testing.F) {
 		}
 		drawn(t, stream)
 	})
+}
+
+// Chains that jump to the next one several times are judged all the same: 16 of them with 8 jumps each have more ways than can ever be gone.
+func TestJumpsMultiply(t *testing.T) {
+	table := Table{ID: nft.TableID{Family: nft.Inet, Name: "t"}}
+	for i := range maxJumps {
+		c := Chain{Name: fmt.Sprint(i)}
+		for range 8 {
+			c.Rules = append(c.Rules, Rule{Verdict: Jump, Chain: fmt.Sprint(i + 1)})
+		}
+		table.Chains = append(table.Chains, c)
+	}
+	table.Chains[0].Hook, table.Chains[0].Policy = &nft.Hook{Point: nft.Forward}, Accept
+	table.Chains = append(table.Chains, Chain{Name: fmt.Sprint(maxJumps), Rules: []Rule{{Matches: []Match{{}}, Verdict: Accept}, {Verdict: Return}}})
+	if found := Findings(Host{Tables: []Table{table}}); len(found) != 0 {
+		t.Errorf("found: %v", found)
+	}
+	table.Chains[maxJumps].Rules = []Rule{{Verdict: Drop}}
+	if found := Findings(Host{Tables: []Table{table}}); len(found) != 1 || found[0].Kind != ForwardDrop {
+		t.Errorf("found: %v", found)
+	}
 }
 
 // judgeable: addresses are spans of one family, and what is not known says nothing.

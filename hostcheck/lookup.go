@@ -69,7 +69,9 @@ func (d *decoder) unknownLookup(l *expr.Lookup) error {
 
 // branch is a rule for each element of a map of verdicts.
 func (d *decoder) branch(f Field, keys []setKey, values []string) {
-	d.branches = []Rule{}
+	if d.branches == nil {
+		d.branches = []Rule{} // a map without elements decides nothing
+	}
 	for i, v := range values {
 		d.branches = append(d.branches, Rule{
 			Matches: []Match{{Field: f, Values: []string{v}}},

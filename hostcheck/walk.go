@@ -141,21 +141,45 @@ const maxJumps = 16
 
 // walk leads the packet through a base chain.
 func (p packet) walk(t Table, c Chain) outcome {
-	o := p.chain(t, c, maxJumps)
+	w := walker{packet: p, table: t, known: make(map[reached]outcome)}
+	o := w.chain(c, maxJumps)
 	if o.verdict == Return {
 		o.verdict, o.at, o.in = c.Policy, Rule{}, c.Name
 	}
 	return o
 }
 
-func (p packet) chain(t Table, c Chain, jumps int) outcome {
+// walker is one walk. What a chain does is found out once: chains that jump to the next one several times would multiply.
+type walker struct {
+	packet packet
+	table  Table
+	known  map[reached]outcome
+}
+
+// reached is a chain, and how much deeper jumps may lead.
+type reached struct {
+	chain string
+	jumps int
+}
+
+func (w *walker) chain(c Chain, jumps int) outcome {
+	key := reached{c.Name, jumps}
+	o, ok := w.known[key]
+	if !ok {
+		o = w.rules(c, jumps)
+		w.known[key] = o
+	}
+	return o
+}
+
+func (w *walker) rules(c Chain, jumps int) outcome {
 	o := outcome{verdict: Return}
 	for _, r := range c.Rules {
-		holds := p.matches(r)
+		holds := w.packet.matches(r)
 		if holds == no {
 			continue
 		}
-		next := p.apply(t, c, r, jumps)
+		next := w.apply(c, r, jumps)
 		if holds == maybe {
 			o.spared = o.spared || next.spared || next.verdict == Accept
 			continue
@@ -170,15 +194,15 @@ func (p packet) chain(t Table, c Chain, jumps int) outcome {
 }
 
 // apply is what a rule of c does to a packet that it matches; Return: the packet is not decided about.
-func (p packet) apply(t Table, c Chain, r Rule, jumps int) outcome {
+func (w *walker) apply(c Chain, r Rule, jumps int) outcome {
 	switch r.Verdict {
 	case Accept, Drop, Reject:
 		return outcome{verdict: r.Verdict, at: r, in: c.Name}
 	case Undecided:
 		return outcome{verdict: Accept, at: r, in: c.Name, spared: true}
 	case Jump, Goto:
-		if c, ok := t.chain(r.Chain); ok && jumps > 0 {
-			return p.chain(t, c, jumps-1)
+		if c, ok := w.table.chain(r.Chain); ok && jumps > 0 {
+			return w.chain(c, jumps-1)
 		}
 	}
 	return outcome{verdict: Return}
