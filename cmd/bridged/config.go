@@ -17,6 +17,7 @@ import (
 // daemonFlags are the flags of `bridged daemon`: what is parsed goes to config at once.
 type daemonFlags struct {
 	config    engine.Config
+	file      string // of more flags
 	firewall  bool
 	socket    string
 	logLevel  slog.Level
@@ -54,6 +55,7 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 	many(flags, &c.Pools, "default-address-pool", "", "base=CIDR,size=N", parsePool,
 		"cut this prefix into subnets of N bits for networks created without one")
 
+	flags.StringVar(&f.file, "config", "", "a TOML file of these flags, without the dashes; flags that are given win over it")
 	flags.StringVar(&f.socket, "socket", defaultSocket, "the unix socket to listen on")
 	flags.StringVar(&c.RunDir, "run-dir", "/run/bridged", "directory of what does not outlive a boot")
 	flags.StringVar(&c.StateDir, "state-dir", "/var/lib/bridged", "directory of the networks")
@@ -61,6 +63,24 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 		"how the tables are kept from others: auto, owner+persist or monitor (default auto)")
 	one(flags, &f.logLevel, "log-level", "LEVEL", parseLevel, "debug, info, warn or error (default info)")
 	one(flags, &f.logFormat, "log-format", "FORMAT", parseOneOf("text", "json"), "text or json (default text)")
+}
+
+// read completes the flags with those of the file, and checks them all.
+func (f *daemonFlags) read(cmd *cobra.Command) error {
+	var c configFile
+	if cmd.Flags().Changed("config") {
+		var err error
+		if c, err = readConfigFile(f.file); err != nil {
+			return err
+		}
+		if err := c.applyTo(cmd.Flags()); err != nil {
+			return err
+		}
+	}
+	if err := f.check(cmd); err != nil {
+		return c.from(usage(cmd, "%w", err), cmd.Flags())
+	}
+	return nil
 }
 
 // check says what is wrong with the flags: those of the process here, those of the networks in the engine.

@@ -30,13 +30,14 @@ left, and listens on its socket, or on the one that systemd gives it. When it en
 stay as they are.`,
 		Example: `  bridged daemon
   bridged daemon --bridge-name br0 --bip 10.1.0.1/24 --icc=false
+  bridged daemon --config /etc/bridged/bridged.toml --log-level debug
   bridged daemon -b none --socket /tmp/b/sock --run-dir /tmp/b/run --state-dir /tmp/b/state`,
 		Args: arguments(0, 0, ""),
 	}
 	f.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := f.check(cmd); err != nil {
-			return usage(cmd, "%w", err)
+		if err := f.read(cmd); err != nil {
+			return err
 		}
 		return runDaemon(cmd.Context(), &f, a.stderr)
 	}

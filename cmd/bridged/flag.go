@@ -48,6 +48,9 @@ func (v *flagList[T]) Set(text string) error {
 	return err
 }
 
+// repeatable marks it for a configuration file, where its values are a list.
+func (v *flagList[T]) repeatable() {}
+
 // one adds a flag with a value to parse.
 func one[T any](flags *pflag.FlagSet, target *T, name, kind string, parse func(string) (T, error), help string) {
 	flags.Var(&flagValue[T]{target: target, parse: parse, kind: kind}, name, help)
