@@ -56,8 +56,14 @@ func (w *world) daemon(flags ...string) *daemon {
 // spawn is daemon without the wait.
 func (w *world) spawn(flags ...string) *daemon {
 	w.t.Helper()
+	return w.spawnOf(program, flags...)
+}
+
+// spawnOf is spawn of another build.
+func (w *world) spawnOf(binary string, flags ...string) *daemon {
+	w.t.Helper()
 	d := &daemon{w: w, done: make(chan struct{})}
-	d.cmd = exec.Command(program, append([]string{"daemon", "--state-dir", w.dir}, flags...)...)
+	d.cmd = exec.Command(binary, append([]string{"daemon", "--state-dir", w.dir}, flags...)...)
 	d.cmd.Env = []string{"PATH=", "GORACE=halt_on_error=1 atexit_sleep_ms=0"}
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
 	if err := w.host.start(d.cmd); err != nil {

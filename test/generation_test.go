@@ -1,6 +1,8 @@
 package test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"syscall"
@@ -38,6 +40,9 @@ func (w *world) generations() *generations {
 // batch is what one transaction changed: the count of each kind of message, as "new element".
 type batch map[string]int
 
+// anonymous is the attribute NFTA_SET_ELEM_LIST_SET of a set that is part of a rule: a list of constants.
+var anonymous = append(binary.NativeEndian.AppendUint16(nil, unix.NFTA_SET_ELEM_LIST_SET), "__"...)
+
 // take returns the transactions since the last call.
 func (g *generations) take(t testing.TB) []batch {
 	t.Helper()
@@ -61,6 +66,9 @@ func (g *generations) take(t testing.TB) []batch {
 		}
 		for _, m := range messages {
 			kind := nftMessage(m.Header.Type & 0xff)
+			if strings.HasSuffix(kind, "element") && bytes.Contains(m.Data, anonymous) {
+				kind = "constant"
+			}
 			if kind != "generation" {
 				now[kind]++
 				continue

@@ -68,13 +68,13 @@ func TestOwnedTables(t *testing.T) {
 
 // busy is a network of its own with two sandboxes, a neighbour outside, and the flows between them. Nobody observes them, so that much may
 // go on there.
-func (h *hall) busy(t testing.TB) []flow {
+func (w *world) busy(t testing.TB) []flow {
 	t.Helper()
-	h.bridged("network", "create", "--ipv6", "busy")
-	c6 := h.member("c6", "busy", "-p", "8090:80", "-p", "8090:80/udp")
-	c7 := h.member("c7", "busy")
+	w.bridged("network", "create", "--ipv6", "busy")
+	c6 := w.member("c6", "busy", "-p", "8090:80", "-p", "8090:80/udp")
+	c7 := w.member("c7", "busy")
 	out := newSpace(t, "out", false)
-	h.wire("out0", out, "203.0.113", "2001:db8:3")
+	w.wire("out0", out, "203.0.113", "2001:db8:3")
 	for _, s := range []*space{c6.space, c7.space, out} {
 		serve(t, s, 80)
 	}
