@@ -54,6 +54,13 @@ func (b *batch[T]) run() {
 	}
 }
 
+// done says whether nothing is waiting or being worked off.
+func (b *batch[T]) done() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.working == nil
+}
+
 // wait returns when nothing that match selects is waiting or being worked off.
 func (b *batch[T]) wait(ctx context.Context, match func(T) bool) error {
 	stop := context.AfterFunc(ctx, func() {

@@ -49,6 +49,8 @@ type Engine struct {
 	sockets  map[bridged.Binding]io.Closer
 	warnings []string
 	since    time.Time
+	// postponed is how many requests have put the compaction of the log off.
+	postponed int
 
 	pairs   *batch[pair]  // to be removed
 	purges  *batch[purge] // conntrack entries to be purged
@@ -110,6 +112,7 @@ func newEngine(cfg Config) *Engine {
 		book:    newBook(),
 		sockets: make(map[bridged.Binding]io.Closer),
 	}
+	e.index.departed = newDeparted()
 	if !cfg.NoFirewall {
 		e.program = Program()
 	}
@@ -149,6 +152,7 @@ func (e *Engine) close() {
 	ctx := context.Background() // it never ends, so waiting has no error
 	_ = e.repairs.wait(ctx, every[struct{}])
 	_ = e.mends.wait(ctx, every[suspicion])
+	failpoint.Reached("stop: repairs done")
 	e.world.Lock() // requests under way end first
 	defer e.world.Unlock()
 	e.closed = true
@@ -156,8 +160,11 @@ func (e *Engine) close() {
 	_ = e.pairs.wait(ctx, every[pair])
 	_ = e.purges.wait(ctx, every[purge])
 	_ = e.hails.wait(ctx, every[pair])
+	failpoint.Reached("stop: nothing waits")
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.compactAtEnd()
+	failpoint.Reached("stop: log compacted")
 	for _, s := range e.sockets {
 		_ = s.Close() // a bound socket has nothing to lose
 	}
@@ -269,13 +276,31 @@ func (e *Engine) record(c bridged.Change) error {
 
 // compact rewrites the log when most of it is history. The caller holds e.mu.
 func (e *Engine) compact() {
+	// While connections of what went wait to be ended, the log had better remember it. Under a load without any pause they always do.
 	if !e.store.Grown() {
 		return
+	}
+	if e.postponed++; !e.purges.done() && e.postponed < mostPostponed {
+		return
+	}
+	e.postponed = 0
+	if err := e.store.Compact(e.index.whole()); err != nil {
+		e.log.Warn("cannot compact the log", "error", err)
+	}
+}
+
+// compactAtEnd rewrites the log when nothing of its history is needed any more: the connections of what went were ended. The caller holds e.mu.
+func (e *Engine) compactAtEnd() {
+	if e.index.departed != nil {
+		return // the start failed before it came to that
 	}
 	if err := e.store.Compact(e.index.whole()); err != nil {
 		e.log.Warn("cannot compact the log", "error", err)
 	}
 }
+
+// mostPostponed is how many requests may put the compaction of the log off.
+const mostPostponed = 1000
 
 // carryOut makes the plan's steps until one fails and returns how many were done. What nobody waits for is handed over.
 func (e *Engine) carryOut(ctx context.Context, p Plan) (done int, err error) {

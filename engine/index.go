@@ -27,6 +27,7 @@ type index struct {
 	links        map[string]map[bridged.LinkID]struct{}  // stack → those that it is an end of
 	addrs        map[addrKey]string                      // → endpoint id
 	pools        map[bridged.PoolID]*ipam.Pool
+	departed     *departed // nil: nobody wants to know
 }
 
 // macKey is a MAC address on a network: no two endpoints share one.
@@ -63,6 +64,9 @@ func newIndex() *index {
 // apply makes the change in the state and in everything that is derived from it. It takes each object in the order in
 // which one needs the other: networks before endpoints, histories before leases.
 func (x *index) apply(c bridged.Change) {
+	if x.departed != nil {
+		x.departed.note(x, c)
+	}
 	for id, n := range c.Networks {
 		x.setNetwork(id, n)
 	}

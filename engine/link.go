@@ -133,9 +133,15 @@ func (e *Engine) endLinks(ctx context.Context, gone func(*index) (map[bridged.Li
 	if err != nil {
 		return err
 	}
-	if err := e.forgetLinks(ctx, slices.Collect(maps.Keys(links))); err != nil {
+	if err := e.endedFlows(ctx); err != nil {
 		return err
 	}
+	return e.forgetLinks(ctx, slices.Collect(maps.Keys(links)))
+}
+
+// endedFlows waits for the end of connections that have lost their link. Until then the link is remembered: a daemon that starts after a
+// crash must know which they were.
+func (e *Engine) endedFlows(ctx context.Context) error {
 	return e.purges.wait(ctx, func(p purge) bool { return p.flow.Source.IsValid() })
 }
 
@@ -174,6 +180,9 @@ func (e *Engine) finishLinks(ctx context.Context) error {
 	}
 	e.mu.Unlock()
 	e.purges.add(endFlows{flowsGone(ended, still)}.purges()...)
+	if err := e.endedFlows(ctx); err != nil {
+		return err
+	}
 	return e.forgetLinks(ctx, ids)
 }
 

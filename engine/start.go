@@ -53,11 +53,13 @@ func (e *Engine) start(ctx context.Context) error {
 	inverse := e.index.Inverse(change)
 	e.index.apply(change)
 	e.mu.Unlock()
-	if err := e.record(change); err != nil {
-		return err
+	// What the last run had and this one has not is gone before the state forgets it: a start that is killed in between finds it again.
+	if err = e.prepare(ctx, t); err == nil {
+		failpoint.Reached("start: prepared")
+		err = e.record(change)
 	}
 	failpoint.Reached("start: recorded")
-	if err = e.prepare(ctx, t); err == nil {
+	if err == nil {
 		err = e.reconcile(ctx)
 	}
 	if err != nil {
@@ -67,6 +69,7 @@ func (e *Engine) start(ctx context.Context) error {
 	failpoint.Reached("start: kernel as wanted")
 	e.reservePublished()
 	failpoint.Reached("start: ports reserved")
+	e.purgeDeparted()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, w := range e.lackWarnings() {

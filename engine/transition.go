@@ -9,6 +9,7 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/forwarding"
+	"github.com/bridged/bridged/internal/failpoint"
 	"github.com/bridged/bridged/link"
 	"github.com/bridged/bridged/nft"
 )
@@ -124,6 +125,7 @@ func (e *Engine) goBack(ctx context.Context, t transition) {
 		p = append(p, leaveBridge{t.found.Bridge, t.found.up})
 	}
 	for _, s := range p {
+		failpoint.Each("before", s)
 		if err := e.host.do(ctx, s); err != nil {
 			e.log.Debug("cannot go back", "step", s, "error", err)
 		}

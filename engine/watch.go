@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/bridged/bridged"
-	"github.com/bridged/bridged/internal/failpoint"
 )
 
 // What others take away comes back; what they add is left alone. The kernel says what changed (watchers of links, addresses, routes and
@@ -148,7 +147,6 @@ func (e *Engine) suspectMembers(c bridged.Change, p Plan) {
 
 // repairWith carries the plan of a repair out, counts it, and tells of it as an event of the subject.
 func (e *Engine) repairWith(ctx context.Context, p Plan, subject bridged.Event) {
-	failpoint.Reached("before a repair")
 	steps, err := e.carryOutAll(ctx, p)
 	if err != nil {
 		e.log.Error("cannot make the kernel equal to the state", "error", err)

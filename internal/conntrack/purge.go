@@ -21,6 +21,8 @@ type Flow struct {
 	HostIP netip.Addr
 	// HostPort is the original destination port.
 	HostPort uint16
+	// Target is where DNAT sent it; the zero Addr: anywhere, also nowhere. It is not asked for in flows with a source.
+	Target netip.Addr
 }
 
 // Of linux/netfilter/nfnetlink_conntrack.h.

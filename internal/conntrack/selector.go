@@ -10,8 +10,8 @@ import (
 
 // selector says which entries are to go. Looking at one costs the same for any number of flows and addresses.
 type selector struct {
-	flows map[portKey][]netip.Addr // the host addresses of the flows from anybody
-	pairs map[pairKey]bool         // the flows from somebody
+	flows map[portKey][]destination // the flows from anybody
+	pairs map[pairKey]bool          // the flows from somebody
 	addrs map[netip.Addr]bool
 	// local reports whether an address is the host's own.
 	local func(netip.Addr) bool
@@ -22,19 +22,22 @@ type portKey struct {
 	port  uint16
 }
 
+// destination is a host address and where DNAT sends what is addressed to it.
+type destination struct{ host, target netip.Addr }
+
 type pairKey struct {
 	src, dst netip.Addr
 	portKey
 }
 
 func newSelector(flows []Flow, addrs []netip.Addr) *selector {
-	s := &selector{flows: make(map[portKey][]netip.Addr), pairs: make(map[pairKey]bool), addrs: make(map[netip.Addr]bool, len(addrs))}
+	s := &selector{flows: make(map[portKey][]destination), pairs: make(map[pairKey]bool), addrs: make(map[netip.Addr]bool, len(addrs))}
 	for _, f := range flows {
 		k := portKey{f.Proto, f.HostPort}
 		if f.Source.IsValid() {
 			s.pairs[pairKey{f.Source, f.HostIP, k}] = true
 		} else {
-			s.flows[k] = append(s.flows[k], f.HostIP)
+			s.flows[k] = append(s.flows[k], destination{f.HostIP, f.Target})
 		}
 	}
 	for _, a := range addrs {
@@ -47,8 +50,8 @@ func wildcard(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() }
 
 // needsLocal reports whether selects asks local.
 func (s *selector) needsLocal() bool {
-	for _, hosts := range s.flows {
-		if slices.ContainsFunc(hosts, wildcard) {
+	for _, to := range s.flows {
+		if slices.ContainsFunc(to, func(d destination) bool { return wildcard(d.host) }) {
 			return true
 		}
 	}
@@ -63,8 +66,8 @@ func (s *selector) selects(e *entry) bool {
 	if len(s.pairs) > 0 && s.pairs[pairKey{e.orig.src, e.orig.dst, port}] {
 		return true
 	}
-	for _, host := range s.flows[port] {
-		if s.sentTo(host, e.orig.dst) {
+	for _, to := range s.flows[port] {
+		if (!to.target.IsValid() || to.target == e.reply.src) && s.sentTo(to.host, e.orig.dst) {
 			return true
 		}
 	}

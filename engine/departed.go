@@ -1,0 +1,77 @@
+package engine
+
+import (
+	"net/netip"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/conntrack"
+)
+
+// departed are ports and addresses that were there, by the log, and went. Their connections are ended behind the answer, and a daemon that
+// was killed may not have come to that: the next one does it again. The log remembers them until it is compacted.
+type departed struct {
+	flows map[conntrack.Flow]struct{}
+	addrs map[netip.Addr]struct{}
+}
+
+func newDeparted() *departed {
+	return &departed{flows: make(map[conntrack.Flow]struct{}), addrs: make(map[netip.Addr]struct{})}
+}
+
+// note looks at a change that x is about to make.
+func (d *departed) note(x *index, c bridged.Change) {
+	for b, p := range c.Ports {
+		old, was := x.Ports[b]
+		if !was || p != nil && p.Endpoint == old.Endpoint {
+			continue
+		}
+		// Translated ones only: another process may have the port by now.
+		if f := flowOf(b); x.Endpoints[old.Endpoint].Addr(b.HostIP).IsValid() {
+			f.Target = x.Endpoints[old.Endpoint].Addr(b.HostIP)
+			d.flows[f] = struct{}{}
+		}
+	}
+	for id, e := range c.Endpoints {
+		if e == nil {
+			for _, a := range x.Endpoints[id].Addrs() {
+				d.addrs[a] = struct{}{}
+			}
+		}
+	}
+}
+
+// purges are those that are still gone.
+func (d *departed) purges(x *index) []purge {
+	now := newDeparted()
+	for b, p := range x.Ports {
+		f := flowOf(b)
+		f.Target = x.Endpoints[p.Endpoint].Addr(b.HostIP)
+		now.flows[f] = struct{}{}
+	}
+	for key := range x.addrs {
+		now.addrs[key.addr] = struct{}{}
+	}
+	var all []purge
+	for f := range d.flows {
+		if _, there := now.flows[f]; !there {
+			all = append(all, purge{flow: f})
+		}
+	}
+	for a := range d.addrs {
+		if _, there := now.addrs[a]; !there {
+			all = append(all, purge{addr: a})
+		}
+	}
+	return all
+}
+
+// purgeDeparted ends the connections of what went under an earlier daemon.
+func (e *Engine) purgeDeparted() {
+	e.mu.Lock()
+	all := e.index.departed.purges(e.index)
+	e.index.departed = nil
+	e.mu.Unlock()
+	if len(all) > 0 {
+		e.purge(all)
+	}
+}
