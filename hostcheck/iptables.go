@@ -46,11 +46,12 @@ type xtables struct {
 
 // Numbers of linux/netfilter_ipv4/ip_tables.h and ip6_tables.h.
 const (
-	getInfo    = 64 // IPT_SO_GET_INFO
-	getEntries = 65 // IPT_SO_GET_ENTRIES
-	tableName  = 32 // XT_TABLE_MAXNAMELEN
-	hooks      = 5  // NF_INET_NUMHOOKS
-	targetSize = 32 // struct xt_entry_target: before the verdict of a standard target
+	getInfo    = 64        // IPT_SO_GET_INFO
+	getEntries = 65        // IPT_SO_GET_ENTRIES
+	tableName  = 32        // XT_TABLE_MAXNAMELEN
+	hooks      = 5         // NF_INET_NUMHOOKS
+	targetSize = 32        // struct xt_entry_target: before the verdict of a standard target
+	maxTable   = 512 << 20 // XT_MAX_TABLE_SIZE of net/netfilter/x_tables.c
 )
 
 // info is struct ipt_getinfo: where each hook's rules begin, and where its policy is, in bytes from the first entry.
@@ -88,6 +89,9 @@ func (x xtables) read(fd int) (LegacyTable, error) {
 	var i info
 	if err := binary.Read(bytes.NewReader(head), binary.NativeEndian, &i); err != nil {
 		return LegacyTable{}, err
+	}
+	if i.Size > maxTable {
+		return LegacyTable{}, fmt.Errorf("a table of %d bytes: no more than %d are possible", i.Size, maxTable)
 	}
 	blob := make([]byte, entriesAt+int(i.Size))
 	copy(blob, "filter")
