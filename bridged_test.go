@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -193,11 +194,83 @@ func TestOptions(t *testing.T) {
 	if n.ICC || !n.Masquerade || n.Bridge != "br7" || n.MTU != 9000 || n.HostIP != netip.MustParseAddr("10.0.0.1") || !n.SourceGuard {
 		t.Errorf("options gave %+v", n)
 	}
+	err = n.SetOptions(map[string]string{
+		OptionGatewayMode4: "routed", OptionGatewayMode6: "nat-unprotected", OptionTrusted: "eth1:eth2", OptionInhibitIPv4: "true", OptionAllowOverlap: "true",
+		OptionInterfacePrefix: "net", OptionSource6: "2001:db8::1", "com.example.anything": "x",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.Gateway(false) != GatewayRouted || n.Gateway(true) != GatewayUnprotected || !slices.Equal(n.Trusted, []string{"eth1", "eth2"}) || !n.InhibitIPv4 ||
+		!n.AllowOverlap || n.InterfacePrefix != "net" || n.Source6 != netip.MustParseAddr("2001:db8::1") || n.Options["com.example.anything"] != "x" {
+		t.Errorf("options gave %+v", n)
+	}
 	for key, value := range map[string]string{
+		OptionGatewayMode4: "isolated", OptionGatewayMode6: "open", OptionTrusted: "eth1::eth2", OptionSource4: "::1", OptionSource6: "192.0.2.1",
+		OptionInterfacePrefix: "twelve-bytes", OptionDefaultBridge: "true", OptionAllowOverlap: "perhaps",
 		"com.docker.network.bridge.nosuch": "1", "bridged.nosuch": "1", OptionICC: "maybe", OptionMTU: "67", OptionBridgeName: "a/b", OptionHostBinding: "::1",
 	} {
 		if err := n.SetOptions(map[string]string{key: value}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), key) {
 			t.Errorf("option %s=%s gives %v; want ErrInvalid that names it", key, value, err)
+		}
+	}
+}
+
+func TestEndpointOptions(t *testing.T) {
+	var e Endpoint
+	err := e.SetOptions(map[string]string{
+		OptionInterface: "lan0", OptionMAC: "02:00:00:00:00:01", "com.example.anything": "x",
+		OptionSysctls: "net.ipv4.conf.IFNAME.log_martians=1,net.ipv6.neigh.IFNAME.base_reachable_time_ms=20000",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Endpoint{Interface: "lan0", MAC: MAC{0: 2, 5: 1}, Sysctls: map[string]string{
+		"net/ipv4/conf/IFNAME/log_martians": "1", "net/ipv6/neigh/IFNAME/base_reachable_time_ms": "20000",
+	}}
+	if d := cmp.Diff(want, e, cmpopts.EquateComparable(netip.Prefix{})); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+	for key, values := range map[string][]string{
+		OptionInterface: {"", "a/b", "lo", "sixteen-bytes-xx"},
+		OptionMAC:       {"02:00", ""},
+		OptionSysctls: {"", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.forwarding=1", "net.ipv4.conf.IFNAME.../../x=1", "kernel.panic=1",
+			"net.ipv4.conf.IFNAME.log_martians", "net.ipv4.conf.IFNAME.log_martians=1\n"},
+		"com.docker.network.endpoint.nosuch": {"1"},
+	} {
+		for _, value := range values {
+			var e Endpoint
+			if err := e.SetOptions(map[string]string{key: value}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), key) {
+				t.Errorf("option %s=%q gives %v; want ErrInvalid that names it", key, value, err)
+			}
+		}
+	}
+}
+
+// TestGateway: by priority, then by the network's name; internal networks last.
+func TestGateway(t *testing.T) {
+	four, both := netip.MustParsePrefix("10.0.0.2/24"), netip.MustParsePrefix("fd00::2/64")
+	joined := func(name string, priority int, internal, ipv6 bool) Joined {
+		j := Joined{Endpoint: Endpoint{ID: name, Priority: priority, IPv4: four}, Network: Network{Name: name, Internal: internal}}
+		if ipv6 {
+			j.Endpoint.IPv6 = both
+		}
+		return j
+	}
+	for _, tt := range []struct {
+		joined    []Joined
+		four, six string
+	}{
+		{nil, "", ""},
+		{[]Joined{joined("b", 0, false, false), joined("a", 0, false, false)}, "a", ""},
+		{[]Joined{joined("a", 0, false, false), joined("b", 1, false, true)}, "b", "b"},
+		{[]Joined{joined("a", 0, false, false), joined("b", -1, false, true)}, "a", "b"},
+		{[]Joined{joined("a", 9, true, true), joined("b", 0, false, false)}, "b", "a"},
+	} {
+		four, _ := Gateway(tt.joined, false)
+		six, _ := Gateway(tt.joined, true)
+		if four.Endpoint.ID != tt.four || six.Endpoint.ID != tt.six {
+			t.Errorf("of %v the gateways are %q and %q, want %q and %q", tt.joined, four.Endpoint.ID, six.Endpoint.ID, tt.four, tt.six)
 		}
 	}
 }

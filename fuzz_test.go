@@ -138,7 +138,7 @@ func names(t *testing.T, s string) {
 // optionValues: an option is set or refused, and a value that the network has is one that it can have.
 func optionValues(t *testing.T, s string) {
 	t.Helper()
-	for _, key := range append(optionKeys(), s) {
+	for _, key := range append(sortedKeys(options), s) {
 		var n, again Network
 		if err := n.SetOptions(map[string]string{key: s}); err != nil {
 			if !errors.Is(err, ErrInvalid) {

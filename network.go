@@ -46,6 +46,19 @@ type Network struct {
 	MTU int
 	// Internal: members reach one another and their gateway's address, nothing else; only the host reaches them.
 	Internal bool
+	// Gateway4 and Gateway6 are how each family is reached from outside and reaches it; "" is GatewayNAT.
+	Gateway4, Gateway6 GatewayMode
+	// InhibitIPv4: the bridge has no IPv4 address; the gateway is somebody else's on the same link.
+	InhibitIPv4 bool
+	// Source4 and Source6 are the source addresses of what leaves the bridge, instead of those that masquerading chooses. The zero Addr:
+	// none.
+	Source4, Source6 netip.Addr
+	// Trusted are interfaces of the host from which members' published ports can be reached at the members' own addresses.
+	Trusted []string
+	// InterfacePrefix begins the names of interfaces inside, before a number; "" is "eth".
+	InterfacePrefix string
+	// AllowOverlap: the subnets may overlap with routes and nameservers of the host.
+	AllowOverlap bool
 	// ICC (inter-container communication): may members talk to one another?
 	ICC bool
 	// Masquerade: is what leaves the bridge by another interface given that interface's address?
@@ -57,6 +70,73 @@ type Network struct {
 
 	Options map[string]string
 	Labels  map[string]string
+}
+
+// GatewayMode is how one family of a network is reached from outside its bridge, and reaches what is there.
+type GatewayMode string
+
+// The gateway modes.
+const (
+	// GatewayNAT: published ports of the host lead in, and what leaves is masqueraded. Nobody outside reaches a member's own address.
+	GatewayNAT GatewayMode = "nat"
+	// GatewayUnprotected is GatewayNAT, and every member's address can be reached from outside, every port of it.
+	GatewayUnprotected GatewayMode = "nat-unprotected"
+	// GatewayRouted: no translation. Published ports are reached at the member's own address, and it answers to ping.
+	GatewayRouted GatewayMode = "routed"
+	// GatewayIsolated: not even the host has an address on the bridge. The network must be internal.
+	GatewayIsolated GatewayMode = "isolated"
+)
+
+// Gateway is the mode of one family.
+func (n Network) Gateway(ipv6 bool) GatewayMode {
+	mode := n.Gateway4
+	if ipv6 {
+		mode = n.Gateway6
+	}
+	if mode == "" {
+		return GatewayNAT
+	}
+	return mode
+}
+
+// Subnet is the subnet of one family; the zero Subnet when there is none.
+func (n Network) Subnet(ipv6 bool) Subnet {
+	if ipv6 {
+		return n.IPv6
+	}
+	return n.IPv4
+}
+
+// Source is the fixed source address of one family; the zero Addr when there is none.
+func (n Network) Source(ipv6 bool) netip.Addr {
+	if ipv6 {
+		return n.Source6
+	}
+	return n.Source4
+}
+
+// Translates reports whether what leaves the bridge in one family gets an address of the host.
+func (n Network) Translates(ipv6 bool) bool {
+	mode := n.Gateway(ipv6)
+	return n.Subnet(ipv6).Valid() && n.Masquerade && !n.Internal && (mode == GatewayNAT || mode == GatewayUnprotected)
+}
+
+// Opens reports whether published ports of one family are reached at the member's own address, by some at least.
+func (n Network) Opens(ipv6 bool) bool {
+	return n.Gateway(ipv6) == GatewayRouted || len(n.Trusted) > 0 && n.Subnet(ipv6).Valid()
+}
+
+// BridgeAddrs are the bridge's own addresses with the length of their subnets, IPv4 first: those of its gateways, unless they are not the
+// bridge's.
+func (n Network) BridgeAddrs() []netip.Prefix {
+	var addrs []netip.Prefix
+	for _, ipv6 := range []bool{false, true} {
+		inhibited := n.Gateway(ipv6) == GatewayIsolated || n.InhibitIPv4 && !ipv6
+		if s := n.Subnet(ipv6); s.Valid() && !inhibited {
+			addrs = append(addrs, s.GatewayPrefix())
+		}
+	}
+	return addrs
 }
 
 // Equal reports whether the two are the same in every field.

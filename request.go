@@ -38,6 +38,19 @@ type SandboxSpec struct {
 	Ports []PortSpec
 }
 
+// ConnectSpec asks for an endpoint that joins a sandbox to a network. What is left zero is chosen.
+type ConnectSpec struct {
+	// Network and Sandbox are names, ids or unique prefixes of ids.
+	Network, Sandbox string
+	// IPv4, IPv6 and MAC are the addresses asked for.
+	IPv4, IPv6 netip.Addr
+	MAC        MAC
+	Aliases    []string
+	Priority   int
+	// Options are those of the endpoint: OptionInterface, OptionSysctls, OptionMAC.
+	Options map[string]string
+}
+
 // InterfaceSpec asks for addresses on a network without a link: a lease, for a caller that makes the link itself.
 type InterfaceSpec struct {
 	// ID is the caller's key; no sandbox need have it.

@@ -1,6 +1,7 @@
 package bridged
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"time"
@@ -68,6 +69,50 @@ type Endpoint struct {
 	MTU int
 	// IPv4 and IPv6 are the addresses with the subnet's prefix length; the zero Prefix: none of this family.
 	IPv4, IPv6 netip.Prefix
+
+	// Created is the order in which a sandbox joined its networks.
+	Created time.Time
+	// Priority: of a sandbox's endpoints the one with the highest has the default route and the published ports, see [Gateway].
+	Priority int
+	// Aliases are further names of the sandbox on this network. They are only shown.
+	Aliases []string `json:",omitempty"`
+	// Sysctls are set inside before the interface goes up: values by path relative to /proc/sys, with [InterfaceName] in place of the
+	// interface's name.
+	Sysctls map[string]string `json:",omitempty"`
+}
+
+// InterfaceName stands for the name of an interface in an endpoint's sysctls.
+const InterfaceName = "IFNAME"
+
+// Gateway is the endpoint by whose network a sandbox reaches the world in one family, and where its ports are published: the one with the
+// highest priority, where these are equal the one whose network's name comes first. Internal networks lead nowhere: one is
+// taken only when there are no others. ok is false when there is none of the family.
+func Gateway(joined []Joined, ipv6 bool) (gateway Joined, ok bool) {
+	for _, j := range joined {
+		if !j.Endpoint.Has(ipv6) {
+			continue
+		}
+		if !ok || j.before(gateway) {
+			gateway, ok = j, true
+		}
+	}
+	return gateway, ok
+}
+
+// before says whether j is the better gateway.
+func (j Joined) before(o Joined) bool {
+	if j.Network.Internal != o.Network.Internal {
+		return o.Network.Internal
+	}
+	return cmp.Or(cmp.Compare(o.Endpoint.Priority, j.Endpoint.Priority), cmp.Compare(j.Network.Name, o.Network.Name)) < 0
+}
+
+// Has reports whether the endpoint has an address of the family.
+func (e Endpoint) Has(ipv6 bool) bool {
+	if ipv6 {
+		return e.IPv6.IsValid()
+	}
+	return e.IPv4.IsValid()
 }
 
 // Addrs are the endpoint's addresses, IPv4 first, without the link-local one.

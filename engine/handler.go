@@ -26,7 +26,7 @@ func (e *Engine) AllocateInterface(ctx context.Context, spec bridged.InterfaceSp
 	}
 	defer e.lockNetwork(spec.Network)()
 	var joined bridged.Joined
-	err = e.transact(ctx, func(x *index) (bridged.Change, error) {
+	err = e.transactWhenFree(ctx, func(x *index) (bridged.Change, error) {
 		n, err := x.network(spec.Network)
 		switch {
 		case err != nil:
@@ -88,23 +88,23 @@ func (e *Engine) AllocatePort(ctx context.Context, id string, spec bridged.PortS
 	stack, s, unlock := e.lockStack(id)
 	defer unlock()
 	e.mu.Lock()
-	endpoint, n, err := e.index.publishable(s)
+	o, err := e.index.publishable(s)
 	if s.ID == "" {
-		endpoint, n, err = e.index.leased(stack)
+		o, err = e.index.leased(stack)
 	}
 	e.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
-	return e.publish(ctx, endpoint, n, []bridged.PortSpec{spec})
+	return e.publish(ctx, stack, o, []bridged.PortSpec{spec})
 }
 
-func (x *index) leased(key string) (bridged.Endpoint, bridged.Network, error) {
-	for _, id := range x.endpoints[key] {
-		e := x.Endpoints[id]
-		return e, x.Networks[e.Network], nil
+// leased is where ports of a lease are published.
+func (x *index) leased(key string) (outlets, error) {
+	if len(x.endpoints[key]) == 0 {
+		return outlets{}, bridged.Errorf(bridged.ErrNotFound, "%s has no interface: allocate one first", key)
 	}
-	return bridged.Endpoint{}, bridged.Network{}, bridged.Errorf(bridged.ErrNotFound, "%s has no interface: allocate one first", key)
+	return outletsOf(x.joined(key)), nil
 }
 
 // lockStack locks the lease of that key, and s is zero; where there is none, the sandbox of just that name or id. A key is the

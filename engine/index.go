@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"slices"
@@ -22,10 +23,11 @@ type index struct {
 	hostEnds     map[string]string                       // name of the host end → endpoint id
 	users        map[string]map[string]struct{}          // sandbox id → ids of the sandboxes that share its stack
 	members      map[string]map[string]struct{}          // network id → endpoint ids
-	endpoints    map[string][]string                     // sandbox id → endpoint ids, in the order of joining
+	endpoints    map[string][]string                     // sandbox id → endpoint ids
 	ports        map[string]map[bridged.Binding]struct{} // sandbox id → bindings
 	links        map[string]map[bridged.LinkID]struct{}  // stack → those that it is an end of
 	addrs        map[addrKey]string                      // → endpoint id
+	leaving      map[string]*leaving                     // by endpoint id
 	pools        map[bridged.PoolID]*ipam.Pool
 	departed     *departed // nil: nobody wants to know
 }
@@ -57,6 +59,7 @@ func newIndex() *index {
 		ports:        make(map[string]map[bridged.Binding]struct{}),
 		links:        make(map[string]map[bridged.LinkID]struct{}),
 		addrs:        make(map[addrKey]string),
+		leaving:      make(map[string]*leaving),
 		pools:        make(map[bridged.PoolID]*ipam.Pool),
 	}
 }
@@ -166,15 +169,17 @@ func (x *index) setSandbox(id string, s *bridged.Sandbox) {
 
 func (x *index) setEndpoint(id string, e *bridged.Endpoint) {
 	if old, ok := x.Endpoints[id]; ok {
-		if e == nil || old.IPv4 != e.IPv4 || old.IPv6 != e.IPv6 {
-			x.release(old)
+		if _, leaving := x.leaving[id]; !leaving {
+			if e == nil || old.IPv4 != e.IPv4 || old.IPv6 != e.IPv6 {
+				x.release(old)
+			}
+			delete(x.macs, macKey{old.Network, old.MAC})
 		}
 		x.endpoints[old.Sandbox] = without(x.endpoints[old.Sandbox], id)
 		if len(x.endpoints[old.Sandbox]) == 0 {
 			delete(x.endpoints, old.Sandbox)
 		}
 		leave(x.members, old.Network, id)
-		delete(x.macs, macKey{old.Network, old.MAC})
 		delete(x.hostEnds, old.HostInterface)
 		for _, a := range old.Addrs() {
 			if x.addrs[addrKey{old.Network, a}] == id {
@@ -195,6 +200,20 @@ func (x *index) setEndpoint(id string, e *bridged.Endpoint) {
 	for _, a := range e.Addrs() {
 		x.addrs[addrKey{e.Network, a}] = id
 	}
+}
+
+// joined are a stack's endpoints with their networks, in the order of joining.
+func (x *index) joined(stack string) []bridged.Joined {
+	ids := x.endpoints[stack]
+	joined := make([]bridged.Joined, len(ids))
+	for i, id := range ids {
+		e := x.Endpoints[id]
+		joined[i] = bridged.Joined{Endpoint: e, Network: x.Networks[e.Network]}
+	}
+	slices.SortFunc(joined, func(a, b bridged.Joined) int {
+		return cmp.Or(a.Endpoint.Created.Compare(b.Endpoint.Created), cmp.Compare(a.Endpoint.ID, b.Endpoint.ID))
+	})
+	return joined
 }
 
 func (x *index) setLink(id bridged.LinkID, there bool) {
@@ -330,6 +349,9 @@ func (x *index) take(n bridged.Network, s bridged.Subnet, asked netip.Addr) (net
 	}
 	if asked.IsValid() {
 		if err := pool.Claim(asked); err != nil {
+			if leaving := x.leavingWith(n.ID, asked, asked); leaving != nil {
+				return netip.Prefix{}, leaving
+			}
 			kind := bridged.ErrInvalid
 			if errors.Is(err, ipam.ErrInUse) {
 				kind = bridged.ErrConflict
@@ -340,6 +362,9 @@ func (x *index) take(n bridged.Network, s bridged.Subnet, asked netip.Addr) (net
 	}
 	a, err := pool.Take()
 	if err != nil {
+		if leaving := x.leavingWith(n.ID, netip.Addr{}, s.Gateway); leaving != nil {
+			return netip.Prefix{}, leaving
+		}
 		return netip.Prefix{}, bridged.Errorf(bridged.ErrConflict, "network %s has no free address: %w", n.Name, err)
 	}
 	return netip.PrefixFrom(a, s.Prefix.Bits()), nil

@@ -28,11 +28,12 @@ func (k compiler) link(w *objects, l bridged.Link) {
 			continue
 		}
 		w.add(forwarding.Link(c.network, c.parent, c.child, ports))
-		for _, s := range c.network.Subnets() {
-			parent, child := c.parent.Addr(s.Gateway), c.child.Addr(s.Gateway)
-			if s.Gateway.IsValid() && parent.IsValid() && child.IsValid() {
-				k.route(w, c.parent, child, s.Gateway)
-				k.route(w, c.child, parent, s.Gateway)
+		for _, bridge := range c.network.BridgeAddrs() {
+			gateway := bridge.Addr()
+			parent, child := c.parent.Addr(gateway), c.child.Addr(gateway)
+			if parent.IsValid() && child.IsValid() {
+				k.route(w, c.parent, single(child), gateway)
+				k.route(w, c.child, single(parent), gateway)
 			}
 		}
 	}
@@ -120,7 +121,7 @@ func (s endFlows) purges() []purge {
 
 // gateways says whether there is a way between the two in some family.
 func (c common) gateways() bool {
-	return slices.ContainsFunc(c.network.Subnets(), func(s bridged.Subnet) bool {
-		return s.Gateway.IsValid() && c.parent.Addr(s.Gateway).IsValid() && c.child.Addr(s.Gateway).IsValid()
+	return slices.ContainsFunc(c.network.BridgeAddrs(), func(p netip.Prefix) bool {
+		return c.parent.Addr(p.Addr()).IsValid() && c.child.Addr(p.Addr()).IsValid()
 	})
 }

@@ -7,7 +7,7 @@ import (
 
 // locks are one read-write lock for each name that is in use: of sandboxes, networks, stacks and links. Work in the kernel for one
 // object goes on under its lock, while the engine's own lock is held for memory only. They are taken in this order: sandboxes (two of
-// them in the order of their names), network, stack, links.
+// them in the order of their names), stack, networks, links.
 type locks struct {
 	mu sync.Mutex
 	m  map[string]*namedLock

@@ -245,7 +245,7 @@ func (m *machine) join(p pair) error {
 	}
 	defer ns.Close()
 	return ns.Do(func() error {
-		for _, s := range innerSysctls(p) {
+		for _, s := range append(innerSysctls(p), p.sysctls...) {
 			if err := sysctl.Set(s.Path, s.Value); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
 			}

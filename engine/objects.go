@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
@@ -49,6 +50,8 @@ type pair struct {
 	netns   string // path of the sandbox's namespace
 	nsid    bridged.NamespaceID
 	inner   link.Inner
+	// sysctls are set inside before the inner end goes up, for the user.
+	sysctls []forwarding.Sysctl
 	// joined: the inner end was set up. From then on everything inside is the container's own business.
 	joined bool
 	// astray: the host end is down, or its port is not in hairpin mode.
@@ -92,6 +95,11 @@ func (k compiler) want(c bridged.Change, t touched) objects {
 		}
 	}
 	for b := range c.Ports {
+		if p, ok := k.x.Ports[b]; ok {
+			k.port(&w, p)
+		}
+	}
+	for b := range t.ports {
 		if p, ok := k.x.Ports[b]; ok {
 			k.port(&w, p)
 		}
@@ -146,10 +154,8 @@ func (k compiler) network(w *objects, n bridged.Network) {
 		w.bridges[n.Bridge] = bridge{Bridge: link.Bridge{Name: n.Bridge}, sysctls: b.sysctls, given: true}
 		return
 	}
-	for _, s := range n.Subnets() {
-		b.addrs = append(b.addrs, s.GatewayPrefix())
-	}
-	if n.IPv6.Valid() {
+	b.addrs = n.BridgeAddrs()
+	if n.IPv6.Valid() && n.Gateway(true) != bridged.GatewayIsolated {
 		// The kernel made it when the bridge went up. Without it the host asks for no neighbour of others (ndisc_send_ns).
 		b.addrs = append(b.addrs, netip.PrefixFrom(addr.LinkLocal(addr.MAC(n.BridgeMAC)), 64))
 	}
@@ -173,10 +179,11 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 		return // a lease: whoever has it makes the link
 	}
 	n := k.x.Networks[e.Network]
+	joined := k.x.joined(e.Sandbox)
 	var others []bridged.Endpoint
-	for _, id := range k.x.endpoints[e.Sandbox] {
-		if id != e.ID {
-			others = append(others, k.x.Endpoints[id])
+	for _, j := range joined {
+		if j.Endpoint.ID != e.ID {
+			others = append(others, j.Endpoint)
 		}
 	}
 	w.add(forwarding.Endpoint(n, e, others))
@@ -190,19 +197,24 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 		netns:   k.x.Sandboxes[e.Sandbox].NetNS,
 		nsid:    k.x.Sandboxes[e.Sandbox].NSID,
 		joined:  true,
-		inner:   link.Inner{Name: e.Interface, IPv6: e.IPv6.IsValid()},
+		inner:   link.Inner{Name: e.Interface, IPv6: e.IPv6.IsValid(), Protocol: routeProtocol},
 	}
 	for _, a := range []netip.Prefix{e.IPv4, e.IPv6} {
 		if a.IsValid() {
 			p.inner.Addrs = append(p.inner.Addrs, a)
 		}
 	}
-	if !n.Internal {
-		for _, s := range n.Subnets() {
-			if e.Addr(s.Gateway).IsValid() {
-				p.inner.Gateways = append(p.inner.Gateways, s.Gateway)
-			}
+	for _, ipv6 := range []bool{false, true} {
+		// By way of one network only: the gateway of a sandbox in several moves with them.
+		gateway, ok := bridged.Gateway(joined, ipv6)
+		if !ok || gateway.Endpoint.ID != e.ID || n.Internal {
+			continue
 		}
+		p.inner.Gateways = append(p.inner.Gateways, n.Subnet(ipv6).Gateway)
+		k.route(w, e, anywhere(ipv6), n.Subnet(ipv6).Gateway)
+	}
+	for _, path := range sortedKeys(e.Sysctls) {
+		p.sysctls = append(p.sysctls, forwarding.Sysctl{Path: strings.Replace(path, bridged.InterfaceName, e.Interface, 1), Value: e.Sysctls[path]})
 	}
 	w.pairs[e.HostInterface] = p
 }
@@ -225,7 +237,12 @@ func unhex(c byte) byte {
 }
 
 func (k compiler) port(w *objects, p bridged.Port) {
-	w.add(nat.Port(p, k.x.Endpoints[p.Endpoint]))
+	e := k.x.Endpoints[p.Endpoint]
+	n := k.x.Networks[e.Network]
+	if n.Gateway(p.Binding.HostIP.Is6()) != bridged.GatewayRouted {
+		w.add(nat.Port(p, e))
+	}
+	w.add(forwarding.Port(n, p, e))
 }
 
 func (k compiler) host(w *objects) {

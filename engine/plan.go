@@ -201,7 +201,12 @@ func (s addPair) on(w *objects) {
 	p.joined = false
 	w.pairs[s.Host] = p
 }
-func (s join) on(w *objects) { w.pairs[s.Host] = s.pair }
+func (s join) on(w *objects) {
+	w.pairs[s.Host] = s.pair
+	for _, g := range s.inner.Gateways {
+		w.routes[routeID{s.Host, anywhere(g.Is6())}] = route{inside{s.netns, s.nsid, s.Inner}, g}
+	}
+}
 func (s enslave) on(w *objects) {
 	p := w.pairs[s.host]
 	p.Bridge, p.Isolated, p.astray = s.bridge, s.isolated, false

@@ -20,8 +20,8 @@ type claim struct {
 	bindings  []bridged.Binding // one a family, with the same number
 }
 
-// claimPorts reserves the host's side of each specification, all of them or none, for a sandbox on network n.
-func (e *Engine) claimPorts(ctx context.Context, n bridged.Network, specs []bridged.PortSpec) ([]claim, error) {
+// claimPorts reserves the host's side of each specification, all of them or none.
+func (e *Engine) claimPorts(ctx context.Context, o outlets, specs []bridged.PortSpec) ([]claim, error) {
 	if len(specs) > 0 {
 		if err := e.needFirewall("published ports"); err != nil {
 			return nil, err
@@ -29,7 +29,7 @@ func (e *Engine) claimPorts(ctx context.Context, n bridged.Network, specs []brid
 	}
 	claims := make([]claim, 0, len(specs))
 	for _, s := range specs {
-		bindings, err := e.claimPort(ctx, n, s)
+		bindings, err := e.claimPort(ctx, o, s)
 		if err != nil {
 			e.freePorts(bindingsOf(claims))
 			return nil, err
@@ -48,8 +48,8 @@ func bindingsOf(claims []claim) []bridged.Binding {
 }
 
 // claimPort tries the candidates of one specification in their order.
-func (e *Engine) claimPort(ctx context.Context, n bridged.Network, s bridged.PortSpec) ([]bridged.Binding, error) {
-	hostIPs, err := e.hostIPs(n, s)
+func (e *Engine) claimPort(ctx context.Context, o outlets, s bridged.PortSpec) ([]bridged.Binding, error) {
+	hostIPs, err := e.hostIPs(o, s)
 	if err != nil {
 		return nil, err
 	}
@@ -80,23 +80,16 @@ func (e *Engine) claimPort(ctx context.Context, n bridged.Network, s bridged.Por
 }
 
 // hostIPs are the host addresses of a publication, one a family.
-func (e *Engine) hostIPs(n bridged.Network, s bridged.PortSpec) ([]netip.Addr, error) {
+func (e *Engine) hostIPs(o outlets, s bridged.PortSpec) ([]netip.Addr, error) {
 	ip := s.HostIP
 	if !ip.IsValid() {
-		ip = n.HostIP
+		ip = o.ipv4.Network.HostIP
 	}
 	if !ip.IsValid() {
 		ip = e.hostIP()
 	}
 	if !ip.IsValid() {
-		var ips []netip.Addr
-		if n.IPv4.Valid() {
-			ips = append(ips, netip.IPv4Unspecified())
-		}
-		if n.IPv6.Valid() {
-			ips = append(ips, netip.IPv6Unspecified())
-		}
-		return ips, nil
+		return o.wildcards(), nil
 	}
 	switch {
 	case ip == netip.IPv6Loopback():
@@ -104,10 +97,13 @@ func (e *Engine) hostIPs(n bridged.Network, s bridged.PortSpec) ([]netip.Addr, e
 			"cannot publish %s: [::1] can't be reached by DNAT (IPv6 has no route_localnet); use 127.0.0.1 or another address of the host", s)
 	case ip.IsMulticast(), ip.IsLinkLocalUnicast() && ip.Is6(), ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return nil, bridged.Errorf(bridged.ErrInvalid, "cannot publish %s: %s is no address that a port can be published on", s, ip)
-	case ip.Is4() && !n.IPv4.Valid():
-		return nil, bridged.Errorf(bridged.ErrInvalid, "cannot publish %s: network %s has no IPv4", s, n.Name)
-	case ip.Is6() && !n.IPv6.Valid():
-		return nil, bridged.Errorf(bridged.ErrInvalid, "cannot publish %s: network %s has no IPv6", s, n.Name)
+	}
+	if here, other := o.of(ip.Is6()), o.of(!ip.Is6()); !here.Network.Subnet(ip.Is6()).Valid() {
+		family := "IPv4"
+		if ip.Is6() {
+			family = "IPv6"
+		}
+		return nil, bridged.Errorf(bridged.ErrInvalid, "cannot publish %s: network %s has no %s", s, other.Network.Name, family)
 	}
 	return []netip.Addr{ip}, nil
 }
@@ -224,34 +220,6 @@ func (e *Engine) purgeBypassing(claims []claim) {
 	e.purges.add(purges...)
 }
 
-// publication is the change that publishes claims on an endpoint.
-func publication(endpoint bridged.Endpoint, claims []claim) map[bridged.Binding]*bridged.Port {
-	ports := make(map[bridged.Binding]*bridged.Port)
-	for _, c := range claims {
-		for _, b := range c.bindings {
-			ports[b] = &bridged.Port{Binding: b, Sandbox: endpoint.Sandbox, Endpoint: endpoint.ID, ContainerPort: c.container}
-		}
-	}
-	return ports
-}
-
-// publishable is the endpoint that ports of a sandbox lead to.
-func (x *index) publishable(s bridged.Sandbox) (bridged.Endpoint, bridged.Network, error) {
-	if err := x.ownStack(s); err != nil {
-		return bridged.Endpoint{}, bridged.Network{}, err
-	}
-	if s.Mode == bridged.ModeHost {
-		return bridged.Endpoint{}, bridged.Network{}, bridged.Errorf(bridged.ErrConflict,
-			"sandbox %s shares the host's network stack: its ports are the host's own and can't be published", s.Name)
-	}
-	for _, id := range x.endpoints[s.ID] {
-		e := x.Endpoints[id]
-		return e, x.Networks[e.Network], nil
-	}
-	return bridged.Endpoint{}, bridged.Network{}, bridged.Errorf(bridged.ErrConflict,
-		"sandbox %s is in no network: connect it to one before its ports can be published", s.Name)
-}
-
 // AddPorts publishes ports of a sandbox, all of them or none, in one transaction, and returns them in the order asked for. The
 // sandbox is named by name, id or unique prefix. A taken port is [bridged.ErrConflict].
 func (e *Engine) AddPorts(ctx context.Context, ref string, specs []bridged.PortSpec) (added []bridged.Port, warnings []string, err error) {
@@ -266,27 +234,27 @@ func (e *Engine) AddPorts(ctx context.Context, ref string, specs []bridged.PortS
 	}
 	defer unlock()
 	e.mu.Lock()
-	endpoint, network, err := e.index.publishable(s)
+	o, err := e.index.publishable(s)
 	e.mu.Unlock()
 	if err != nil {
 		return nil, nil, err
 	}
-	added, err = e.publish(ctx, endpoint, network, specs)
+	added, err = e.publish(ctx, s.ID, o, specs)
 	if err != nil {
 		return nil, nil, err
 	}
-	return added, publishWarnings(network, specs), nil
+	return added, publishWarnings(o, specs), nil
 }
 
-// publish claims host ports and publishes them on an endpoint, in one transaction.
-func (e *Engine) publish(ctx context.Context, endpoint bridged.Endpoint, n bridged.Network, specs []bridged.PortSpec) ([]bridged.Port, error) {
-	defer e.lockLinks(endpoint.Sandbox)()
-	claims, err := e.claimPorts(ctx, n, specs)
+// publish claims host ports and publishes them for a stack, in one transaction.
+func (e *Engine) publish(ctx context.Context, stack string, o outlets, specs []bridged.PortSpec) ([]bridged.Port, error) {
+	defer e.lockLinks(stack)()
+	claims, err := e.claimPorts(ctx, o, specs)
 	if err != nil {
 		return nil, err
 	}
 	failpoint.Reached("ports claimed")
-	ports := publication(endpoint, claims)
+	ports := o.publication(stack, claims)
 	err = e.transact(ctx, func(*index) (bridged.Change, error) { return bridged.Change{Ports: ports}, nil })
 	if err != nil {
 		e.freePorts(bindingsOf(claims))
@@ -298,13 +266,6 @@ func (e *Engine) publish(ctx context.Context, endpoint bridged.Endpoint, n bridg
 		added = append(added, *ports[b])
 	}
 	return added, nil
-}
-
-func publishWarnings(n bridged.Network, specs []bridged.PortSpec) []string {
-	if !n.Internal || len(specs) == 0 {
-		return nil
-	}
-	return []string{fmt.Sprintf("network %s is internal: its published ports can be reached from this host only", n.Name)}
 }
 
 // RemovePorts takes back the publications that match the specifications; what a specification leaves open (host address, host

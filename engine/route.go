@@ -21,14 +21,14 @@ const routeProtocol = 98
 // routeID names a route of ours inside a sandbox: the host's end of the pair that it leads through, and where it leads.
 type routeID struct {
 	host string
-	dst  netip.Addr
+	dst  netip.Prefix
 }
 
 func (id routeID) compare(o routeID) int {
-	return cmp.Or(cmp.Compare(id.host, o.host), id.dst.Compare(o.dst))
+	return cmp.Or(cmp.Compare(id.host, o.host), id.dst.Addr().Compare(o.dst.Addr()), cmp.Compare(id.dst.Bits(), o.dst.Bits()))
 }
 
-// route is a host route by way of a gateway.
+// route leads by way of a gateway: the default route, or one to a single address.
 type route struct {
 	inside
 	gateway netip.Addr
@@ -47,17 +47,32 @@ func (k compiler) inner(e bridged.Endpoint) (inside, bool) {
 	return inside{netns: s.NetNS, nsid: s.NSID, name: e.Interface}, ok && e.HostInterface != ""
 }
 
-// route wants a way from an endpoint to an address of its own network by way of the gateway.
-func (k compiler) route(w *objects, from bridged.Endpoint, to, gateway netip.Addr) {
+// anywhere is the destination of a default route.
+func anywhere(ipv6 bool) netip.Prefix {
+	if ipv6 {
+		return anyPrefix6
+	}
+	return anyPrefix4
+}
+
+// single is the destination that is one address.
+func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// route wants a way from an endpoint by way of its network's gateway.
+func (k compiler) route(w *objects, from bridged.Endpoint, to netip.Prefix, gateway netip.Addr) {
 	if in, ok := k.inner(from); ok {
 		w.routes[routeID{from.HostInterface, to}] = route{in, gateway}
 	}
 }
 
-// visit names the inner ends where routes of ours may be: those of all that has a link, also one that is going.
+// visit names the inner ends where routes of ours may have changed since they were set up: those of all that has a link, also one that is going,
+// and of all that is in several networks.
 func (k compiler) visit(w *objects) {
-	for stack := range k.x.links {
-		for _, id := range k.x.endpoints[stack] {
+	for stack, endpoints := range k.x.endpoints {
+		if len(endpoints) < 2 && len(k.x.links[stack]) == 0 {
+			continue
+		}
+		for _, id := range endpoints {
 			e := k.x.Endpoints[id]
 			if in, ok := k.inner(e); ok {
 				w.visits[e.HostInterface] = in
@@ -66,11 +81,13 @@ func (k compiler) visit(w *objects) {
 	}
 }
 
-// routed plans the routes. Those of a pair that goes need no step of their own.
+// routed plans the routes. Those of a pair that goes need no step of their own, nor do the default routes of one that is just joined.
 func (p Plan) routed(have, want objects) Plan {
 	for _, id := range slices.SortedFunc(maps.Keys(want.routes), routeID.compare) {
 		// The namespace's path may have changed, which changes nothing inside.
-		if r := want.routes[id]; have.routes[id].gateway != r.gateway {
+		r := want.routes[id]
+		joins := id.dst.Bits() == 0 && !have.pairs[id.host].joined
+		if have.routes[id].gateway != r.gateway && !joins {
 			p = append(p, addRoute{id, r})
 		}
 	}
@@ -115,7 +132,7 @@ func (s addRoute) onLink(index int) addr.Route { return s.routeID.onLink(s.gatew
 func (s delRoute) onLink(index int) addr.Route { return s.routeID.onLink(s.gateway, index) }
 
 func (id routeID) onLink(gateway netip.Addr, index int) addr.Route {
-	return addr.Route{Dst: netip.PrefixFrom(id.dst, id.dst.BitLen()), Gateway: gateway, Link: index, Protocol: routeProtocol}
+	return addr.Route{Dst: id.dst, Gateway: gateway, Link: index, Protocol: routeProtocol}
 }
 
 // inside runs f in a sandbox's namespace with the index of its interface. It fails with unix.ENOENT when another
@@ -145,14 +162,20 @@ func (m *machine) inside(in inside, f func(c *addr.Conn, index int) error) error
 	})
 }
 
-// observeRoutes finds our routes where want says that they may be. A sandbox that can't be visited has none.
+// observeRoutes finds our routes where want says that they may have changed; elsewhere they are what they were set up with, or the container's own
+// business. A sandbox that can't be visited has none.
 func (m *machine) observeRoutes(have *objects, want objects) {
+	for id, r := range want.routes {
+		if _, visited := want.visits[id.host]; !visited && have.pairs[id.host].joined {
+			have.routes[id] = r
+		}
+	}
 	for host, in := range want.visits {
 		err := m.inside(in, func(c *addr.Conn, index int) error {
 			all, err := c.Routes()
 			for _, r := range all {
-				if r.Link == index && r.Protocol == routeProtocol && r.Table == unix.RT_TABLE_MAIN && r.Dst.IsSingleIP() {
-					have.routes[routeID{host, r.Dst.Addr()}] = route{in, r.Gateway}
+				if r.Link == index && r.Protocol == routeProtocol && r.Table == unix.RT_TABLE_MAIN {
+					have.routes[routeID{host, r.Dst}] = route{in, r.Gateway}
 				}
 			}
 			return err

@@ -96,7 +96,7 @@ func (e *Engine) CreateSandbox(ctx context.Context, spec bridged.SandboxSpec) (b
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	info := e.index.sandboxInfo(e.index.Sandboxes[s.ID])
-	info.Warnings = publishWarnings(network, spec.Ports)
+	info.Warnings = publishWarnings(outletsOn(network), spec.Ports)
 	e.log.Info("sandbox created", "sandbox", s.Name, "network", network.Name, "ports", len(info.Ports))
 	return info, nil
 }
@@ -244,12 +244,12 @@ func (e *Engine) openNamespace(ctx context.Context, s bridged.Sandbox, pid int) 
 
 // attach joins the sandbox to the network: addresses and ports are claimed, then everything is one change.
 func (e *Engine) attach(ctx context.Context, s bridged.Sandbox, n bridged.Network, spec bridged.SandboxSpec) error {
-	claims, err := e.claimPorts(ctx, n, spec.Ports)
+	claims, err := e.claimPorts(ctx, outletsOn(n), spec.Ports)
 	if err != nil {
 		return err
 	}
 	failpoint.Reached("sandbox's ports claimed")
-	err = e.transact(ctx, func(x *index) (bridged.Change, error) {
+	err = e.transactWhenFree(ctx, func(x *index) (bridged.Change, error) {
 		n, ok := x.Networks[n.ID]
 		if !ok {
 			return bridged.Change{}, bridged.Errorf(bridged.ErrNotFound, "network %s not found: it was just removed", spec.Network)
@@ -261,11 +261,13 @@ func (e *Engine) attach(ctx context.Context, s bridged.Sandbox, n bridged.Networ
 		if err != nil {
 			return bridged.Change{}, err
 		}
-		endpoint.HostInterface, endpoint.Interface = bridged.NewLinkName(bridged.PortPrefix), "eth0"
-		endpoint.MTU = n.MTU
+		endpoint.HostInterface, endpoint.MTU = bridged.NewLinkName(bridged.PortPrefix), n.MTU
+		if endpoint.Interface, err = x.interfaceName(n, s, ""); err != nil {
+			return bridged.Change{}, err
+		}
 		return bridged.Change{
 			Endpoints: map[string]*bridged.Endpoint{endpoint.ID: &endpoint},
-			Ports:     publication(endpoint, claims),
+			Ports:     outletsOf([]bridged.Joined{{Endpoint: endpoint, Network: n}}).publication(s.ID, claims),
 		}, nil
 	})
 	if err != nil {
@@ -278,7 +280,7 @@ func (e *Engine) attach(ctx context.Context, s bridged.Sandbox, n bridged.Networ
 
 // newEndpoint gives an endpoint its addresses.
 func (x *index) newEndpoint(n bridged.Network, spec bridged.InterfaceSpec) (_ bridged.Endpoint, err error) {
-	e := bridged.Endpoint{ID: bridged.NewID(), Network: n.ID, Sandbox: spec.ID}
+	e := bridged.Endpoint{ID: bridged.NewID(), Network: n.ID, Sandbox: spec.ID, Created: time.Now().UTC()}
 	if err := x.checkMAC(n, spec.MAC); err != nil {
 		return e, err
 	}
@@ -320,6 +322,9 @@ func (x *index) checkMAC(n bridged.Network, mac bridged.MAC) error {
 		return bridged.Errorf(bridged.ErrConflict, "cannot use MAC address %s: it is the gateway's", mac)
 	}
 	if id, taken := x.macs[macKey{n.ID, mac}]; taken {
+		if l := x.leaving[id]; l != nil {
+			return leavingError{l}
+		}
 		return bridged.Errorf(bridged.ErrConflict, "cannot use MAC address %s: sandbox %s has it on network %s",
 			mac, x.stackName(x.Endpoints[id].Sandbox), n.Name)
 	}
@@ -402,17 +407,18 @@ func (e *Engine) detach(ctx context.Context, stack string, more func(*index, *br
 			endpoints = append(endpoints, x.Endpoints[id])
 		}
 		links = slices.Collect(maps.Keys(c.Links))
-		return c, more(x, &c)
+		err := more(x, &c)
+		if err == nil {
+			x.keepAddrs(endpoints)
+		}
+		return c, err
 	})
 	if err != nil {
+		e.staying(endpoints)
 		return err
 	}
 	e.drainPorts(ports)
-	for _, ep := range endpoints {
-		for _, a := range ep.Addrs() {
-			e.purges.add(purge{addr: a})
-		}
-	}
+	e.drainEndpoints(endpoints)
 	return e.forgetLinks(ctx, links)
 }
 
@@ -459,10 +465,7 @@ func (x *index) sandboxInfo(s bridged.Sandbox) bridged.SandboxInfo {
 	if s.Shares != "" {
 		info.Mode = bridged.ModeContainer + ":" + bridged.Mode(x.ownerName(s.Shares))
 	}
-	for _, id := range x.endpoints[s.Stack()] {
-		e := x.Endpoints[id]
-		info.Joined = append(info.Joined, bridged.Joined{Endpoint: e, Network: x.Networks[e.Network]})
-	}
+	info.Joined = x.joined(s.Stack())
 	for b := range x.ports[s.Stack()] {
 		info.Ports = append(info.Ports, x.Ports[b])
 	}

@@ -7,10 +7,11 @@ import "github.com/bridged/bridged"
 type touched struct {
 	endpoints map[string]struct{}
 	links     map[bridged.LinkID]struct{}
+	ports     map[bridged.Binding]struct{}
 }
 
 // touch finds what the change c concerns; x is the state before it, and inverse takes it back. An endpoint concerns its siblings
-// in the same sandbox: each of the sandbox's ports may use all of its addresses. Endpoints, published ports and networks concern the
+// in the same sandbox: each of the sandbox's ports may use all of its addresses, and one of them leads to the world. Endpoints, published ports and networks concern the
 // links of their sandboxes. Links between the same two sandboxes concern one another: they share routes, and may
 // share elements.
 func (x *index) touch(c, inverse bridged.Change) touched {
@@ -25,6 +26,11 @@ func (x *index) touch(c, inverse bridged.Change) touched {
 				t.endpoints[sibling] = struct{}{}
 			}
 			x.touchLinks(&t, e.Sandbox)
+		}
+	}
+	for b := range c.Ports {
+		for _, p := range []*bridged.Port{c.Ports[b], inverse.Ports[b]} {
+			x.touchPorts(&t, p)
 		}
 	}
 	if len(x.Links) == 0 && len(c.Links) == 0 {
@@ -56,6 +62,22 @@ func (x *index) touch(c, inverse bridged.Change) touched {
 		}
 	}
 	return t
+}
+
+// touchPorts adds the ports that share with p the element by which a port is reached at the sandbox's own address: those that lead to the same port of
+// the same sandbox.
+func (x *index) touchPorts(t *touched, p *bridged.Port) {
+	if p == nil || !x.Networks[x.Endpoints[p.Endpoint].Network].Opens(p.Binding.HostIP.Is6()) {
+		return
+	}
+	for b := range x.ports[p.Sandbox] {
+		if x.Ports[b].ContainerPort == p.ContainerPort && b.Proto == p.Binding.Proto {
+			if t.ports == nil {
+				t.ports = make(map[bridged.Binding]struct{})
+			}
+			t.ports[b] = struct{}{}
+		}
+	}
 }
 
 // touchLinks adds all links of a stack; with them, all between it and any other.

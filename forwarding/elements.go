@@ -43,37 +43,71 @@ func Network(n bridged.Network) []nft.Element {
 	if n.Internal {
 		elements = append(elements, nft.Element{Set: inet("internal"), Key: bridge})
 	}
-	if n.IPv4.Valid() {
-		elements = appendSubnet(elements, n, n.IPv4.Prefix, subnetSets{"subnets4", "protected4", "internal4", "nested4", "unprotected4"})
-	}
-	if n.IPv6.Valid() {
-		elements = appendSubnet(elements, n, n.IPv6.Prefix, subnetSets{"subnets6", "protected6", "internal6", "nested6", "unprotected6"})
+	for _, f := range families {
+		if subnet := n.Subnet(f.ipv6); subnet.Valid() {
+			elements = f.appendSubnet(elements, n, subnet.Prefix)
+		}
 	}
 	return elements
 }
 
-// subnetSets are the sets that one family of a network can have an element in.
-type subnetSets struct{ subnets, protected, internal, nested, unprotected string }
+// family names the sets that one family of a network can have an element in.
+type family struct {
+	ipv6                                                                               bool
+	subnets, protected, internal, nested, unprotected, routed, isolated, trusted, open string
+}
 
-func appendSubnet(dst []nft.Element, n bridged.Network, subnet netip.Prefix, sets subnetSets) []nft.Element {
+var families = [...]family{
+	{false, "subnets4", "protected4", "internal4", "nested4", "unprotected4", "routed4", "isolated4", "trusted4", "open4"},
+	{true, "subnets6", "protected6", "internal6", "nested6", "unprotected6", "routed6", "isolated6", "trusted6", "open6"},
+}
+
+func (f family) appendSubnet(dst []nft.Element, n bridged.Network, subnet netip.Prefix) []nft.Element {
+	bridge := nft.Name(n.Bridge)
 	first, last := nft.Prefix(subnet)
-	dst = append(dst, nft.Element{Set: inet(sets.subnets), Key: first, End: last})
+	dst = append(dst, nft.Element{Set: inet(f.subnets), Key: first, End: last})
 	// The whole subnet of a bridge of ours is protected. Behind a given bridge there are hosts that are not ours to guard: there
 	// it is the sandboxes' addresses, one by one (see appendGuarded), and everything else is left as it is.
-	if n.Given {
-		dst = append(dst, nft.Element{Set: inet(sets.unprotected), Key: nft.Name(n.Bridge)})
-	} else {
-		dst = append(dst, nft.Element{Set: inet(sets.protected), Key: first, End: last})
+	mode := n.Gateway(f.ipv6)
+	switch {
+	case n.Given || mode == bridged.GatewayUnprotected && !n.Internal:
+		dst = append(dst, nft.Element{Set: inet(f.unprotected), Key: bridge})
+	case mode == bridged.GatewayRouted && !n.Internal:
+		dst = append(dst, nft.Element{Set: inet(f.routed), Key: bridge})
+	default:
+		dst = append(dst, nft.Element{Set: inet(f.protected), Key: first, End: last})
+	}
+	if mode == bridged.GatewayIsolated {
+		dst = append(dst, nft.Element{Set: inet(f.isolated), Key: bridge})
 	}
 	if n.Internal {
-		dst = append(dst, nft.Element{Set: inet(sets.internal), Key: first, End: last})
+		dst = append(dst, nft.Element{Set: inet(f.internal), Key: first, End: last})
+	} else {
+		for _, name := range n.Trusted {
+			trusted := nft.Name(name)
+			dst = append(dst, nft.Element{Set: inet(f.trusted), Key: nft.Concat(trusted, first), End: nft.Concat(trusted, last)})
+		}
 	}
 	if !n.SourceGuard {
-		bridge := nft.Name(n.Bridge)
 		first, last = nft.Prefix(netip.PrefixFrom(subnet.Addr(), 0))
-		dst = append(dst, nft.Element{Set: inet(sets.nested), Key: nft.Concat(bridge, first), End: nft.Concat(bridge, last)})
+		dst = append(dst, nft.Element{Set: inet(f.nested), Key: nft.Concat(bridge, first), End: nft.Concat(bridge, last)})
 	}
 	return dst
+}
+
+// Port is the element by which a published port is reached at the sandbox's own address, by those who are let through to it: from everywhere in
+// a routed network, from trusted interfaces in others. e is the endpoint p.Endpoint, of network n. There is none in other networks.
+// Ports that lead to the same port of the same sandbox share it.
+func Port(n bridged.Network, p bridged.Port, e bridged.Endpoint) []nft.Element {
+	inside := e.Addr(p.Binding.HostIP)
+	if !inside.IsValid() || n.Internal || !n.Opens(inside.Is6()) {
+		return nil
+	}
+	set := families[0].open
+	if inside.Is6() {
+		set = families[1].open
+	}
+	return []nft.Element{{Set: inet(set), Key: nft.Concat(nft.Addr(inside), nft.Byte(uint8(p.Binding.Proto)), nft.Port(p.ContainerPort))}}
 }
 
 // endpointElements are as many elements as an endpoint with both families has, in one network.

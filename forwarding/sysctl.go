@@ -27,7 +27,7 @@ func (s Sysctl) String() string { return s.Path + " = " + s.Value }
 //   - accept_ra=0, and then the rest of IPv6: no sandbox gives the host a default route or an address.
 //   - accept_dad=0: addresses are good at once. Duplicate address detection takes a second, and on a bridge without carrier it
 //     waits for a port.
-//   - disable_ipv6=1 where the network has no IPv6: no link-local address by which sandboxes reach services of the host.
+//   - disable_ipv6=1 where the network has no IPv6, or the host none on it: no link-local address by which sandboxes reach services of the host.
 //     With IPv6 it is 0, and comes last, since it is what makes the link-local address.
 func Sysctls(n bridged.Network) []Sysctl {
 	if n.Bridge == "" {
@@ -43,7 +43,7 @@ func Sysctls(n bridged.Network) []Sysctl {
 		{conf4 + "rp_filter", "2"},
 		{conf4 + "send_redirects", "0"},
 	}
-	if !n.IPv6.Valid() {
+	if !n.IPv6.Valid() || n.Gateway(true) == bridged.GatewayIsolated {
 		return append(s, Sysctl{conf6 + "disable_ipv6", "1"})
 	}
 	return append(s,

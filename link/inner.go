@@ -21,6 +21,8 @@ type Inner struct {
 	Addrs []netip.Prefix
 	// Gateways are the next hops of default routes, at most one a family.
 	Gateways []netip.Addr
+	// Protocol marks the default routes, RTPROT_…; 0 is RTPROT_STATIC.
+	Protocol int
 	// IPv6: the interface has IPv6, and its link-local address is made of its MAC.
 	IPv6 bool
 }
@@ -69,7 +71,9 @@ func (in Inner) append(b *rtnl.Batch) (steps []string) {
 		steps = append(steps, "address "+p.String())
 	}
 	for _, g := range in.Gateways {
-		addr.Default(g, in.Index).Append(b)
+		route := addr.Default(g, in.Index)
+		route.Protocol = in.Protocol
+		route.Append(b)
 		steps = append(steps, "default route by way of "+g.String())
 	}
 	return steps

@@ -1,24 +1,31 @@
 package nat
 
 import (
+	"encoding/binary"
 	"net/netip"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/nft"
 )
 
-// Network is a network's elements: one in masq4 and masq6 for each family that is masqueraded. Internal networks have none:
-// nothing leaves them.
+// Network is a network's elements: one in masq4 and masq6 for each family that is translated, and one in snat4 and snat6 for each that has a
+// fixed source address, which comes before masquerading. Internal networks have none: nothing leaves them; nor have routed ones.
 func Network(n bridged.Network) []nft.Element {
-	if n.Bridge == "" || !n.Masquerade || n.Internal {
+	if n.Bridge == "" {
 		return nil
 	}
 	var elements []nft.Element
-	if n.IPv4.Valid() {
-		elements = append(elements, nft.Element{Set: set("masq4"), Key: nft.Name(n.Bridge)})
-	}
-	if n.IPv6.Valid() {
-		elements = append(elements, nft.Element{Set: set("masq6"), Key: nft.Name(n.Bridge)})
+	for _, f := range [...]struct {
+		ipv6       bool
+		masq, snat string
+	}{{false, "masq4", "snat4"}, {true, "masq6", "snat6"}} {
+		if !n.Translates(f.ipv6) {
+			continue
+		}
+		elements = append(elements, nft.Element{Set: set(f.masq), Key: nft.Name(n.Bridge)})
+		if source := n.Source(f.ipv6); source.IsValid() {
+			elements = append(elements, nft.Element{Set: set(f.snat), Key: nft.Name(n.Bridge), Data: nft.Addr(source)})
+		}
 	}
 	return elements
 }
@@ -49,6 +56,43 @@ func appendPort(dst []nft.Element, p *bridged.Port, e *bridged.Endpoint) []nft.E
 		published.Set, published.Key = set("publish6"), nft.Concat(nft.Addr(host), proto, port)
 	}
 	return append(dst, published)
+}
+
+// ParsePort is the published port that an element of [Port] is for, without its sandbox and endpoint, and the address inside that packets go
+// to; false for any other element.
+func ParsePort(e nft.Element) (p bridged.Port, inside netip.Addr, ok bool) {
+	key, data := e.Key.Bytes(), e.Data.Bytes()
+	size := netip.IPv4Unspecified().BitLen() / 8
+	switch e.Set {
+	case set("publish4any"):
+		p.Binding.HostIP = netip.IPv4Unspecified()
+	case set("publish6any"):
+		p.Binding.HostIP, size = netip.IPv6Unspecified(), netip.IPv6Unspecified().BitLen()/8
+	case set("publish4"), set("publish6"):
+		if e.Set == set("publish6") {
+			size = netip.IPv6Unspecified().BitLen() / 8
+		}
+		if len(key) < size {
+			return p, inside, false
+		}
+		p.Binding.HostIP, _ = netip.AddrFromSlice(key[:size])
+		key = key[size:]
+	default:
+		return p, inside, false
+	}
+	const field = 4 // each is padded to that many bytes
+	if len(key) != 2*field || len(data) != size+field {
+		return p, inside, false
+	}
+	p.Binding.Proto, p.Binding.HostPort = bridged.Proto(key[0]), binary.BigEndian.Uint16(key[field:])
+	inside, _ = netip.AddrFromSlice(data[:size])
+	p.ContainerPort = binary.BigEndian.Uint16(data[size:])
+	to := bridged.Endpoint{IPv4: netip.PrefixFrom(inside, 0)}
+	if inside.Is6() {
+		to = bridged.Endpoint{IPv6: netip.PrefixFrom(inside, 0)}
+	}
+	same := Port(p, to)
+	return p, inside, len(same) == 1 && same[0] == e
 }
 
 func set(name string) nft.SetID { return nft.SetID{Table: Inet, Name: name} }

@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"github.com/bridged/bridged"
+)
+
+// leaving is an endpoint on its way out. It is in the State no more, but nobody else gets its addresses before the kernel has nothing of it:
+// a removal that fails takes them back, and connections that it had must not go on with another one.
+type leaving struct {
+	bridged.Endpoint
+	gone chan struct{} // closed when its addresses are free, or it stays
+}
+
+// leavingError says that what was asked for is that of an endpoint on its way out.
+type leavingError struct{ *leaving }
+
+func (l leavingError) Error() string {
+	return "the addresses of " + l.Endpoint.String() + " are not free yet"
+}
+
+// transactWhenFree is transact for a change that gives addresses out: those of endpoints on their way out are waited for.
+func (e *Engine) transactWhenFree(ctx context.Context, change func(*index) (bridged.Change, error)) error {
+	for {
+		err := e.transact(ctx, change)
+		var l leavingError
+		if !errors.As(err, &l) {
+			return err
+		}
+		select {
+		case <-l.gone:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// keepAddrs keeps the addresses of endpoints that the next change takes away.
+func (x *index) keepAddrs(endpoints []bridged.Endpoint) {
+	for _, ep := range endpoints {
+		x.leaving[ep.ID] = &leaving{ep, make(chan struct{})}
+	}
+}
+
+// staying lets endpoints stay whose removal has failed.
+func (e *Engine) staying(endpoints []bridged.Endpoint) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, ep := range endpoints {
+		if l := e.index.leaving[ep.ID]; l != nil {
+			delete(e.index.leaving, ep.ID)
+			close(l.gone)
+		}
+	}
+}
+
+// drainEndpoints gives the addresses of endpoints back that are gone: behind the answer their connections are purged, then they are free.
+func (e *Engine) drainEndpoints(endpoints []bridged.Endpoint) {
+	var purges []purge
+	for _, ep := range endpoints {
+		for _, a := range ep.Addrs() {
+			purges = append(purges, purge{addr: a})
+		}
+		purges = append(purges, purge{then: func() {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.index.freeAddrs(ep.ID)
+		}})
+	}
+	e.purges.add(purges...)
+}
+
+func (x *index) freeAddrs(endpoint string) {
+	l := x.leaving[endpoint]
+	delete(x.leaving, endpoint)
+	x.release(l.Endpoint)
+	delete(x.macs, macKey{l.Network, l.MAC})
+	close(l.gone)
+}
+
+// leavingWith is the error for an address that an endpoint on its way out has; for the zero Addr, for any address of the family of like. Nil:
+// there is none.
+func (x *index) leavingWith(network string, a, like netip.Addr) error {
+	for _, l := range x.leaving {
+		if has := l.Addr(like); l.Network == network && has.IsValid() && (!a.IsValid() || a == has) {
+			return leavingError{l}
+		}
+	}
+	return nil
+}
