@@ -229,6 +229,14 @@ func (w *world) equal(when string) {
 	if err != nil || differs {
 		w.t.Errorf("%s: the kernel's rules differ (%v):\n%s", when, err, text)
 	}
+	if plan := w.difference(); len(plan) > 0 {
+		w.t.Errorf("%s: the kernel differs:\n%s", when, plan)
+	}
+}
+
+// difference is what would have to be done to make the kernel equal to the state.
+func (w *world) difference() Plan {
+	w.t.Helper()
 	w.engine.mu.Lock()
 	want := w.engine.compiler().whole()
 	w.engine.mu.Unlock()
@@ -236,9 +244,7 @@ func (w *world) equal(when string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if plan := diff(have, want); len(plan) > 0 {
-		w.t.Errorf("%s: the kernel differs:\n%s", when, plan)
-	}
+	return diff(have, want)
 }
 
 // end removes what was made and stops the engine.
