@@ -69,10 +69,14 @@ func (w *watchers) close() error {
 	return errors.Join(errs...)
 }
 
-// lasting is how long a subscription works that is not a broken one from the beginning.
-const lasting = time.Second
+// A subscription that works for that long was not broken from the beginning. After one that was, the next one waits, each time twice as long.
+const (
+	lasting    = time.Second
+	firstPause = 10 * time.Millisecond
+)
 
 func (m *machine) watch(ctx context.Context, suspect func(suspicion)) error {
+	pause := time.Duration(0)
 	for {
 		w, since := m.watchers, time.Now()
 		m.watchers = nil // they close themselves
@@ -81,10 +85,14 @@ func (m *machine) watch(ctx context.Context, suspect func(suspicion)) error {
 			return err
 		}
 		m.log.Warn("a subscription to what others change has failed; subscribing again and looking at everything", "error", err)
-		for first := time.Since(since) > lasting; m.watchers == nil; first = false {
-			if !first && !wait(ctx, lasting) {
+		if time.Since(since) > lasting {
+			pause = 0
+		}
+		for m.watchers == nil {
+			if !wait(ctx, pause) {
 				return nil
 			}
+			pause = min(max(2*pause, firstPause), lasting)
 			if err := m.subscribe(); err != nil {
 				m.log.Error("nobody tells what others change; trying again", "error", err)
 			}

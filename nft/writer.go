@@ -133,7 +133,7 @@ func (w *Writer) probe(protection string) error {
 	can, err := w.conn.takes(tableOwner | tablePersist)
 	switch {
 	case err != nil:
-		return err
+		return fmt.Errorf("cannot find out how tables can be protected: %w", err)
 	case can:
 		w.protection, w.conn.tableFlags = ProtectionOwner, tableOwner|tablePersist
 	case protection == ProtectionOwner:
