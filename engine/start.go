@@ -29,6 +29,12 @@ func (e *Engine) start(ctx context.Context) error {
 	if e.ula, err = e.hostULA(); err != nil {
 		return err
 	}
+	if err := e.dropFormer(); err != nil {
+		return err
+	}
+	if err := e.rebuild(ctx); err != nil {
+		return err
+	}
 	if err := e.collect(); err != nil {
 		return err
 	}
@@ -76,7 +82,7 @@ func (e *Engine) start(ctx context.Context) error {
 		e.log.Warn(w)
 	}
 	if err := e.store.Compact(e.index.whole()); err != nil {
-		return fmt.Errorf("cannot compact the log: %w", err)
+		e.log.Warn("cannot compact the log", "error", err) // it says everything, if not briefly
 	}
 	return nil
 }

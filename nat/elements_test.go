@@ -126,8 +126,43 @@ func TestPortsDoNotCollide(t *testing.T) {
 				t.Fatalf("%s and %s are both %v", b, other, text(elements))
 			}
 			seen[k] = b
+			port, inside, ok := nat.ParsePort(elements[0])
+			if want := (bridged.Port{Binding: b, ContainerPort: 80}); !ok || port != want || inside != endpoint.Addr(b.HostIP) {
+				t.Fatalf("%v is read as %v to %s, %t", text(elements), port, inside, ok)
+			}
 		}
 	})
+}
+
+// What Port would not make is no port.
+func TestParsePortRefuses(t *testing.T) {
+	element := nat.Port(bridged.Port{ContainerPort: 80, Binding: bridged.Binding{
+		HostIP: netip.MustParseAddr("127.0.0.2"), Proto: bridged.TCP, HostPort: 8080,
+	}}, bridged.Endpoint{IPv4: netip.MustParsePrefix("172.17.0.2/16")})[0]
+	if _, _, ok := nat.ParsePort(element); !ok {
+		t.Fatal("a port's element is refused")
+	}
+	with := func(change func(*nft.Element)) nft.Element {
+		e := element
+		change(&e)
+		return e
+	}
+	for name, e := range map[string]nft.Element{
+		"none":           {},
+		"another set":    with(func(e *nft.Element) { e.Set.Name = "masq4" }),
+		"another family": with(func(e *nft.Element) { e.Set.Name = "publish6" }),
+		"any address":    with(func(e *nft.Element) { e.Set.Name = "publish4any" }),
+		"a short key":    with(func(e *nft.Element) { e.Key = nft.Byte(6) }),
+		"no data":        with(func(e *nft.Element) { e.Data = nft.Value{} }),
+		"an interval":    with(func(e *nft.Element) { e.End = e.Key }),
+		"bits in the gaps": with(func(e *nft.Element) {
+			e.Key = nft.Concat(nft.Raw(e.Key.Bytes()[:4]), nft.Raw([]byte{6, 1}), nft.Port(8080))
+		}),
+	} {
+		if p, inside, ok := nat.ParsePort(e); ok {
+			t.Errorf("%s is read as %v to %s", name, p, inside)
+		}
+	}
 }
 
 // TestPortAllocates: publishing is the hot path.

@@ -9,6 +9,7 @@
 //	RUN/lock                     held by flock(2); holds the daemon's pid
 //	RUN/log                      header and records
 //	RUN/length                   how long the log is
+//	RUN/log.former               the log of the last boot, until its files are cleared away
 //	STATE/lock                   as RUN/lock
 //	STATE/networks/ID.json       one network
 //	STATE/values/NAME            one small value

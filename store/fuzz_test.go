@@ -58,7 +58,7 @@ func FuzzLog(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l, c, warning, err := openLog(path, "boot one", noted)
+			l, c, warning, err := openLog(path, path+".former", "boot one", noted)
 			if errors.Is(err, bridged.ErrUnavailable) {
 				t.Skip("a newer format")
 			}

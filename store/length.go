@@ -39,17 +39,20 @@ func (l length) note(inode uint64, size int64) {
 }
 
 // missing says how the log with that inode number is too short; nil: it is not, or nothing is known of it.
-func (l length) missing(inode uint64, size int64) error {
+func (l length) missing(inode uint64, size int64) (known bool, damage error) {
 	b := make([]byte, lengthSize)
 	if _, err := l.file.ReadAt(b, 0); err != nil {
-		return nil
+		return false, nil
 	}
 	sum := crc32.Checksum(b[:lengthSize-4], crc32.MakeTable(crc32.Castagnoli))
 	was := int64(binary.BigEndian.Uint64(b[8:]))
-	if binary.BigEndian.Uint32(b[lengthSize-4:]) != sum || binary.BigEndian.Uint64(b) != inode || was <= size {
-		return nil
+	if binary.BigEndian.Uint32(b[lengthSize-4:]) != sum || binary.BigEndian.Uint64(b) != inode {
+		return false, nil
 	}
-	return fmt.Errorf("it ends at byte %d, and was %d bytes long", size, was)
+	if was <= size {
+		return true, nil
+	}
+	return true, fmt.Errorf("it ends at byte %d, and was %d bytes long", size, was)
 }
 
 func (l length) close() error { return l.file.Close() }

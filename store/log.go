@@ -47,8 +47,8 @@ type runLog struct {
 	buf   bytes.Buffer
 }
 
-// openLog reads the log at path, or begins one. The warning is about damage that was set aside; "" is none.
-func openLog(path, boot string, noted length) (l *runLog, c contents, warning string, err error) {
+// openLog reads the log at path, or begins one. One of another boot is moved to former. The warning is about damage that was set aside; "" is none.
+func openLog(path, former, boot string, noted length) (l *runLog, c contents, warning string, err error) {
 	l = &runLog{path: path, head: header{Format: logFormat, Boot: boot}, noted: noted}
 	info, err := os.Lstat(path)
 	switch {
@@ -73,17 +73,21 @@ func openLog(path, boot string, noted length) (l *runLog, c contents, warning st
 		f.Close()
 		return nil, c, "", err
 	}
+	known := true
 	if c.current && c.damage == nil {
-		c.damage = noted.missing(l.inode, c.end)
+		known, c.damage = noted.missing(l.inode, c.end)
 	}
 	if c.current && c.damage == nil {
-		l.head.Incomplete = c.incomplete
+		l.head.Incomplete = c.incomplete || !known // it may be another file than the one that was written
 		l.file, l.size, l.dirty = f, c.end, c.torn
 		return l, c, "", l.clean()
 	}
 	defer f.Close()
-	if c.damage == nil {
-		return l, c, "", l.begin(nil) // of another boot, of which nothing is left
+	if c.damage == nil { // it is of another boot
+		if err := os.Rename(path, former); err != nil {
+			return nil, c, "", err
+		}
+		return l, c, "", l.begin(nil)
 	}
 	warning, err = l.beginAnew(c.damage, c.kept(f))
 	return l, c, warning, err

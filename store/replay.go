@@ -2,6 +2,7 @@ package store
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,21 @@ type extent struct{ begin, end int64 }
 // readLog reads a whole log. Lines that do not check are left out, and those behind them are not: each says what objects are, not
 // how they change. boot is this one. [bridged.ErrUnavailable]: the log is of this boot, but in a format of the future.
 func readLog(f *os.File, boot string) (c contents, err error) {
+	var head contents
+	var headErr error
+	c, err = readLogOf(f, func(line []byte) bool {
+		headErr = head.readHeader(line, f.Name(), boot)
+		return headErr == nil && head.current
+	})
+	c.current, c.incomplete = head.current, head.incomplete
+	if head.damage != nil {
+		c.damage = head.damage
+	}
+	return c, cmp.Or(headErr, err)
+}
+
+// readLogOf reads a log whose header is as wanted; of another one it reads nothing more.
+func readLogOf(f *os.File, wanted func(header []byte) bool) (c contents, err error) {
 	c.networks = make(map[string]*bridged.Network)
 	r := bufio.NewReaderSize(f, 1<<16)
 	for first := true; ; first = false {
@@ -50,12 +66,10 @@ func readLog(f *os.File, boot string) (c contents, err error) {
 		}
 		begin := c.end
 		c.end += int64(len(line))
-		if first {
-			if err := c.readHeader(line, f.Name(), boot); err != nil || !c.current {
-				return c, err
-			}
-		} else {
+		if !first {
 			c.readRecord(line, begin)
+		} else if !wanted(line) {
+			return c, nil
 		}
 	}
 }

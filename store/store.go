@@ -29,6 +29,7 @@ type Store struct {
 	length   length
 	networks networks
 	warnings []string
+	former   []bridged.Sandbox
 
 	mu  sync.Mutex
 	log *runLog // nil after Close
@@ -70,11 +71,14 @@ func (s *Store) read(boot string, apply func(bridged.Change)) error {
 	if err != nil {
 		return diskError("cannot read the networks", err)
 	}
-	log, c, warning, err := openLog(s.logPath(), boot, s.length)
+	log, c, warning, err := openLog(s.logPath(), s.formerPath(), boot, s.length)
 	if err != nil {
 		return diskError("cannot open the log", err)
 	}
 	s.log = log
+	if err := s.readFormer(); err != nil {
+		return diskError("cannot read the log of the last boot", err)
+	}
 	if warning != "" {
 		s.warnings = append(s.warnings, warning)
 	}

@@ -64,26 +64,6 @@ func TestDamageWhileStopped(t *testing.T) {
 	}
 }
 
-// The run directory was lost, and the links of earlier sandboxes were not: they go.
-func TestLostRunDirectory(t *testing.T) {
-	w := newWorld(t)
-	d := w.daemon("--ipv6")
-	w.host.output(t, "ip", "netns", "add", "given")
-	w.bridged("sandbox", "create", "--netns", "/run/netns/given", "-p", "8080:80", "c1")
-	d.kill()
-	w.host.output(t, "rm", "-r", "/run/bridged")
-	w.daemon("--ipv6")
-	if out := w.bridged("sandbox", "ls", "-q"); out != "" {
-		t.Fatalf("there is a sandbox %s", out)
-	}
-	w.await(t, "the pair to go", func() bool { return len(w.sandboxLinks()) == 0 })
-	w.settled()
-	w.elementsAsSaid(t)
-	w.bridged("sandbox", "create", "--netns", "/run/netns/given", "-p", "8080:80", "c1")
-	serve(t, w.host.open(t, "c1", "/run/netns/given"), 80)
-	reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
-}
-
 // A name in /run/netns that somebody else has made is not touched.
 func TestForeignNamespaceName(t *testing.T) {
 	w := newWorld(t)
