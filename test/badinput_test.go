@@ -323,12 +323,18 @@ func TestForeignCaller(t *testing.T) {
 // asNobody runs a command as a user without rights.
 func (w *world) asNobody(args ...string) result {
 	w.t.Helper()
+	return w.as(syscall.Credential{Uid: 65534, Gid: 65534}, args...)
+}
+
+// as runs a command as a user.
+func (w *world) as(user syscall.Credential, args ...string) result {
+	w.t.Helper()
 	var out, errs lockedBuffer
 	cmd := exec.Command(program, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &user}
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := w.host.do(cmd.Run); err != nil && cmd.ProcessState == nil {
-		w.t.Fatal(fmt.Errorf("as nobody: %w", err))
+		w.t.Fatal(fmt.Errorf("as user %d: %w", user.Uid, err))
 	}
 	return result{args: args, stdout: out.String(), stderr: errs.String(), code: cmd.ProcessState.ExitCode()}
 }
