@@ -86,6 +86,8 @@ func (e *Engine) newNetwork(spec bridged.NetworkSpec) (bridged.Network, error) {
 	if !n.IPv6.Valid() && spec.IPv6 {
 		n.IPv6.Prefix = anyPrefix6
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	return n, e.lacks.refuse(n)
 }
 

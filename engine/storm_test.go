@@ -249,7 +249,7 @@ func (s *storm) blow() {
 func (s *storm) covered() {
 	const often = 20
 	for _, what := range sortedKeys(s.ledger.calls) {
-		if n := s.ledger.calls[what]; n.done == 0 && n.refused >= often {
+		if n := s.ledger.calls[what]; n.done == 0 && n.refused >= often && !s.vandals {
 			s.t.Errorf("the storm did not %s", what)
 		}
 	}
@@ -494,8 +494,13 @@ func (s *storm) nothingLeft(programme []string) {
 		t.Errorf("namespaces are left: %v, %v", names, err)
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if n := bytes.Count(mounts, []byte(" - nsfs ")); err != nil || n != stormClients {
-		t.Errorf("%d namespaces are mounted, want the %d that were given (%v)", n, stormClients, err)
+	if err != nil {
+		t.Error(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, " /run/") && strings.Contains(line, " - nsfs ") && !strings.Contains(line, " /run/given") {
+			t.Errorf("a namespace is still mounted: %s", line)
+		}
 	}
 	for _, path := range s.given {
 		if links := in(t, path, "ip", "-br", "link"); strings.Contains(links, "eth") {

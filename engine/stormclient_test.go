@@ -20,6 +20,8 @@ const (
 	stormLeases    = 2
 	stormPublished = 6
 	stormLinks     = 3
+	// stormNetworks are how many names networks have, and stormJoined the first of these, which sandboxes and leases are in.
+	stormNetworks, stormJoined = 20, 6
 )
 
 // stormClient makes one call after the other. What it made, nobody else removes; but others use it: they share its sandboxes' stacks,
@@ -145,7 +147,7 @@ func (c *stormClient) create() {
 	switch n := c.rnd.IntN(10); {
 	case n < 3:
 	case n < 5:
-		in.Network = c.s.ledger.anyNetwork(c.rnd)
+		in.Network = c.s.ledger.anyNetwork(c.rnd, true)
 	case n < 6:
 		in.Network = "none"
 	case n < 7:
@@ -313,7 +315,7 @@ func (c *stormClient) unlink() {
 
 // createNetwork makes a network with one of few names, of which others make networks too.
 func (c *stormClient) createNetwork() {
-	n := c.rnd.IntN(12)
+	n := c.rnd.IntN(stormNetworks)
 	yes := true
 	in := client.NetworkCreate{Name: fmt.Sprintf("n%d", n), Internal: c.rnd.IntN(4) == 0, Options: make(map[string]string)}
 	if c.rnd.IntN(2) == 0 {
@@ -332,7 +334,7 @@ func (c *stormClient) createNetwork() {
 }
 
 func (c *stormClient) removeNetwork() {
-	id := c.s.ledger.anyNetwork(c.rnd)
+	id := c.s.ledger.anyNetwork(c.rnd, false)
 	if id == "" {
 		return
 	}
@@ -356,7 +358,7 @@ func (c *stormClient) allocate() {
 	}
 	do := c.must
 	if in.Network = ""; contested || c.rnd.IntN(2) == 0 {
-		in.Network, do = c.s.ledger.anyNetwork(c.rnd), c.do
+		in.Network, do = c.s.ledger.anyNetwork(c.rnd, true), c.do
 	}
 	var got client.Interface
 	if !do("allocate", func(ctx context.Context) (err error) { got, err = c.api.AllocateInterface(ctx, in); return err }) {

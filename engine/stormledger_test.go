@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -168,14 +169,20 @@ func (l *ledger) promiseNetwork(id, name string) error {
 	return nil
 }
 
-// anyNetwork is the id of a network, "" when there is none.
-func (l *ledger) anyNetwork(rnd *rand.Rand) string {
+// anyNetwork is the id of a network, "" when there is none; with joined one of those that have members.
+func (l *ledger) anyNetwork(rnd *rand.Rand, joined bool) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.networks) == 0 {
+	var ids []string
+	for _, id := range sortedKeys(l.networks) {
+		if n, _ := strconv.Atoi(strings.TrimPrefix(l.networks[id].name, "n")); !joined || n < stormJoined {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
 		return ""
 	}
-	return sortedKeys(l.networks)[rnd.IntN(len(l.networks))]
+	return ids[rnd.IntN(len(ids))]
 }
 
 func (l *ledger) leavingNetwork(id string) {
