@@ -35,14 +35,17 @@ func FuzzDecode(f *testing.F) {
 		}
 		clear(message) // nothing that was read may change now
 		if again, _ := decode(encode(unix.AF_UNSPEC, unix.IFLA_LINKINFO, l)); ok && again != l {
-			t.Fatalf("%x is read as %+v, and again as %+v", body, l, again)
+			t.Fatalf("%x is read as %+v, and again as %+v", body, fields(l), fields(again))
 		}
 		if again, _ := decodePort(encode(unix.AF_BRIDGE, unix.IFLA_PROTINFO, p)); isPort && again != p {
-			t.Fatalf("%x is read as the port %+v, and again as %+v", body, p, again)
+			t.Fatalf("%x is read as the port %+v, and again as %+v", body, fields(p), fields(again))
 		}
 		drawn(t, body)
 	})
 }
+
+// fields prints all that a link has.
+type fields Link
 
 // encode is a message about a link, as the kernel sends it: with the settings of a bridge's port in IFLA_LINKINFO, or in IFLA_PROTINFO.
 func encode(family uint8, settingsIn uint16, l Link) []byte {
@@ -57,6 +60,7 @@ func encode(family uint8, settingsIn uint16, l Link) []byte {
 	}
 	b.Link(family, l.Index, flags, 0)
 	b.String(unix.IFLA_IFNAME, l.Name)
+	b.String(unix.IFLA_IFALIAS, l.Alias)
 	b.Bytes(unix.IFLA_ADDRESS, l.MAC[:])
 	b.Uint32(unix.IFLA_MTU, uint32(l.MTU))
 	b.Uint32(unix.IFLA_MASTER, uint32(l.Master))
@@ -99,7 +103,8 @@ func createdAsWanted(t *rapid.T) {
 	name := func() string { return rapid.StringMatching(`[a-z][a-z0-9.-]{0,14}`).Draw(t, "name") }
 	mtu := rapid.IntRange(68, 65535).Draw(t, "MTU")
 	var b rtnl.Batch
-	pair := Pair{Host: name(), Inner: name(), Bridge: name(), MAC: mac(), HostMAC: mac(), MTU: mtu, Isolated: rapid.Bool().Draw(t, "isolated")}
+	pair := Pair{Host: name(), Inner: name(), Bridge: name(), MAC: mac(), HostMAC: mac(), MTU: mtu, Isolated: rapid.Bool().Draw(t, "isolated"),
+		Alias: rapid.StringMatching(`[ -~]{0,40}`).Draw(t, "alias")}
 	master := int(rapid.Uint32Range(1, 1<<31-1).Draw(t, "master"))
 	pair.create(&b, master, 4)
 	pair.port(&b)
@@ -107,7 +112,7 @@ func createdAsWanted(t *rapid.T) {
 	bridge.append(&b)
 	want := []Link{
 		{Name: pair.Host, Kind: kindVeth, MAC: pair.HostMAC, MTU: mtu, Master: master, Up: true, Group: Group, PeerNetNS: -1},
-		{Name: pair.Host, Hairpin: true, Isolated: pair.Isolated, PeerNetNS: -1},
+		{Name: pair.Host, Alias: pair.Alias, Hairpin: true, Isolated: pair.Isolated, PeerNetNS: -1},
 		{Name: bridge.Name, Kind: kindBridge, MAC: bridge.MAC, Group: Group, NoLinkLocalLearn: true, PeerNetNS: -1},
 	}
 	i := 0
@@ -120,7 +125,7 @@ func createdAsWanted(t *rapid.T) {
 			got.MTU = 0 // comes in a message of its own
 		}
 		if !ok || i >= len(want) || got != want[i] {
-			t.Fatalf("message %d for %v and %v is read as %+v, %v", i, pair, bridge, got, ok)
+			t.Fatalf("message %d for %v and %v is read as %+v, %v", i, pair, bridge, fields(got), ok)
 		}
 		i++
 	}
@@ -141,6 +146,6 @@ func peer(t *rapid.T, body []byte, want Link) {
 	}
 	data := inside(inside(body[unix.SizeofIfInfomsg:], unix.IFLA_LINKINFO), unix.IFLA_INFO_DATA)
 	if got, ok := decode(inside(data, nl.VETH_INFO_PEER)); !ok || got != want {
-		t.Fatalf("the peer is read as %+v, %v, want %+v", got, ok, want)
+		t.Fatalf("the peer is read as %+v, %v, want %+v", fields(got), ok, fields(want))
 	}
 }
