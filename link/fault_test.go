@@ -2,6 +2,7 @@ package link_test
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -78,6 +79,7 @@ func TestLastingFaults(t *testing.T) {
 	var plan fault.Plan
 	c := dialFaulty(t, host, &plan)
 	bridge := link.Bridge{Name: "br0", MAC: addr.MAC{2, 0, 0, 0, 0, 1}}
+	before := descriptors(t)
 	for _, tt := range []struct {
 		name string
 		fault.Fault
@@ -109,6 +111,17 @@ func TestLastingFaults(t *testing.T) {
 		check(t, err)
 		check(t, c.Delete("br0"))
 	}
+	if after := descriptors(t); after != before {
+		t.Errorf("%d descriptors are open, %d were", after, before)
+	}
+}
+
+// descriptors is how many files and sockets are open.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	check(t, err)
+	return len(all)
 }
 
 // TestTakenNameStaysRefused: a bridge of somebody else is not taken for one that we made before an answer was lost.

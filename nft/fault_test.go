@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -96,6 +97,7 @@ func TestLastingFaults(t *testing.T) {
 	w, _ := faultyWriter(t, &plan)
 	tables := Ruleset{Tables: small().Tables}
 	mustCommit(t, w, Diff(Ruleset{}, tables))
+	before := descriptors(t)
 	for _, c := range []struct {
 		name string
 		fault.Fault
@@ -141,6 +143,17 @@ func TestLastingFaults(t *testing.T) {
 		}
 		mustBe(t, "nothing answers", mustObserve(t, w, smallIDs...), want)
 	}
+	if after := descriptors(t); after != before {
+		t.Errorf("%d descriptors are open, %d were", after, before)
+	}
+}
+
+// descriptors is how many files and sockets are open.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	mustFail(t, "descriptors", err, nil)
+	return len(all)
 }
 
 // TestTakenMeanwhile: who takes the tables while the writer's socket is dead has them, and the writer says so.
