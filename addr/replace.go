@@ -10,6 +10,11 @@ import (
 // errors are those of [Conn.AddRoute], without unix.EEXIST.
 func (c *Conn) ReplaceRoute(r Route) error {
 	var b rtnl.Batch
-	r.complete().append(&b, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
+	r.AppendReplace(&b)
 	return c.do(&b, "set route", r)
+}
+
+// AppendReplace adds the request of [Conn.ReplaceRoute] to a batch.
+func (r Route) AppendReplace(b *rtnl.Batch) (message int) {
+	return r.complete().append(b, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
 }

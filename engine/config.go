@@ -3,6 +3,7 @@ package engine
 import (
 	"log/slog"
 	"net/netip"
+	"os"
 
 	"github.com/bridged/bridged"
 )
@@ -45,6 +46,12 @@ type Config struct {
 	Log        *slog.Logger
 	// Warnings are of the program around the engine, for `status` and the log.
 	Warnings []string
+
+	// Socket is the packet filter's, from an earlier daemon: what it owns stays owned. It is the caller's to close. nil: there is none.
+	Socket *os.File
+	// HandOn is given the packet filter's socket, to be kept for the next daemon: before it owns anything, and when another took the place of
+	// one that died. nil instead of a file: the one that is kept is dead, and must not be kept any more. The file is closed when HandOn returns.
+	HandOn func(*os.File)
 }
 
 // AddressPool is a prefix that is cut into subnets of Size bits.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/conntrack"
@@ -47,6 +48,7 @@ type Engine struct {
 	index    *index
 	book     *book
 	sockets  map[bridged.Binding]io.Closer
+	unpurged []purge // for the next sweep
 	warnings []string
 	since    time.Time
 	// postponed is how many requests have put the compaction of the log off.
@@ -56,6 +58,7 @@ type Engine struct {
 	purges  *batch[purge] // conntrack entries to be purged
 	hails   *batch[pair]  // to be announced
 	repairs *batch[struct{}]
+	rules   *batch[struct{}]
 	mends   *batch[suspicion]
 	// repaired counts the repairs that found something to do.
 	repaired atomic.Uint64
@@ -93,7 +96,12 @@ func open(cfg Config, less less) (*Engine, error) {
 	}
 	e.warn(cfg.Warnings...)
 	e.warn(e.store.Warnings()...)
-	m, err := openMachine(cfg.Protection, cfg.Log, less)
+	m, err := openMachine(cfg, less)
+	if errors.Is(err, nft.ErrUnfitSocket) {
+		e.warn(fmt.Sprintf("the packet filter's socket of an earlier daemon is not used: %v", err))
+		cfg.Socket = nil
+		m, err = openMachine(cfg, less)
+	}
 	if err != nil {
 		return nil, errors.Join(err, e.store.Close())
 	}
@@ -120,6 +128,7 @@ func newEngine(cfg Config) *Engine {
 	e.purges = newBatch(e.purge)
 	e.hails = newBatch(e.announce)
 	e.repairs = newBatch(e.repair)
+	e.rules = newBatch(e.repairRules)
 	e.mends = newBatch(e.mend)
 	return e
 }
@@ -151,6 +160,7 @@ func (e *Engine) Ready() <-chan struct{} { return e.ready }
 func (e *Engine) close() {
 	ctx := context.Background() // it never ends, so waiting has no error
 	_ = e.repairs.wait(ctx, every[struct{}])
+	_ = e.rules.wait(ctx, every[struct{}])
 	_ = e.mends.wait(ctx, every[suspicion])
 	failpoint.Reached("stop: repairs done")
 	e.world.Lock() // requests under way end first
@@ -381,6 +391,13 @@ func (e *Engine) purge(purges []purge) {
 	failpoint.Reached("before purging connections")
 	err := e.host.purge(flows, addrs)
 	failpoint.Reached("after purging connections")
+	if scarce(err) {
+		e.log.Warn("cannot purge conntrack entries yet; what waits for it is not given out before", "error", err)
+		e.mu.Lock()
+		e.unpurged = append(e.unpurged, purges...)
+		e.mu.Unlock()
+		return
+	}
 	if err != nil {
 		e.log.Warn("cannot purge conntrack entries; old flows go on until they time out", "error", err)
 	}
@@ -389,6 +406,11 @@ func (e *Engine) purge(purges []purge) {
 			p.then()
 		}
 	}
+}
+
+// scarce says whether an error is one of those that end when somebody gives something back.
+func scarce(err error) bool {
+	return slices.ContainsFunc([]error{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN}, func(e error) bool { return errors.Is(err, e) })
 }
 
 // announceAtOnce is how many announcements are under way at a time: each waits for the kernel while its socket closes.

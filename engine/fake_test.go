@@ -32,8 +32,10 @@ type fakeHost struct {
 	steps   int
 	commits uint64
 	purged  []conntrack.Flow
-	lacks   []hostcheck.FeatureName
-	noIPv6  error
+	// purgeErr is why nothing can be purged.
+	purgeErr error
+	lacks    []hostcheck.FeatureName
+	noIPv6   error
 	// bridgeFilter: br_netfilter is on.
 	bridgeFilter bool
 	probes       int
@@ -93,6 +95,11 @@ func (f *fakeHost) observe(_ context.Context, want objects) (objects, error) {
 		have.elements = make(nft.Elements)
 	}
 	return have, nil
+}
+
+func (f *fakeHost) observeRules(ctx context.Context) (nft.Ruleset, error) {
+	have, err := f.observe(ctx, objects{})
+	return nft.Ruleset{Tables: have.tables, Elements: have.elements}, err
 }
 
 func (f *fakeHost) tables(context.Context) (ids []nft.TableID, err error) {
@@ -229,8 +236,10 @@ func (f *fakeHost) ephemeral() (uint16, uint16, func(uint16) bool, error) {
 func (f *fakeHost) purge(flows []conntrack.Flow, _ []netip.Addr) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.purged = append(f.purged, flows...)
-	return nil
+	if f.purgeErr == nil {
+		f.purged = append(f.purged, flows...)
+	}
+	return f.purgeErr
 }
 
 // testConfig is the configuration of the daemon's defaults.

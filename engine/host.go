@@ -38,6 +38,8 @@ type kernel interface {
 	do(ctx context.Context, s step) error
 	// observe is what there is of the objects that want names, and what there is of ours beside them.
 	observe(ctx context.Context, want objects) (objects, error)
+	// observeRules is observe for our tables alone.
+	observeRules(ctx context.Context) (nft.Ruleset, error)
 	// tables are the nf_tables tables that there are, of whomever.
 	tables(ctx context.Context) ([]nft.TableID, error)
 	// adopt takes over the tables that an earlier daemon left.

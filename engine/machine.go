@@ -40,6 +40,8 @@ type machine struct {
 	watchers *watchers
 	// doubts is sent to when what the kernel holds is in doubt: see doubt.
 	doubts chan struct{}
+	// keep is that of Config.HandOn.
+	keep func(*os.File)
 }
 
 // less makes a kernel with less out of the one that is there, for tests. The zero less is the kernel as it is.
@@ -54,8 +56,8 @@ type less struct {
 	subscribed func(*watchers)
 }
 
-func openMachine(protection string, log *slog.Logger, less less) (_ *machine, err error) {
-	m := &machine{log: log, less: less, doubts: make(chan struct{}, 1)}
+func openMachine(cfg Config, less less) (_ *machine, err error) {
+	m := &machine{log: cfg.Log, less: less, doubts: make(chan struct{}, 1), keep: cfg.HandOn}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.close())
@@ -71,11 +73,12 @@ func openMachine(protection string, log *slog.Logger, less less) (_ *machine, er
 		return nil, fmt.Errorf("cannot open a rtnetlink socket: %w", err)
 	}
 	m.rules, err = nft.Dial(nft.Options{
-		Protection: protection, Refuse: less.refuse, Fault: less.fault, In: m.ns.Do, Died: m.doubt,
+		Protection: cfg.Protection, Socket: cfg.Socket, Refuse: less.refuse, Fault: less.fault, In: m.ns.Do, Died: m.doubt,
 	})
 	if err != nil {
 		return nil, translate(err)
 	}
+	m.handOn()
 	return m, nil
 }
 
@@ -85,6 +88,20 @@ func (m *machine) doubt() {
 	case m.doubts <- struct{}{}:
 	default: // it is known already
 	}
+}
+
+// handOn gives the packet filter's socket to who keeps it.
+func (m *machine) handOn() {
+	if m.keep == nil {
+		return
+	}
+	socket, err := m.rules.Socket()
+	if err != nil { // it died, and there is no other yet
+		m.keep(nil)
+		return
+	}
+	m.keep(socket)
+	_ = socket.Close() // nobody writes to it
 }
 
 // here are the options of a connection that is used where it is dialled, and on that thread.
@@ -435,7 +452,18 @@ func (m *machine) makeNamespace(path string) (bridged.NamespaceID, error) {
 	}
 	defer ns.Close()
 	failpoint.Reached("namespace made")
-	err = ns.Do(func() error {
+	id, err := identity(ns)
+	if err == nil {
+		err = m.loopbackUp(ns)
+	}
+	if err != nil {
+		return bridged.NamespaceID{}, errors.Join(fmt.Errorf("cannot set up namespace %s: %w", path, err), netns.Remove(path))
+	}
+	return id, nil
+}
+
+func (m *machine) loopbackUp(ns *netns.NS) error {
+	return ns.Do(func() error {
 		conn, err := link.DialWith(m.here())
 		if err != nil {
 			return err
@@ -447,10 +475,6 @@ func (m *machine) makeNamespace(path string) (bridged.NamespaceID, error) {
 		}
 		return conn.SetUp(lo.Index)
 	})
-	if err != nil {
-		return bridged.NamespaceID{}, errors.Join(fmt.Errorf("cannot set up namespace %s: %w", path, err), netns.Remove(path))
-	}
-	return identity(ns)
 }
 
 func identity(ns *netns.NS) (bridged.NamespaceID, error) {
@@ -488,6 +512,9 @@ func (m *machine) mountNamespace(path, further string) error {
 // removeNamespace leaves alone what somebody else put at the path; an empty file is what is left of a namespace that was unmounted.
 func (m *machine) removeNamespace(path string, id bridged.NamespaceID) error {
 	now, err := m.namespace(path, 0)
+	if scarce(err) {
+		return err // who it is is not known
+	}
 	if err == nil && id != (bridged.NamespaceID{}) && now != id {
 		return nil
 	}

@@ -19,11 +19,7 @@ import (
 
 func (m *machine) observe(ctx context.Context, want objects) (objects, error) {
 	have := newObjects()
-	var ids []nft.TableID
-	for _, t := range Program() {
-		ids = append(ids, t.ID)
-	}
-	rs, err := m.rules.Observe(ctx, ids...)
+	rs, err := m.observeRules(ctx)
 	if err != nil {
 		return have, err
 	}
@@ -37,6 +33,14 @@ func (m *machine) observe(ctx context.Context, want objects) (objects, error) {
 	}
 	m.observeRoutes(&have, want)
 	return have, m.ns.Do(func() error { have.forwarding = forwardingNow(); return nil })
+}
+
+func (m *machine) observeRules(ctx context.Context) (nft.Ruleset, error) {
+	var ids []nft.TableID
+	for _, t := range Program() {
+		ids = append(ids, t.ID)
+	}
+	return m.rules.Observe(ctx, ids...)
 }
 
 func (m *machine) look(want objects) (objects, error) {

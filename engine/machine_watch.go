@@ -136,12 +136,13 @@ func (m *machine) run(ctx context.Context, w *watchers, suspect func(suspicion))
 		return w.forwarding.Run(ctx, func() { suspect(suspicion{forwarding: true}) })
 	})
 	if w.rules != nil {
-		group.Go(func() error { return w.rules.Run(ctx, func() { suspect(suspicion{}) }) })
+		group.Go(func() error { return w.rules.Run(ctx, func() { suspect(suspicion{rules: true}) }) })
 	}
 	group.Go(func() error {
 		for {
 			select {
 			case <-m.doubts:
+				m.handOn()
 				suspect(suspicion{})
 			case <-ctx.Done():
 				return nil

@@ -197,7 +197,7 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 		netns:   k.x.Sandboxes[e.Sandbox].NetNS,
 		nsid:    k.x.Sandboxes[e.Sandbox].NSID,
 		joined:  true,
-		inner:   link.Inner{Name: e.Interface, IPv6: e.IPv6.IsValid(), Protocol: routeProtocol},
+		inner:   link.Inner{Name: e.Interface, IPv6: e.IPv6.IsValid(), Protocol: routeProtocol, Replace: len(others) > 0},
 	}
 	for _, a := range []netip.Prefix{e.IPv4, e.IPv6} {
 		if a.IsValid() {

@@ -19,8 +19,8 @@ import (
 // repair's, as the kernel announces them; refused is the time for which new connections through a published port failed. 50 ms
 // are the mark for the slowest 1 %: run it with -benchtime 300x or more.
 func BenchmarkOutage(b *testing.B) {
-	for _, published := range []int{0, 1000, 5000} {
-		b.Run(fmt.Sprintf("ports=%d", published), func(b *testing.B) {
+	for _, size := range []struct{ sandboxes, ports int }{{1, 0}, {1, 1000}, {100, 1000}, {1, 5000}, {500, 5000}} {
+		b.Run(fmt.Sprintf("sandboxes=%d,ports=%d", size.sandboxes, size.ports), func(b *testing.B) {
 			host, cfg := giveNamespace(b), testConfig(b)
 			cfg.Protection = "monitor"
 			e, stop := startIn(b, host, cfg)
@@ -29,7 +29,11 @@ func BenchmarkOutage(b *testing.B) {
 			if _, err := e.CreateSandbox(b.Context(), bridged.SandboxSpec{Name: "web", NetNS: web.path, Ports: specs(b, "8080:80")}); err != nil {
 				b.Fatal(err)
 			}
-			publishMany(b, e, "web", published)
+			if size.sandboxes == 1 {
+				publishMany(b, e, "web", size.ports)
+			} else {
+				populate(b, e, size.sandboxes)
+			}
 			web.serve()
 			client := newSpace(b, "host", host)
 			announced := announcements(b, client)
@@ -41,7 +45,7 @@ func BenchmarkOutage(b *testing.B) {
 				refused = append(refused, outage(b, client, to, func() { client.run("nft flush ruleset") }))
 				times := announced(2)
 				rules = append(rules, times[1].Sub(times[0]))
-				_ = e.repairs.wait(b.Context(), every[struct{}])
+				_ = e.rules.wait(b.Context(), every[struct{}])
 				if n := e.repaired.Load() - repaired; n != 1 {
 					b.Fatalf("a flush led to %d repairs", n)
 				}

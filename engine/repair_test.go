@@ -99,7 +99,7 @@ func TestUnjoinedPairIsFinished(t *testing.T) {
 	}
 	defer ns.Close()
 	if err := ns.Do(func() (err error) {
-		if m, err = openMachine("auto", cfg.Log, less{}); err != nil {
+		if m, err = openMachine(Config{Protection: "auto", Log: cfg.Log}, less{}); err != nil {
 			return err
 		}
 		if err := m.links.Delete(end); err != nil {

@@ -8,24 +8,30 @@ import (
 	"strings"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/nft"
 )
 
 // What others take away comes back; what they add is left alone. The kernel says what changed (watchers of links, addresses, routes and
 // forwarding, and where our tables are not protected, of nf_tables), and of what it does not tell, a sweep finds out (sweep.go). What they say is
 // a reason to look, and what is seen then is compared with what is wanted by the same path that a start goes.
 
-// suspicion is a reason to look: something about the link of that name changed, or about forwarding, or, when it is zero, about something
-// unknown.
+// suspicion is a reason to look: something about the link of that name changed, or about forwarding, or about our tables, or, when it is zero,
+// about something unknown.
 type suspicion struct {
 	link       string
 	forwarding bool
+	rules      bool
 }
 
 // suspect asks for a repair: of one object, or where nothing is known, of everything. Our own operations make the kernel speak, too: what
 // they change is as wanted when they let go of it.
 func (e *Engine) suspect(s suspicion) {
-	if s == (suspicion{}) {
+	switch s {
+	case suspicion{}:
 		e.repairs.add(struct{}{})
+		return
+	case suspicion{rules: true}:
+		e.rules.add(struct{}{})
 		return
 	}
 	e.mu.Lock()
@@ -180,6 +186,29 @@ func (p Plan) brief() string {
 		}
 	}
 	return strings.Join(names, "; ")
+}
+
+// repairRules brings the rules and elements back that others took from our tables. It looks at nothing else: until it is done packets go where they
+// must not, and do not go where they must. Like repair it waits for the requests under way.
+func (e *Engine) repairRules([]struct{}) {
+	e.world.Lock()
+	defer e.world.Unlock()
+	if e.closed {
+		return
+	}
+	ctx := context.Background()
+	e.mu.Lock()
+	want := e.compiler().whole()
+	e.mu.Unlock()
+	have, err := e.host.observeRules(ctx)
+	if err != nil {
+		e.log.Error("cannot tell whether our tables are as wanted", "error", err)
+		e.doubtful.Store(true)
+		return
+	}
+	if tx := nft.Diff(have, nft.Ruleset{Tables: want.tables, Elements: want.elements}); !tx.Empty() {
+		e.repairWith(ctx, Plan{commit{tx}}, bridged.Event{Type: bridged.EventDaemon})
+	}
 }
 
 // repair makes the kernel equal to the state when what it holds is in doubt. It waits for the requests under way.

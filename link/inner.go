@@ -21,6 +21,8 @@ type Inner struct {
 	Addrs []netip.Prefix
 	// Gateways are the next hops of default routes, at most one a family.
 	Gateways []netip.Addr
+	// Replace: default routes that are there give way; else they are unix.EEXIST.
+	Replace bool
 	// Protocol marks the default routes, RTPROT_…; 0 is RTPROT_STATIC.
 	Protocol int
 	// IPv6: the interface has IPv6, and its link-local address is made of its MAC.
@@ -73,7 +75,11 @@ func (in Inner) append(b *rtnl.Batch) (steps []string) {
 	for _, g := range in.Gateways {
 		route := addr.Default(g, in.Index)
 		route.Protocol = in.Protocol
-		route.Append(b)
+		if in.Replace {
+			route.AppendReplace(b)
+		} else {
+			route.Append(b)
+		}
 		steps = append(steps, "default route by way of "+g.String())
 	}
 	return steps
