@@ -14,6 +14,9 @@ import (
 // What others take away comes back; what they add is left alone. The kernel says what changed (watchers of links, addresses, routes and
 // forwarding, and where our tables are not protected, of nf_tables), and of what it does not tell, a sweep finds out (sweep.go). What they say is
 // a reason to look, and what is seen then is compared with what is wanted by the same path that a start goes.
+//
+// Our tables are another matter: they are a program, which does what it says or something else. What others put into them, a rule, an element,
+// a chain, is damage like what they take out; their own rules belong into tables of their own.
 
 // suspicion is a reason to look: something about the link of that name changed, or about forwarding, or about our tables, or, when it is zero,
 // about something unknown.
