@@ -89,6 +89,11 @@ func (k compiler) want(c bridged.Change, t touched) objects {
 			k.network(&w, n)
 		}
 	}
+	for id := range t.networks {
+		if n, ok := k.x.Networks[id]; ok {
+			k.network(&w, n)
+		}
+	}
 	for id := range t.endpoints {
 		if e, ok := k.x.Endpoints[id]; ok {
 			k.endpoint(&w, e)

@@ -8,6 +8,7 @@ type touched struct {
 	endpoints map[string]struct{}
 	links     map[bridged.LinkID]struct{}
 	ports     map[bridged.Binding]struct{}
+	networks  map[string]struct{} // by id
 }
 
 // touch finds what the change c concerns; x is the state before it, and inverse takes it back. An endpoint concerns its siblings
@@ -26,6 +27,7 @@ func (x *index) touch(c, inverse bridged.Change) touched {
 				t.endpoints[sibling] = struct{}{}
 			}
 			x.touchLinks(&t, e.Sandbox)
+			x.touchNetwork(&t, *e)
 		}
 	}
 	for b := range c.Ports {
@@ -62,6 +64,17 @@ func (x *index) touch(c, inverse bridged.Change) touched {
 		}
 	}
 	return t
+}
+
+// touchNetwork adds the network whose bridge has a smaller MTU because of the endpoint: it grows back when that one goes.
+func (x *index) touchNetwork(t *touched, e bridged.Endpoint) {
+	if e.MTU == 0 || e.MTU >= x.Networks[e.Network].MTU {
+		return
+	}
+	if t.networks == nil {
+		t.networks = make(map[string]struct{})
+	}
+	t.networks[e.Network] = struct{}{}
 }
 
 // touchPorts adds the ports that share with p the element by which a port is reached at the sandbox's own address: those that lead to the same port of
