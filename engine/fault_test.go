@@ -21,6 +21,7 @@ import (
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/fault"
 	"github.com/bridged/bridged/internal/netns"
+	"github.com/bridged/bridged/link"
 )
 
 // allFaults is for who changes what these tests are about, and has some minutes: else each operation meets each fault, and each of its steps some
@@ -34,10 +35,14 @@ type aFault struct {
 	passes bool
 	// times is how often it goes wrong.
 	times int
+	// told: the machine says, sooner or later, that something is to be looked at.
+	told bool
 	// tries is at how many opportunities, without -faults.
 	tries int
 	// at is the injection at the nth opportunity, which counts from 1. It is called for every datagram.
 	at func(n int) func(fault.Datagram) (fault.Fault, bool)
+	// meanwhile is what others do then.
+	meanwhile func()
 }
 
 const (
@@ -48,8 +53,6 @@ const (
 func isBatch(d fault.Datagram) bool {
 	return d.Protocol == unix.NETLINK_NETFILTER && d.Messages[0].Kind == batchBegin
 }
-
-func (a aFault) lasts() bool { return a.times > 1 }
 
 // nth is the fault at the nth datagram that fits.
 func nth(f fault.Fault, fits func(fault.Datagram) bool) func(int) func(fault.Datagram) (fault.Fault, bool) {
@@ -105,23 +108,23 @@ func refusals(protocol int, kind uint16) []unix.Errno {
 }
 
 var faults = []aFault{
-	{"answer lost", true, 1, 1, nth(fault.Fault{Receive: unix.ENOBUFS}, nil)},
-	{"request lost", true, 1, 1, nth(fault.Fault{Receive: unix.ENOBUFS, Undone: true}, nil)},
-	{"no answer", true, 1, 1, nth(fault.Fault{Receive: unix.EAGAIN}, nil)},
-	{"dies", true, 1, 1, nth(fault.Fault{Send: unix.ENOTCONN, Dead: true}, nil)},
-	{"closed underneath", true, 1, 1, nth(fault.Fault{Send: unix.EBADF, Dead: true}, nil)},
-	{"dies before the answer", true, 1, 1, nth(fault.Fault{Receive: unix.ECONNRESET, Dead: true}, nil)},
-	{"dies before it is done", true, 1, 1, nth(fault.Fault{Receive: unix.ENODEV, Dead: true, Undone: true}, nil)},
-	{"batch again", true, 1, 1, nth(fault.Fault{Refusals: []fault.Refusal{{Errno: unix.ERESTART}}}, isBatch)},
-	{"list changed", true, 1, 1, nth(fault.Fault{Interrupted: true}, func(d fault.Datagram) bool { return d.Messages[0].Dump() })},
-	{"list busy", true, 1, 1, nth(fault.Fault{Refusals: []fault.Refusal{{Errno: unix.EBUSY}}}, func(d fault.Datagram) bool { return d.Messages[0].Dump() })},
-	{"refused", false, 1, 4, refused},
-	{"too long", false, 1, 1, nth(fault.Fault{Send: unix.EMSGSIZE}, nil)},
-	{"no memory", false, 1, 1, nth(fault.Fault{Send: unix.ENOMEM}, nil)},
-	{"no memory any more", false, forever, 1, nth(fault.Fault{Send: unix.ENOMEM}, nil)},
-	{"all sockets die from then on", false, forever, 1, nth(fault.Fault{Send: unix.ENOTCONN, Dead: true}, nil)},
-	{"nothing is answered from then on", false, forever, 1, nth(fault.Fault{Receive: unix.ENOBUFS}, nil)},
-	{"nothing is done from then on", false, forever, 1, nth(fault.Fault{Receive: unix.ENOBUFS, Undone: true}, nil)},
+	{name: "answer lost", passes: true, times: 1, tries: 1, at: nth(fault.Fault{Receive: unix.ENOBUFS}, nil)},
+	{name: "request lost", passes: true, times: 1, tries: 1, at: nth(fault.Fault{Receive: unix.ENOBUFS, Undone: true}, nil)},
+	{name: "no answer", passes: true, times: 1, tries: 1, at: nth(fault.Fault{Receive: unix.EAGAIN}, nil)},
+	{name: "dies", passes: true, times: 1, tries: 1, at: nth(fault.Fault{Send: unix.ENOTCONN, Dead: true}, nil)},
+	{name: "closed underneath", passes: true, times: 1, tries: 1, at: nth(fault.Fault{Send: unix.EBADF, Dead: true}, nil)},
+	{name: "dies before the answer", passes: true, times: 1, tries: 1, at: nth(fault.Fault{Receive: unix.ECONNRESET, Dead: true}, nil)},
+	{name: "dies before it is done", passes: true, times: 1, tries: 1, at: nth(fault.Fault{Receive: unix.ENODEV, Dead: true, Undone: true}, nil)},
+	{name: "batch again", passes: true, times: 1, tries: 1, at: nth(fault.Fault{Refusals: []fault.Refusal{{Errno: unix.ERESTART}}}, isBatch)},
+	{name: "list changed", passes: true, times: 1, tries: 1, at: nth(fault.Fault{Interrupted: true}, func(d fault.Datagram) bool { return d.Messages[0].Dump() })},
+	{name: "list busy", passes: true, times: 1, tries: 1, at: nth(fault.Fault{Refusals: []fault.Refusal{{Errno: unix.EBUSY}}}, func(d fault.Datagram) bool { return d.Messages[0].Dump() })},
+	{name: "refused", times: 1, tries: 4, at: refused},
+	{name: "too long", times: 1, tries: 1, at: nth(fault.Fault{Send: unix.EMSGSIZE}, nil)},
+	{name: "no memory", times: 1, tries: 1, at: nth(fault.Fault{Send: unix.ENOMEM}, nil)},
+	{name: "no memory any more", times: forever, told: true, tries: 1, at: nth(fault.Fault{Send: unix.ENOMEM}, nil)},
+	{name: "all sockets die from then on", times: forever, told: true, tries: 1, at: nth(fault.Fault{Send: unix.ENOTCONN, Dead: true}, nil)},
+	{name: "nothing is answered from then on", times: forever, told: true, tries: 1, at: nth(fault.Fault{Receive: unix.ENOBUFS}, nil)},
+	{name: "nothing is done from then on", times: forever, told: true, tries: 1, at: nth(fault.Fault{Receive: unix.ENOBUFS, Undone: true}, nil)},
 }
 
 // anOperation is something that is asked of an engine, and what takes it back.
@@ -242,6 +245,25 @@ type scene struct {
 	e     *Engine
 	plan  fault.Plan
 	seen  []fault.Datagram // that were recorded
+}
+
+// bridgesDeleted is that somebody deletes our bridges just before the kernel gets a datagram.
+func (s *scene) bridgesDeleted() aFault {
+	ns, err := netns.Open(s.host)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { ns.Close() })
+	var other *link.Conn
+	if err := ns.Do(func() (err error) { other, err = link.Dial(); return err }); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { other.Close() })
+	return aFault{name: "bridges deleted", times: 1, told: true, tries: 4, at: nth(fault.Fault{}, nil), meanwhile: func() {
+		if err := other.Delete("docker0", "br-fault"); err != nil {
+			s.t.Error(err)
+		}
+	}}
 }
 
 // record notes the datagrams of f, where nothing goes wrong.
@@ -399,18 +421,25 @@ func TestFaults(t *testing.T) {
 			must("dry run, taken back", o.undo(ctx, s.e))
 			s.equal("dry run, taken back")
 			runs := 0
-			for i, f := range faults {
+			for i, f := range append(faults, s.bridgesDeleted()) {
 				s.each(f, which+i, func(n int) (reached bool) {
 					runs++
 					when := fmt.Sprintf("%s, opportunity %d", f.name, n)
-					s.plan.Arm(1, f.times, f.at(n))
+					at := f.at(n)
+					s.plan.Arm(1, f.times, func(d fault.Datagram) (fault.Fault, bool) {
+						injected, now := at(d)
+						if now && f.meanwhile != nil {
+							f.meanwhile()
+						}
+						return injected, now
+					})
 					err := o.do(ctx, s.e)
 					if f.times == 1 {
 						s.e.settle() // it may come to what goes on behind the answer
 					}
 					reached = s.plan.Disarm() > 0
-					if f.lasts() {
-						s.e.suspect(suspicion{}) // as the machine says, sooner or later, when a socket died
+					if f.told {
+						s.e.suspect(suspicion{}) // here and now
 					}
 					s.equal(when)
 					switch {
