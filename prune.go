@@ -1,0 +1,32 @@
+package bridged
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// PruneSpec says which of the networks that nothing is in are meant. The zero value means all of them.
+type PruneSpec struct {
+	// Labels are KEY or KEY=VALUE: a network must have all of them.
+	Labels []string
+	// NoLabels are such, too: a network must have none of them.
+	NoLabels []string
+	// Until: only networks that were created before; the zero time: at any time.
+	Until time.Time
+}
+
+// Matches reports whether the network is meant. Those that are there from the start never are.
+func (s PruneSpec) Matches(n Network) bool {
+	lacks := func(label string) bool { return !n.HasLabel(label) }
+	return !n.Predefined() &&
+		(s.Until.IsZero() || n.Created.Before(s.Until)) &&
+		!slices.ContainsFunc(s.Labels, lacks) && !slices.ContainsFunc(s.NoLabels, n.HasLabel)
+}
+
+// HasLabel reports whether the network has a label: KEY with any value, or KEY=VALUE.
+func (n Network) HasLabel(label string) bool {
+	key, want, exact := strings.Cut(label, "=")
+	have, ok := n.Labels[key]
+	return ok && (!exact || have == want)
+}
