@@ -28,6 +28,7 @@ type index struct {
 	links        map[string]map[bridged.LinkID]struct{}  // stack → those that it is an end of
 	addrs        map[addrKey]string                      // → endpoint id
 	leaving      map[string]*leaving                     // by endpoint id
+	vacating     map[string]leavingNetwork               // by id
 	pools        map[bridged.PoolID]*ipam.Pool
 	departed     *departed // nil: nobody wants to know
 }
@@ -60,6 +61,7 @@ func newIndex() *index {
 		links:        make(map[string]map[bridged.LinkID]struct{}),
 		addrs:        make(map[addrKey]string),
 		leaving:      make(map[string]*leaving),
+		vacating:     make(map[string]leavingNetwork),
 		pools:        make(map[bridged.PoolID]*ipam.Pool),
 	}
 }

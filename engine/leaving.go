@@ -15,14 +15,22 @@ type leaving struct {
 	gone chan struct{} // closed when its addresses are free, or it stays
 }
 
-// leavingError says that what was asked for is that of an endpoint on its way out.
-type leavingError struct{ *leaving }
-
-func (l leavingError) Error() string {
-	return "the addresses of " + l.Endpoint.String() + " are not free yet"
+// leavingNetwork is a network on its way out, or one whose making may still fail: nobody else gets its subnets and its bridge's name before the
+// kernel has nothing of it.
+type leavingNetwork struct {
+	bridged.Network
+	gone chan struct{} // closed when it is gone, or stays
 }
 
-// transactWhenFree is transact for a change that gives addresses out: those of endpoints on their way out are waited for.
+// leavingError says that what was asked for is that of something on its way out.
+type leavingError struct {
+	what string
+	gone <-chan struct{}
+}
+
+func (l leavingError) Error() string { return "what " + l.what + " has is not free yet" }
+
+// transactWhenFree is transact for a change that gives addresses or subnets out: those of what is on its way out are waited for.
 func (e *Engine) transactWhenFree(ctx context.Context, change func(*index) (bridged.Change, error)) error {
 	for {
 		err := e.transact(ctx, change)
@@ -86,8 +94,50 @@ func (x *index) freeAddrs(endpoint string) {
 func (x *index) leavingWith(network string, a, like netip.Addr) error {
 	for _, l := range x.leaving {
 		if has := l.Addr(like); l.Network == network && has.IsValid() && (!a.IsValid() || a == has) {
-			return leavingError{l}
+			return leavingError{l.Endpoint.String(), l.gone}
 		}
 	}
 	return nil
 }
+
+// keepSubnets keeps what a network has that the next change takes away, or makes and may have to take away.
+func (x *index) keepSubnets(n bridged.Network) {
+	x.vacating[n.ID] = leavingNetwork{n, make(chan struct{})}
+}
+
+// freeSubnets ends what keepSubnets began, if it did.
+func (e *Engine) freeSubnets(network string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if l, ok := e.index.vacating[network]; ok {
+		delete(e.index.vacating, network)
+		close(l.gone)
+	}
+}
+
+// networksLeft are those that are in the State no more and may still be in the kernel.
+func (x *index) networksLeft() (left []leavingNetwork) {
+	for id, l := range x.vacating {
+		if _, stays := x.Networks[id]; !stays {
+			left = append(left, l)
+		}
+	}
+	return left
+}
+
+// inTheWay is the error for a network that wants what one on its way out has.
+func (l leavingNetwork) inTheWay(n bridged.Network) error {
+	for _, mine := range n.Subnets() {
+		for _, s := range l.Subnets() {
+			if mine.Prefix.Bits() > 0 && mine.Prefix.Overlaps(s.Prefix) {
+				return l.error()
+			}
+		}
+	}
+	if l.Bridge == n.Bridge {
+		return l.error()
+	}
+	return nil
+}
+
+func (l leavingNetwork) error() error { return leavingError{"network " + l.Name, l.gone} }

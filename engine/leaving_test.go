@@ -86,3 +86,52 @@ func TestAddressesAreFreeInTheEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestSubnetsAreFreeInTheEnd: so with networks, their subnets, and the names of their bridges.
+func TestSubnetsAreFreeInTheEnd(t *testing.T) {
+	subnet := bridged.Subnet{Prefix: netip.MustParsePrefix("10.1.0.0/24")}
+	name := map[string]string{bridged.OptionBridgeName: "br-one"}
+	for what, ask := range map[string]bridged.NetworkSpec{
+		"subnet":        {Name: "b", Subnets: []bridged.Subnet{subnet}},
+		"bridge's name": {Name: "b", Options: name},
+	} {
+		for _, failure := range []error{nil, errFake} {
+			synctest.Test(t, func(t *testing.T) {
+				h := &heldHost{fakeHost: newFakeHost()}
+				e := openFake(t, testConfig(t), h.fakeHost)
+				e.host = h
+				e, stop := run(t, e)
+				defer stop()
+				ctx := context.Background()
+				if _, _, err := e.CreateNetwork(ctx, bridged.NetworkSpec{Name: "a", Subnets: []bridged.Subnet{subnet}, Options: name}); err != nil {
+					t.Fatal(err)
+				}
+				outcome := make(chan error)
+				h.commit = outcome
+				removed, created := make(chan error, 1), make(chan error, 1)
+				go func() { removed <- e.RemoveNetwork(ctx, "a") }()
+				synctest.Wait()
+				go func() {
+					_, _, err := e.CreateNetwork(ctx, ask)
+					created <- err
+				}()
+				// One that may have any subnet does not wait.
+				if n, _, err := e.CreateNetwork(ctx, bridged.NetworkSpec{Name: "c"}); err != nil || n.IPv4.Prefix.Overlaps(subnet.Prefix) {
+					t.Errorf("creating a network of any subnet: %v, %v", n.IPv4.Prefix, err)
+				}
+				synctest.Wait()
+				if len(created) > 0 {
+					t.Errorf("another one got the %s before it was free, or was refused", what)
+				}
+				outcome <- failure
+				if err := <-removed; !errors.Is(err, failure) {
+					t.Errorf("the removal: %v", err)
+				}
+				if err := <-created; failure == nil && err != nil || failure != nil && err == nil {
+					t.Errorf("the %s, after a removal that ended with %v: %v", what, failure, err)
+				}
+				checkKernel(t, e, h.fakeHost)
+			})
+		}
+	}
+}

@@ -25,7 +25,7 @@ func (e *Engine) CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (_
 		return bridged.NetworkInfo{}, nil, err
 	}
 	defer e.locks.lock("network " + n.Name)()
-	err = e.transact(ctx, func(x *index) (bridged.Change, error) {
+	err = e.transactWhenFree(ctx, func(x *index) (bridged.Change, error) {
 		if _, taken := x.networkNames[n.Name]; taken {
 			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "network with name %s already exists", n.Name)
 		}
@@ -33,11 +33,13 @@ func (e *Engine) CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (_
 			return bridged.Change{}, err
 		}
 		n.BridgeMAC = bridged.MAC(addr.MACOf(n.Subnets()[0].Gateway))
+		x.keepSubnets(n)
 		return bridged.Change{
 			Networks:   map[string]*bridged.Network{n.ID: &n},
 			Forwarding: e.forwardingFor(x, n),
 		}, nil
 	})
+	e.freeSubnets(n.ID)
 	if err != nil {
 		return bridged.NetworkInfo{}, nil, fmt.Errorf("cannot create network %s: %w", n.Name, err)
 	}
@@ -153,6 +155,15 @@ func (e *Engine) chooseSubnets(x *index, n *bridged.Network) error {
 			}
 		}
 	}
+	left := x.networksLeft()
+	for _, l := range left {
+		if err := l.inTheWay(*n); err != nil {
+			return err
+		}
+		for _, s := range l.Subnets() {
+			taken = append(taken, s.Prefix)
+		}
+	}
 	if n.IPv4.Prefix != anyPrefix4 && n.IPv6.Prefix != anyPrefix6 {
 		return nil
 	}
@@ -170,6 +181,9 @@ func (e *Engine) chooseSubnets(x *index, n *bridged.Network) error {
 			continue
 		}
 		p, err := ipam.Choose(f.blocks, taken)
+		if err != nil && len(left) > 0 {
+			return left[0].error()
+		}
 		if err != nil {
 			return bridged.Errorf(bridged.ErrConflict, "no subnet is free for network %s: %w; name one with --subnet", n.Name, err)
 		}
@@ -297,8 +311,10 @@ func (e *Engine) RemoveNetwork(ctx context.Context, ref string) error {
 			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "network %s has active endpoints: %s; remove or disconnect them first",
 				n.Name, strings.Join(members, ", "))
 		}
+		x.keepSubnets(n)
 		return bridged.Change{Networks: map[string]*bridged.Network{n.ID: nil}}, nil
 	})
+	e.freeSubnets(n.ID)
 	if err != nil {
 		return err
 	}

@@ -229,7 +229,7 @@ func (e *Engine) setUpSandbox(ctx context.Context, s *bridged.Sandbox, n bridged
 // openNamespace makes the sandbox's namespace, or finds the one that was given.
 func (e *Engine) openNamespace(ctx context.Context, s bridged.Sandbox, pid int) (bridged.NamespaceID, error) {
 	if s.Made {
-		return e.host.makeNamespace(s.NetNS)
+		return e.host.makeNamespace(s)
 	}
 	id, err := e.host.namespace(s.NetNS, pid)
 	if err != nil {
@@ -323,7 +323,7 @@ func (x *index) checkMAC(n bridged.Network, mac bridged.MAC) error {
 	}
 	if id, taken := x.macs[macKey{n.ID, mac}]; taken {
 		if l := x.leaving[id]; l != nil {
-			return leavingError{l}
+			return leavingError{l.Endpoint.String(), l.gone}
 		}
 		return bridged.Errorf(bridged.ErrConflict, "cannot use MAC address %s: sandbox %s has it on network %s",
 			mac, x.stackName(x.Endpoints[id].Sandbox), n.Name)
@@ -384,7 +384,7 @@ func (e *Engine) forgetSandbox(ctx context.Context, s bridged.Sandbox, users ...
 	}
 	var nsErr error
 	if s.Made && s.NSID != (bridged.NamespaceID{}) {
-		nsErr = e.host.removeNamespace(s.NetNS, s.NSID)
+		nsErr = e.host.removeNamespace(s, s.NetNS)
 	}
 	failpoint.Reached("namespace gone, sandbox recorded")
 	return errors.Join(nsErr, e.transact(ctx, func(*index) (bridged.Change, error) {
