@@ -45,7 +45,8 @@ const (
 )
 
 // Writer is the only way to change tables: one netlink socket in one network namespace, open from Dial to Close because the
-// tables belong to it, and because closing such a socket waits for a grace period. Its methods are safe for concurrent use.
+// tables belong to it, and because closing such a socket waits for a grace period. Its methods are safe for concurrent use. What goes
+// wrong with the socket is mended (recover.go).
 //
 // Transactions that are committed at the same time share one kernel transaction (group commit). There is no goroutine behind
 // it: the first caller commits for itself, those who come meanwhile wait, and one of them commits for all that wait.

@@ -2,6 +2,7 @@ package rtnl_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -121,4 +122,36 @@ func TestBusyList(t *testing.T) {
 			t.Errorf("%d links, %v", n, err)
 		}
 	})
+}
+
+// TestRefusedInTheMiddle: of a batch, the kernel does what is not refused, and failures are in the order of the messages.
+func TestRefusedInTheMiddle(t *testing.T) {
+	n := nstest.New(t)
+	n.Do(func() {
+		var plan fault.Plan
+		s, err := rtnl.Options{Fault: plan.Inject}.Dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		for _, last := range []bool{false, true} {
+			var b rtnl.Batch
+			setUp(&b, 4711)
+			refused := setUp(&b, 1)
+			if !last {
+				setUp(&b, 4712)
+			}
+			plan.Arm(1, 1, func(fault.Datagram) (fault.Fault, bool) {
+				return fault.Fault{Refusals: []fault.Refusal{{Message: refused, Errno: unix.EPERM}}}, true
+			})
+			failed, err := s.Do(&b, nil)
+			if err != nil || len(failed) != b.Len() || failed[1].Message != refused || !errors.Is(failed[1].Err, unix.EPERM) ||
+				!errors.Is(failed[0].Err, unix.ENODEV) || !last && !errors.Is(failed[2].Err, unix.ENODEV) {
+				t.Errorf("last %v: failures are %v, %v", last, failed, err)
+			}
+		}
+	})
+	if out := n.Run("ip -br link show lo"); strings.Contains(out, "UP") {
+		t.Errorf("what was refused was done: %s", out)
+	}
 }
