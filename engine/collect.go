@@ -46,7 +46,7 @@ func (e *Engine) find(s bridged.Sandbox, inhabited func() (map[netns.File]string
 // mounted there. Else the other one is recorded.
 func (e *Engine) follow(s bridged.Sandbox, path string, record func(bridged.Change) error) error {
 	if s.Made {
-		return e.host.mountNamespace(path, s.NetNS)
+		return e.host.mountNamespace(s, path, s.NetNS)
 	}
 	s.NetNS = path
 	c := bridged.Change{Sandboxes: map[string]*bridged.Sandbox{s.ID: &s}}
@@ -260,9 +260,8 @@ func (e *Engine) dropMounts(s bridged.Sandbox, lost bool) error {
 	}
 	var errs []error
 	for _, path := range []string{filepath.Join(namespaceDir, s.Name), lastingPath(s)} {
-		// Without an identity it was not made yet, or just made: only its own path can be it.
-		if lost && path == s.NetNS || path != s.NetNS && s.NSID != (bridged.NamespaceID{}) {
-			errs = append(errs, e.host.removeNamespace(path, s.NSID))
+		if lost || path != s.NetNS {
+			errs = append(errs, e.host.removeNamespace(s, path))
 		}
 	}
 	return errors.Join(errs...)

@@ -165,28 +165,28 @@ func (f *fakeHost) facts() (facts, error) {
 	return facts{mtu: 1400, machineID: []byte("machine"), namespace: bridged.NamespaceID{Dev: 1, Ino: 1}, noIPv6: f.noIPv6, bridgeFilter: f.bridgeFilter}, nil
 }
 
-func (f *fakeHost) makeNamespace(path string) (bridged.NamespaceID, error) {
+func (f *fakeHost) makeNamespace(s bridged.Sandbox) (bridged.NamespaceID, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.count(); err != nil {
 		return bridged.NamespaceID{}, err
 	}
 	f.next++
-	f.spaces[path] = bridged.NamespaceID{Dev: 4, Ino: 100 + f.next}
-	return f.spaces[path], nil
+	f.spaces[s.NetNS] = bridged.NamespaceID{Dev: 4, Ino: 100 + f.next}
+	return f.spaces[s.NetNS], nil
 }
 
-func (f *fakeHost) mountNamespace(path, further string) error {
+func (f *fakeHost) mountNamespace(_ bridged.Sandbox, path, further string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.spaces[further] = f.spaces[path]
 	return nil
 }
 
-func (f *fakeHost) removeNamespace(path string, id bridged.NamespaceID) error {
+func (f *fakeHost) removeNamespace(s bridged.Sandbox, path string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.spaces[path] == id || id == (bridged.NamespaceID{}) {
+	if f.spaces[path] == s.NSID {
 		delete(f.spaces, path)
 	}
 	return nil

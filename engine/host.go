@@ -59,11 +59,12 @@ type kernel interface {
 
 // namespaces are the network namespaces of sandboxes.
 type namespaces interface {
-	makeNamespace(path string) (bridged.NamespaceID, error)
-	// mountNamespace gives the namespace at path a further path.
-	mountNamespace(path, further string) error
-	// removeNamespace removes the namespace at path if it is that one; the zero NamespaceID is any.
-	removeNamespace(path string, id bridged.NamespaceID) error
+	// makeNamespace makes the sandbox's, at its path.
+	makeNamespace(s bridged.Sandbox) (bridged.NamespaceID, error)
+	// mountNamespace gives the sandbox's namespace, which is at path, a further one.
+	mountNamespace(s bridged.Sandbox, path, further string) error
+	// removeNamespace removes what is at path if it was made for the sandbox.
+	removeNamespace(s bridged.Sandbox, path string) error
 	// exists says whether there is something at path.
 	exists(path string) bool
 	// namespace is the identity of the one at path, or of the process's when pid is not 0.

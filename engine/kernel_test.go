@@ -31,7 +31,7 @@ func giveNamespace(t testing.TB) string {
 	t.Helper()
 	needRoot(t)
 	path := filepath.Join(t.TempDir(), "ns")
-	ns, err := netns.Make(path)
+	ns, err := netns.Make(path, "")
 	if err != nil {
 		t.Fatal(err)
 	}

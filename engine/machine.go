@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -445,8 +446,8 @@ func defaultRouteMTU(routes []addr.Route, links []link.Link) int {
 	return 0
 }
 
-func (m *machine) makeNamespace(path string) (bridged.NamespaceID, error) {
-	ns, err := netns.Make(path)
+func (m *machine) makeNamespace(s bridged.Sandbox) (bridged.NamespaceID, error) {
+	ns, err := netns.Make(s.NetNS, s.ID)
 	if err != nil {
 		return bridged.NamespaceID{}, translate(err)
 	}
@@ -457,7 +458,7 @@ func (m *machine) makeNamespace(path string) (bridged.NamespaceID, error) {
 		err = m.loopbackUp(ns)
 	}
 	if err != nil {
-		return bridged.NamespaceID{}, errors.Join(fmt.Errorf("cannot set up namespace %s: %w", path, err), netns.Remove(path))
+		return bridged.NamespaceID{}, errors.Join(fmt.Errorf("cannot set up namespace %s: %w", s.NetNS, err), netns.Remove(s.NetNS))
 	}
 	return id, nil
 }
@@ -500,28 +501,31 @@ func openExactly(path string, id bridged.NamespaceID) (*netns.NS, error) {
 	return ns, nil
 }
 
-func (m *machine) mountNamespace(path, further string) error {
+func (m *machine) mountNamespace(s bridged.Sandbox, path, further string) error {
 	ns, err := netns.Open(path)
 	if err != nil {
 		return err
 	}
 	defer ns.Close()
-	return ns.Mount(further)
+	return ns.Mount(further, s.ID)
 }
 
-// removeNamespace leaves alone what somebody else put at the path; an empty file is what is left of a namespace that was unmounted.
-func (m *machine) removeNamespace(path string, id bridged.NamespaceID) error {
+// removeNamespace leaves alone what somebody else put at the path. A namespace is the sandbox's by its identity, and where a crash left
+// none by its mark; so is the file of a namespace that is not mounted yet, or no more.
+func (m *machine) removeNamespace(s bridged.Sandbox, path string) error {
 	now, err := m.namespace(path, 0)
 	if scarce(err) {
 		return err // who it is is not known
 	}
-	if err == nil && id != (bridged.NamespaceID{}) && now != id {
-		return nil
-	}
-	if err != nil {
-		if file, err := os.Lstat(path); err != nil || !file.Mode().IsRegular() || file.Size() > 0 {
+	if err == nil && s.NSID != (bridged.NamespaceID{}) {
+		if now != s.NSID {
 			return nil
 		}
+		return netns.Remove(path)
+	}
+	mark, err := netns.Mark(path)
+	if err != nil || mark != s.ID && filepath.Base(path) != s.ID {
+		return err
 	}
 	return netns.Remove(path)
 }

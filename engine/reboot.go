@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-
-	"github.com/bridged/bridged"
 )
 
 // dropFormer removes the paths of namespaces that we made in the last boot. The namespaces ended with it; the paths are still there where
@@ -13,11 +11,11 @@ import (
 func (e *Engine) dropFormer() error {
 	var errs []error
 	for _, s := range e.store.Former() {
-		if !s.Made || s.NSID == (bridged.NamespaceID{}) {
+		if !s.Made {
 			continue
 		}
 		for _, path := range []string{filepath.Join(namespaceDir, s.Name), lastingPath(s)} {
-			errs = append(errs, e.host.removeNamespace(path, s.NSID))
+			errs = append(errs, e.host.removeNamespace(s, path))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

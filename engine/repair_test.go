@@ -26,7 +26,7 @@ func TestRepairLeavesOthersNamespacesAlone(t *testing.T) {
 	if err := netns.Remove(mine); err != nil {
 		t.Fatal(err)
 	}
-	other, err := netns.Make(mine)
+	other, err := netns.Make(mine, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,7 +96,7 @@ func (e *Engine) leaveToOthers(ctx context.Context, s bridged.Sandbox) error {
 	former := s.NetNS
 	if s.Made {
 		s.NetNS = lastingPath(s)
-		if err := e.host.mountNamespace(former, s.NetNS); err != nil {
+		if err := e.host.mountNamespace(s, former, s.NetNS); err != nil {
 			return fmt.Errorf("cannot remove sandbox %s: %w", s.Name, err)
 		}
 		failpoint.Reached("namespace has both paths")
@@ -115,9 +115,9 @@ func (e *Engine) leaveToOthers(ctx context.Context, s bridged.Sandbox) error {
 	case !s.Made:
 		return err
 	case err != nil:
-		return errors.Join(err, e.host.removeNamespace(s.NetNS, s.NSID))
+		return errors.Join(err, e.host.removeNamespace(s, s.NetNS))
 	}
-	return e.host.removeNamespace(former, s.NSID)
+	return e.host.removeNamespace(s, former)
 }
 
 // lastingPath is where the namespace of a sandbox is mounted when its name is gone.

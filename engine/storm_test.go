@@ -105,7 +105,7 @@ func newStorm(t *testing.T, protection string) *storm {
 	s.cfg.Log = slog.New(&stormLog{s: s})
 	for i := range stormClients {
 		s.given = append(s.given, fmt.Sprintf("/run/given%d", i))
-		ns, err := netns.Make(s.given[i])
+		ns, err := netns.Make(s.given[i], "")
 		if err != nil {
 			t.Fatal(err)
 		}

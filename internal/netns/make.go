@@ -17,25 +17,25 @@ const Dir = "/run/netns"
 
 // Make makes a namespace, mounts it at path and opens it. Nothing may be at path: unix.EEXIST. When path is in [Dir], the
 // directory is made what "ip netns" makes of it, so that both see each other's namespaces and can remove them; another
-// directory must exist. After an error nothing is left at path.
-func Make(path string) (*NS, error) {
-	ns, err := makeAt(path)
+// directory must exist. After an error nothing is left at path. [Mark] finds the mark again, a name that no other file beside path has; it
+// may be "".
+func Make(path, mark string) (*NS, error) {
+	ns, err := makeAt(path, mark)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make network namespace %s: %w", path, err)
 	}
 	return ns, nil
 }
 
-func makeAt(path string) (*NS, error) {
+func makeAt(path, mark string) (*NS, error) {
 	if filepath.Dir(path) == Dir {
 		if err := share(Dir); err != nil {
 			return nil, err
 		}
 	}
-	if err := touch(path); err != nil {
+	if err := place(path, mark); err != nil {
 		return nil, err
 	}
-	failpoint.Reached("namespace's file made")
 	ns, err := fresh(path)
 	if err != nil {
 		return nil, errors.Join(err, os.Remove(path))

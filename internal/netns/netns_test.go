@@ -68,7 +68,7 @@ func id(t testing.TB, n *netns.NS, err error) [2]uint64 {
 func TestMake(t *testing.T) {
 	nstest.NeedRoot(t)
 	path := netns.Dir + "/one"
-	n, err := netns.Make(path)
+	n, err := netns.Make(path, "")
 	made := id(t, n, err)
 	n, err = netns.Current()
 	if made == id(t, n, err) {
@@ -83,7 +83,7 @@ func TestMake(t *testing.T) {
 	if info.Mode().Perm() != 0o444 {
 		t.Errorf("mode is %v", info.Mode())
 	}
-	if _, err := netns.Make(path); !errors.Is(err, unix.EEXIST) || !strings.Contains(err.Error(), path) {
+	if _, err := netns.Make(path, ""); !errors.Is(err, unix.EEXIST) || !strings.Contains(err.Error(), path) {
 		t.Errorf("error is %v", err)
 	}
 	n, err = netns.Open(path)
@@ -100,7 +100,7 @@ func TestMake(t *testing.T) {
 // Namespaces of ours and of "ip netns" are the same thing.
 func TestMakeLikeIP(t *testing.T) {
 	host := nstest.New(t)
-	n, err := netns.Make(netns.Dir + "/ours")
+	n, err := netns.Make(netns.Dir+"/ours", "")
 	id(t, n, err)
 	host.Run("ip netns add theirs")
 	if got := host.Run("ip netns list"); !strings.Contains(got, "ours") || !strings.Contains(got, "theirs") {
@@ -124,7 +124,7 @@ func TestMakeLikeIP(t *testing.T) {
 // A mount namespace that was there before sees a namespace made after it, and its removal.
 func TestMakeIsSeenElsewhere(t *testing.T) {
 	nstest.NeedRoot(t)
-	n, err := netns.Make(netns.Dir + "/before")
+	n, err := netns.Make(netns.Dir+"/before", "")
 	id(t, n, err)
 	defer func() { check(t, netns.Remove(netns.Dir+"/before")) }()
 	cmd := exec.Command("cat")
@@ -141,7 +141,7 @@ func TestMakeIsSeenElsewhere(t *testing.T) {
 		check(t, err)
 		return strings.Contains(string(b), netns.Dir+"/after ")
 	}
-	n, err = netns.Make(netns.Dir + "/after")
+	n, err = netns.Make(netns.Dir+"/after", "")
 	id(t, n, err)
 	if !mounted() {
 		t.Error("the namespace is not seen")
@@ -164,11 +164,11 @@ func TestMakeRefused(t *testing.T) {
 		filepath.Join(dir, "no/where"): unix.ENOENT,
 		filepath.Join(file, "x"):       unix.ENOTDIR,
 	} {
-		if _, err := netns.Make(path); !errors.Is(err, errno) || !strings.Contains(err.Error(), path) {
+		if _, err := netns.Make(path, ""); !errors.Is(err, errno) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: error %v, want %v", path, err, errno)
 		}
 	}
-	n, err := netns.Make(filepath.Join(dir, "fine")) // the control
+	n, err := netns.Make(filepath.Join(dir, "fine"), "") // the control
 	id(t, n, err)
 	check(t, netns.Remove(filepath.Join(dir, "fine")))
 	left, err := os.ReadDir(dir)
@@ -296,7 +296,7 @@ func TestMakeLeavesNoThread(t *testing.T) {
 	want := id(t, here, err)
 	for i := range 20 {
 		path := filepath.Join(dir, fmt.Sprint(i))
-		n, err := netns.Make(path)
+		n, err := netns.Make(path, "")
 		check(t, err)
 		check(t, n.Close())
 		check(t, netns.Remove(path))
@@ -330,7 +330,7 @@ func BenchmarkDo(b *testing.B) {
 func BenchmarkMake(b *testing.B) {
 	nstest.NeedRoot(b)
 	for b.Loop() {
-		n, err := netns.Make(netns.Dir + "/benchmark")
+		n, err := netns.Make(netns.Dir+"/benchmark", "")
 		check(b, err)
 		check(b, n.Close())
 		check(b, netns.Remove(netns.Dir+"/benchmark"))
