@@ -237,7 +237,7 @@ func TestStartWhileFlushed(t *testing.T) {
 				}
 			}
 		})
-		for range 10 {
+		for range 5 {
 			d.kill()
 			d = w.daemon("--ipv6", flag)
 		}
