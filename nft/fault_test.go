@@ -148,6 +148,37 @@ func TestLastingFaults(t *testing.T) {
 	}
 }
 
+// TestLostBesideUnwritten: a transaction that can't be written has no part in what is looked for when the answer to its group is lost.
+func TestLostBesideUnwritten(t *testing.T) {
+	newNamespace(t)
+	var plan fault.Plan
+	w, _ := faultyWriter(t, &plan)
+	base := Ruleset{Tables: []Table{benchTable()}}
+	mustCommit(t, w, Diff(Ruleset{}, base))
+	adding := func(es ...Element) *Tx {
+		tx := NewTx(base.Tables...)
+		for _, e := range es {
+			tx.Add(e)
+		}
+		return tx
+	}
+	first, second := publication(1), publication(2)
+	interval := first[0]
+	interval.End = interval.Key
+	plan.Arm(1, 1, func(d fault.Datagram) (fault.Fault, bool) {
+		return fault.Fault{Receive: unix.ENOBUFS}, d.Messages[0].Kind == batchBegin
+	})
+	errs := together(w, adding(first[:]...), adding(interval), adding(second[:]...))
+	mustFail(t, "first", errs[0], nil)
+	mustFail(t, "what can't be written", errs[1], errNoInterval)
+	mustFail(t, "third", errs[2], nil)
+	if plan.Disarm() != 1 || w.Transactions() != 2 {
+		t.Errorf("%d transactions", w.Transactions())
+	}
+	base.Elements = Elements{first[0]: {}, first[1]: {}, second[0]: {}, second[1]: {}}
+	mustBe(t, "the kernel", mustObserve(t, w, benchTable().ID), base)
+}
+
 // descriptors is how many files and sockets are open.
 func descriptors(t *testing.T) int {
 	t.Helper()

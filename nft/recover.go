@@ -41,6 +41,9 @@ type tableIDs struct {
 // follow notes which tables are the writer's after transactions.
 func (t *tableIDs) follow(rs []*request) {
 	for _, r := range rs {
+		if r.err != nil {
+			continue // it is not in the batch
+		}
 		for i := range r.tx.ops {
 			switch o := &r.tx.ops[i]; o.kind {
 			case addTable, takeTable:
@@ -116,6 +119,7 @@ func lostAnswer(cause error) error {
 func (c *conn) find(rs []*request, err error, committed *atomic.Uint64) {
 	var answer *unanswered
 	errors.As(err, &answer)
+	rs = slices.DeleteFunc(slices.Clone(rs), func(r *request) bool { return r.err != nil }) // they are not in the batch
 	tables := c.batch.tables()
 	happened, err := c.outcome(rs, answer)
 	c.lost++
