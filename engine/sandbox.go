@@ -229,7 +229,7 @@ func (e *Engine) setUpSandbox(ctx context.Context, s *bridged.Sandbox, n bridged
 // openNamespace makes the sandbox's namespace, or finds the one that was given.
 func (e *Engine) openNamespace(ctx context.Context, s bridged.Sandbox, pid int) (bridged.NamespaceID, error) {
 	if s.Made {
-		return e.host.makeNamespace(s.NetNS)
+		return e.host.makeNamespace(s)
 	}
 	id, err := e.host.namespace(s.NetNS, pid)
 	if err != nil {
@@ -384,7 +384,7 @@ func (e *Engine) forgetSandbox(ctx context.Context, s bridged.Sandbox, users ...
 	}
 	var nsErr error
 	if s.Made && s.NSID != (bridged.NamespaceID{}) {
-		nsErr = e.host.removeNamespace(s.NetNS, s.NSID)
+		nsErr = e.host.removeNamespace(s, s.NetNS)
 	}
 	failpoint.Reached("namespace gone, sandbox recorded")
 	return errors.Join(nsErr, e.transact(ctx, func(*index) (bridged.Change, error) {
