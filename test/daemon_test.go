@@ -62,9 +62,14 @@ func (w *world) spawn(flags ...string) *daemon {
 // spawnOf is spawn of another build.
 func (w *world) spawnOf(binary string, flags ...string) *daemon {
 	w.t.Helper()
-	d := &daemon{w: w, done: make(chan struct{})}
-	d.cmd = exec.Command(binary, append([]string{"daemon", "--state-dir", w.dir}, flags...)...)
-	d.cmd.Env = []string{"PATH=", "GORACE=halt_on_error=1 atexit_sleep_ms=0"}
+	return w.launch(exec.Command(binary, append([]string{"daemon", "--state-dir", w.dir}, flags...)...))
+}
+
+// launch starts a command that is a daemon, or becomes one.
+func (w *world) launch(cmd *exec.Cmd) *daemon {
+	w.t.Helper()
+	d := &daemon{w: w, cmd: cmd, done: make(chan struct{})}
+	d.cmd.Env = append(d.cmd.Env, "PATH=", "GORACE=halt_on_error=1 atexit_sleep_ms=0")
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
 	if err := w.host.start(d.cmd); err != nil {
 		w.t.Fatalf("cannot start the daemon: %v", err)
@@ -76,7 +81,7 @@ func (w *world) spawnOf(binary string, flags ...string) *daemon {
 	w.t.Cleanup(func() {
 		d.kill()
 		if w.t.Failed() {
-			w.t.Logf("log of the daemon with %v:\n%s", flags, d.log.String())
+			w.t.Logf("log of %v:\n%s", d.cmd.Args, d.log.String())
 		}
 	})
 	return d

@@ -80,7 +80,7 @@ func TestPrivileges(t *testing.T) {
 		w.create("-p", fmt.Sprint(80+i), fmt.Sprint("c", i))
 	}
 	restricted(t, d.cmd.Process.Pid)
-	if warnings := decode[statusJSON](w, "status", "--json").Warnings; !raced() && len(warnings) > 0 {
+	if warnings := decode[statusJSON](w, "status", "--json").Warnings; len(warnings) > 0 {
 		t.Errorf("status warns: %q", warnings)
 	}
 }
@@ -152,7 +152,7 @@ func TestEachCapability(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			create := append([]string{"sandbox", "create"}, strings.Fields(args(w)+" special")...)
-			d := w.spawnOf(without(t, name))
+			d := w.spawnOf(without(t, name, "dac_override")) // which a build with cgo would keep
 			d.ready()
 			if r := w.try(create...); r.code == 0 {
 				t.Errorf("it needs no CAP_%s: %v", strings.ToUpper(name), r)
@@ -166,13 +166,13 @@ func TestEachCapability(t *testing.T) {
 	}
 }
 
-// without is the daemon's binary in a script that runs it without a capability.
-func without(t *testing.T, capability string) string {
+// without is the daemon's binary in a script that runs it without capabilities.
+func without(t *testing.T, capabilities ...string) string {
 	t.Helper()
 	setpriv, err := exec.LookPath("setpriv")
 	path := filepath.Join(t.TempDir(), "bridged")
 	if err == nil {
-		script := fmt.Sprintf("#!/bin/sh\nexec %s --bounding-set -%s %s \"$@\"\n", setpriv, capability, program)
+		script := fmt.Sprintf("#!/bin/sh\nexec %s --bounding-set -%s %s \"$@\"\n", setpriv, strings.Join(capabilities, ",-"), program)
 		err = os.WriteFile(path, []byte(script), 0o755)
 	}
 	if err != nil {

@@ -2,19 +2,17 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"os/signal"
 	"syscall"
 
-	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/api"
 	"github.com/bridged/bridged/engine"
 	"github.com/bridged/bridged/internal/privilege"
@@ -54,20 +52,37 @@ func runDaemon(ctx context.Context, f *daemonFlags, stderr io.Writer) error {
 	}
 	log := newLog(stderr, f.logFormat, f.logLevel)
 	raiseOpenFiles(log)
-	listener, err := listen(f.socket)
+	handed, err := takeHanded()
+	if err != nil {
+		return err
+	}
+	listener, err := handed.listen(f.socket)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	for _, err := range privilege.Restrict() { // the socket's group is set: that takes CAP_CHOWN
-		f.config.Warnings = append(f.config.Warnings, err.Error())
-	}
+	f.config.Warnings = restrict(log) // now: the socket's group is set, which takes CAP_CHOWN
 	f.config.Log, f.config.Version = log, programVersion()
+	f.config.Socket, f.config.HandOn = handed.kept, keep(log)
 	e, err := engine.New(f.config)
+	handed.kept.Close() // the engine has a descriptor of its own, where it takes it
 	if err != nil {
 		return err
 	}
 	return serve(ctx, e, listener, log)
+}
+
+// restrict gives up the privileges that the daemon does not need. What can't be given up is returned for the administrator; that a build is
+// one for tests is for its developer.
+func restrict(log *slog.Logger) (warnings []string) {
+	for _, err := range privilege.Restrict() {
+		if errors.Is(err, privilege.ErrCgo) {
+			log.Warn(err.Error())
+			continue
+		}
+		warnings = append(warnings, err.Error())
+	}
+	return warnings
 }
 
 // serve runs the engine and the server: when ctx is done first the server, which lets the requests under way finish, then the
@@ -93,27 +108,6 @@ func serve(ctx context.Context, e *engine.Engine, listener net.Listener, log *sl
 		return nil
 	})
 	return group.Wait()
-}
-
-// notify tells systemd, when it is there.
-func notify(log *slog.Logger, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("cannot notify systemd", "state", state, "error", err)
-	}
-}
-
-// listen takes the socket that systemd gives, else makes the one at path.
-func listen(path string) (net.Listener, error) {
-	given, err := activation.Listeners()
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("cannot take systemd's sockets: %w", err)
-	case len(given) == 0:
-		return api.Listen(path)
-	case len(given) > 1 || given[0] == nil || given[0].Addr().Network() != "unix":
-		return nil, bridged.Errorf(bridged.ErrInvalid, "systemd gives %d sockets: want one, a stream socket of the family AF_UNIX", len(given))
-	}
-	return given[0], nil
 }
 
 func newLog(w io.Writer, format string, level slog.Level) *slog.Logger {

@@ -67,15 +67,19 @@ func startProcess(t *testing.T, files ...*os.File) *daemonProcess {
 	return p
 }
 
-// notice waits for the next word to systemd.
+// notice waits for the next word to systemd, other than what to keep.
 func (p *daemonProcess) notice() string {
 	p.t.Helper()
 	text := make([]byte, 4096)
-	n, err := p.notices.Read(text)
-	if err != nil {
-		p.t.Fatal(err)
+	for {
+		n, err := p.notices.Read(text)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if word := string(text[:n]); !strings.HasPrefix(word, "FDSTORE") {
+			return word
+		}
 	}
-	return string(text[:n])
 }
 
 // stop sends a signal and returns the exit status.

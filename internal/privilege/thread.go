@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errThreads: Go can't make system calls in threads that C code may have started.
-var errThreads = errors.New("this program is built with cgo, which hides threads: build it with CGO_ENABLED=0")
+// ErrCgo: C code may have started threads that Go can't make system calls in. Builds with the race detector are so.
+var ErrCgo = errors.New("this program is built with cgo: build it with CGO_ENABLED=0")
 
 // allThreads makes a system call in every thread of the process.
 func allThreads(trap, a1, a2 uintptr) error {
@@ -22,7 +22,7 @@ func threadsError(errno syscall.Errno) error {
 	case 0:
 		return nil
 	case syscall.ENOTSUP: // of AllThreadsSyscall itself
-		return errThreads
+		return ErrCgo
 	}
 	return errno
 }
