@@ -17,7 +17,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 FUZZTIME    ?= 20s
 FUZZJOBS    ?= $(shell nproc)
 
-.PHONY: all build run test fuzz tools check bench clean
+.PHONY: all build run test fuzz soak tools check bench clean
 all: build
 
 # One static binary: no C, no other program.
@@ -41,6 +41,11 @@ fuzz:
 			{ echo "$$out" | grep -q "^    context deadline exceeded$$" && ! echo "$$out" | grep -q "Failing input"; } || \
 			{ echo "$$out"; exit 1; }; \
 		echo "$$0 $$1:" $$(echo "$$out" | grep -o "execs: [0-9]*" | tail -n 1)'
+
+# Storms of clients of a minute each, under the race detector, and cycles by the ten thousand.
+soak: build
+	CGO_ENABLED=1 BRIDGED_SOAK=1 $(GO) test -race -count 1 -timeout 20m -run '^TestStorm$$' -v ./engine
+	BRIDGED_SOAK=1 $(GO) test -count 1 -timeout 60m -run '^TestSoak$$' -v ./test
 
 # gofmt, vet and staticcheck: quick, and first.
 check:
