@@ -248,6 +248,13 @@ func (c *conn) takes(tableFlags uint32) (bool, error) {
 		case len(c.faults) == 0:
 			return false, errors.New("nf_tables deleted a table that is not there")
 		}
-		return c.faults[0].seq == 2, nil
+		first := c.faults[0]
+		switch {
+		case first.seq == 2:
+			return true, nil
+		case first.errno == unix.EOPNOTSUPP, first.errno == unix.EINVAL: // it does not know them (nf_tables_newtable)
+			return false, nil
+		}
+		return false, c.batch.failure(first) // it may know them
 	}
 }

@@ -187,6 +187,22 @@ func descriptors(t *testing.T) int {
 	return len(all)
 }
 
+// TestRefusedProbe: a kernel that just now can't make a table is not one that can't protect it.
+func TestRefusedProbe(t *testing.T) {
+	newNamespace(t)
+	for _, errno := range []unix.Errno{unix.ENFILE, unix.ENOMEM, unix.EBUSY, unix.EPERM} {
+		var plan fault.Plan
+		plan.Arm(1, 1, func(d fault.Datagram) (fault.Fault, bool) {
+			return fault.Fault{Refusals: []fault.Refusal{{Message: 1, Errno: errno}}}, d.Messages[0].Kind == batchBegin
+		})
+		_, err := Dial(Options{Fault: plan.Inject})
+		mustFail(t, "dial", err, errno)
+	}
+	if w := dial(t, Options{}); w.Protection() != ProtectionOwner {
+		t.Skip("this kernel has no table flags owner and persist")
+	}
+}
+
 // TestTakenMeanwhile: who takes the tables while the writer's socket is dead has them, and the writer says so.
 func TestTakenMeanwhile(t *testing.T) {
 	newNamespace(t)
