@@ -18,6 +18,21 @@ func (c Change) Empty() bool {
 		len(c.Links) == 0 && len(c.Pools) == 0 && c.Forwarding == nil
 }
 
+// Creates reports whether the change makes an object that was not there; inverse is what takes it back.
+func (c Change) Creates(inverse Change) bool {
+	return creates(c.Networks, inverse.Networks) || creates(c.Sandboxes, inverse.Sandboxes) || creates(c.Endpoints, inverse.Endpoints) ||
+		creates(c.Ports, inverse.Ports) || creates(c.Links, inverse.Links) || creates(c.Pools, inverse.Pools)
+}
+
+func creates[K comparable, V any](change, inverse map[K]*V) bool {
+	for k, v := range change {
+		if v != nil && inverse[k] == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Apply makes the change. The maps of s must not be shared with a reader.
 func (s *State) Apply(c Change) {
 	applyMap(&s.Networks, c.Networks)

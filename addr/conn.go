@@ -2,6 +2,7 @@ package addr
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -37,17 +38,21 @@ func DialWith(o Options) (*Conn, error) {
 func (c *Conn) Close() error { return c.socket.Close() }
 
 // Addresses lists the addresses of all links, both families.
-func (c *Conn) Addresses() ([]Address, error) {
+func (c *Conn) Addresses() ([]Address, error) { return c.AddressesOf(0) }
+
+// AddressesOf lists the addresses of one link, by its index; none where it is not there.
+func (c *Conn) AddressesOf(link int) ([]Address, error) {
 	var b rtnl.Batch
 	b.Begin(unix.RTM_GETADDR, 0)
-	b.Address(unix.AF_UNSPEC, 0, 0, 0)
+	b.Address(unix.AF_UNSPEC, 0, 0, link)
 	var list []Address
 	err := c.socket.Dump(&b, func() { list = nil }, func(kind uint16, body []byte) {
-		if a, ok := decodeAddress(body); ok && kind == unix.RTM_NEWADDR {
+		// Kernels that don't know of lists of one link send all.
+		if a, ok := decodeAddress(body); ok && kind == unix.RTM_NEWADDR && (link == 0 || a.Link == link) {
 			list = append(list, a)
 		}
 	})
-	if err != nil {
+	if err != nil && !(link != 0 && errors.Is(err, unix.ENODEV)) {
 		return nil, fmt.Errorf("cannot list addresses: %w", err)
 	}
 	return list, nil
@@ -55,19 +60,30 @@ func (c *Conn) Addresses() ([]Address, error) {
 
 // Routes lists the routes of IPv4 and IPv6 in all tables and of all types. A route with several next hops appears once for
 // each.
-func (c *Conn) Routes() ([]Route, error) {
+func (c *Conn) Routes() ([]Route, error) { return c.RoutesOf(0) }
+
+// RoutesOf is Routes for those that lead out by one link, by its index.
+func (c *Conn) RoutesOf(link int) ([]Route, error) {
 	var list []Route
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		var b rtnl.Batch
 		b.Begin(unix.RTM_GETROUTE, 0)
 		b.Route(unix.RtMsg{Family: family})
+		if link != 0 {
+			b.Uint32(unix.RTA_OIF, uint32(link))
+		}
 		before := len(list)
 		err := c.socket.Dump(&b, func() { list = list[:before] }, func(kind uint16, body []byte) {
-			if kind == unix.RTM_NEWROUTE {
-				list = append(list, decodeRoutes(body)...)
+			if kind != unix.RTM_NEWROUTE {
+				return
+			}
+			for _, r := range decodeRoutes(body) {
+				if link == 0 || r.Link == link {
+					list = append(list, r)
+				}
 			}
 		})
-		if err != nil {
+		if err != nil && !(link != 0 && errors.Is(err, unix.ENODEV)) {
 			return nil, fmt.Errorf("cannot list routes: %w", err)
 		}
 	}

@@ -74,7 +74,7 @@ func (e *Engine) setSubnets(n *bridged.Network, s subnets) error {
 			return bridged.Errorf(bridged.ErrInvalid, "--fixed-cidr-v6 %s does not fit to %s of %s: %w", part, s.ipv6, n.Bridge, err)
 		}
 	}
-	return e.chooseSubnets(e.index, n)
+	return e.chooseSubnets(e.index, n, nil) // none is left to be chosen
 }
 
 // furtherAddresses are what a bridge has beside its gateway address in the same subnet, as the primary one of a given bridge has secondary

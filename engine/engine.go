@@ -42,6 +42,13 @@ type Engine struct {
 	world  sync.RWMutex
 	closed bool // guarded by world
 
+	// hostUses is what the host used when hostMoved was set for the last time.
+	hostUses struct {
+		sync.Mutex
+		hostUse
+	}
+	hostMoved atomic.Bool
+
 	mu       sync.Mutex // guards what follows; never held while the kernel works
 	program  []nft.Table
 	lacks    lacks
@@ -149,7 +156,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	close(e.ready)
 	e.events.add(bridged.Event{Type: bridged.EventDaemon, Action: "ready", Attributes: map[string]string{"version": e.cfg.Version}})
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return e.host.watch(ctx, e.suspect) })
+	group.Go(func() error { return e.host.watch(ctx, e.suspect, e.hostChanged) })
 	group.Go(func() error { return e.sweeps(ctx) })
 	return group.Wait()
 }
@@ -210,7 +217,7 @@ func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Chan
 	}
 	done := 0
 	if len(r.change.Networks) > 0 {
-		err = e.record(r.change)
+		err = e.recordRequest(r.change, r.back.change)
 	}
 	failpoint.Reached("change recorded")
 	if err == nil {
@@ -258,7 +265,7 @@ func (e *Engine) resolve(change func(*index) (bridged.Change, error)) (r resolut
 	failpoint.Reached("change in memory")
 	r.plan = diff(have, e.compiler().want(c, r.back.touched))
 	if len(c.Networks) == 0 {
-		if err = e.record(c); err != nil {
+		if err = e.recordRequest(c, r.back.change); err != nil {
 			e.index.apply(r.back.change)
 			return r, err
 		}
@@ -272,6 +279,17 @@ func (e *Engine) resolve(change func(*index) (bridged.Change, error)) (r resolut
 type wayBack struct {
 	change  bridged.Change
 	touched touched // by the change, and so by its inverse
+}
+
+// recordRequest records a change. On a full disk nothing new begins; what goes on, or takes something away, still has some room.
+func (e *Engine) recordRequest(c, inverse bridged.Change) error {
+	if !c.Creates(inverse) {
+		return e.record(c)
+	}
+	if err := e.store.Begin(c); err != nil {
+		return fmt.Errorf("cannot record the request: %w", err)
+	}
+	return nil
 }
 
 func (e *Engine) record(c bridged.Change) error {

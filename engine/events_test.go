@@ -73,7 +73,7 @@ func TestEventsFollowChanges(t *testing.T) {
 	}
 	ep := web.Joined[0].Endpoint
 	attach := bridged.Event{Type: bridged.EventSandbox, Action: "attach", ID: web.ID, Name: "web", Attributes: map[string]string{
-		"network": "blue", "endpoint": ep.ID, "mac": ep.MAC.String(), "address": ep.IPv4.Addr().String(), "interface": "eth0", "link": ep.HostInterface,
+		"network": "blue", "networkId": ep.Network, "endpoint": ep.ID, "mac": ep.MAC.String(), "address": ep.IPv4.Addr().String(), "interface": "eth0", "link": ep.HostInterface,
 	}}
 	publish := bridged.Event{Type: bridged.EventPort, Action: "publish", ID: web.ID, Name: "web",
 		Attributes: map[string]string{"port": "80/tcp", "host": "0.0.0.0:8080"}}

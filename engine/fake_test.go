@@ -32,6 +32,7 @@ type fakeHost struct {
 	steps   int
 	commits uint64
 	purged  []conntrack.Flow
+	use     hostcheck.Taken // outside our bridges
 	// purgeErr is why nothing can be purged.
 	purgeErr error
 	lacks    []hostcheck.FeatureName
@@ -130,7 +131,7 @@ func (f *fakeHost) delPairs(names []string) error {
 
 func (f *fakeHost) subscribe() error { return nil }
 
-func (f *fakeHost) watch(ctx context.Context, _ func(suspicion)) error {
+func (f *fakeHost) watch(ctx context.Context, _ func(suspicion), _ func(moved)) error {
 	<-ctx.Done()
 	return nil
 }
@@ -165,6 +166,8 @@ func (f *fakeHost) facts() (facts, error) {
 	return facts{mtu: 1400, machineID: []byte("machine"), namespace: bridged.NamespaceID{Dev: 1, Ino: 1}, noIPv6: f.noIPv6, bridgeFilter: f.bridgeFilter}, nil
 }
 
+func (f *fakeHost) marked() (map[string]string, error) { return nil, nil }
+
 func (f *fakeHost) makeNamespace(s bridged.Sandbox) (bridged.NamespaceID, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -192,7 +195,9 @@ func (f *fakeHost) removeNamespace(s bridged.Sandbox, path string) error {
 	return nil
 }
 
-func (f *fakeHost) taken() (hostcheck.Taken, error) { return hostcheck.Taken{}, nil }
+func (f *fakeHost) taken() (hostcheck.Taken, error) { return f.use, nil }
+
+func (f *fakeHost) nameservers() []netip.Addr { return f.use.Nameservers }
 
 func (f *fakeHost) exists(path string) bool {
 	f.mu.Lock()

@@ -91,7 +91,7 @@ func (x *index) endpointEvents(e, old *bridged.Endpoint) []bridged.Event {
 }
 
 func (x *index) endpointAttributes(e bridged.Endpoint) map[string]string {
-	attributes := map[string]string{"network": x.Networks[e.Network].Name, "endpoint": e.ID, "mac": e.MAC.String()}
+	attributes := map[string]string{"network": x.Networks[e.Network].Name, "networkId": e.Network, "endpoint": e.ID, "mac": e.MAC.String()}
 	for _, a := range e.Addrs() {
 		key := "address"
 		if a.Is6() && e.IPv4.IsValid() {

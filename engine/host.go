@@ -27,6 +27,8 @@ type host interface {
 	probe() (hostcheck.Kernel, error)
 	// taken is what addresses are in use on the host, outside our own bridges.
 	taken() (hostcheck.Taken, error)
+	// nameservers are those of it that the resolver asks.
+	nameservers() []netip.Addr
 	// ownership names what protects our tables.
 	ownership() (protection string, transactions uint64)
 	close() error
@@ -50,7 +52,7 @@ type kernel interface {
 	// subscribe asks the kernel to say what changes: from then on nothing is missed.
 	subscribe() error
 	// watch hands on what it says, until ctx is done.
-	watch(ctx context.Context, suspect func(suspicion)) error
+	watch(ctx context.Context, suspect func(suspicion), changed func(moved)) error
 	// look is observe for the pairs and bridges that want names, without any list; the rules are taken to be as wanted.
 	look(want objects) (objects, error)
 	// drift finds what the kernel does not tell.
@@ -59,6 +61,8 @@ type kernel interface {
 
 // namespaces are the network namespaces of sandboxes.
 type namespaces interface {
+	// marked are the paths of namespaces that we made, with the ids of their sandboxes.
+	marked() (map[string]string, error)
 	// makeNamespace makes the sandbox's, at its path.
 	makeNamespace(s bridged.Sandbox) (bridged.NamespaceID, error)
 	// mountNamespace gives the sandbox's namespace, which is at path, a further one.

@@ -27,6 +27,7 @@ type index struct {
 	ports        map[string]map[bridged.Binding]struct{} // sandbox id → bindings
 	links        map[string]map[bridged.LinkID]struct{}  // stack → those that it is an end of
 	addrs        map[addrKey]string                      // → endpoint id
+	subnets      addressSpace                            // of the networks
 	leaving      map[string]*leaving                     // by endpoint id
 	vacating     map[string]leavingNetwork               // by id
 	pools        map[bridged.PoolID]*ipam.Pool
@@ -106,11 +107,17 @@ func (x *index) setNetwork(id string, n *bridged.Network) {
 	if had {
 		delete(x.networkNames, old.Name)
 		delete(x.bridges, old.Bridge)
+		for _, s := range old.Subnets() {
+			x.subnets.remove(s.Prefix, id)
+		}
 	}
 	if n != nil {
 		x.networkNames[n.Name] = id
 		if n.Bridge != "" && !n.Given {
 			x.bridges[n.Bridge] = id
+		}
+		for _, s := range n.Subnets() {
+			x.subnets.add(s.Prefix, id)
 		}
 	}
 	for _, family := range []struct {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -59,10 +60,11 @@ func (l label) String() string {
 		words = append(words, labelMade)
 	}
 	rest := strings.Join(words, " ")
-	for _, text := range []string{
-		fmt.Sprintf("%s %s %s %s%d", labelFirst, l.sandbox.Name, rest, labelSince, l.sandbox.Created.Unix()),
-		fmt.Sprintf("%s %s %s", labelFirst, l.sandbox.Name, rest),
-	} {
+	name, since := cmp.Or(l.sandbox.Name, labelNameless), ""
+	if !l.sandbox.Created.IsZero() {
+		since = " " + labelSince + strconv.FormatInt(l.sandbox.Created.Unix(), 10)
+	}
+	for _, text := range []string{labelFirst + " " + name + " " + rest + since, labelFirst + " " + name + " " + rest} {
 		if len(text) <= link.MaxAlias {
 			return text
 		}

@@ -419,6 +419,15 @@ func (m *machine) facts() (facts, error) {
 	return f, err
 }
 
+// nameservers are those that the resolver asks, as far as that can be read.
+func (m *machine) nameservers() []netip.Addr {
+	servers, err := hostcheck.Nameservers()
+	if err != nil {
+		m.log.Debug("cannot read the resolver's configuration", "error", err)
+	}
+	return servers
+}
+
 // taken is what addresses are in use. A resolver file that can't be read is none of the caller's business.
 func (m *machine) taken() (t hostcheck.Taken, err error) {
 	err = m.ns.Do(func() error {
@@ -528,6 +537,28 @@ func (m *machine) removeNamespace(s bridged.Sandbox, path string) error {
 		return err
 	}
 	return netns.Remove(path)
+}
+
+func (m *machine) marked() (map[string]string, error) {
+	entries, err := os.ReadDir(namespaceDir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]string)
+	for _, e := range entries {
+		path := filepath.Join(namespaceDir, e.Name())
+		mark, err := netns.Mark(path)
+		if err != nil {
+			return nil, err
+		}
+		if mark != "" {
+			found[path] = mark
+		}
+	}
+	return found, nil
 }
 
 func (m *machine) exists(path string) bool {

@@ -101,7 +101,7 @@ func (m *machine) observeLinks(have *objects, want objects, links []link.Link) e
 	if len(want.bridges) == 0 || len(have.bridges) == 0 {
 		return nil
 	}
-	addresses, err := m.addrs.Addresses()
+	addresses, routes, err := m.settingsOf(have.bridges, names)
 	if err != nil {
 		return err
 	}
@@ -111,10 +111,6 @@ func (m *machine) observeLinks(have *objects, want objects, links []link.Link) e
 			b.addrs = append(b.addrs, a.Prefix)
 			have.bridges[b.Name] = b
 		}
-	}
-	routes, err := m.addrs.Routes()
-	if err != nil {
-		return err
 	}
 	for _, r := range routes {
 		b, ok := have.bridges[names[r.Link]]
@@ -129,6 +125,34 @@ func (m *machine) observeLinks(have *objects, want objects, links []link.Link) e
 		}
 	}
 	return m.observeSysctls(have, want)
+}
+
+// fewBridges are so few that each one's addresses and routes are asked for, instead of those of all links.
+const fewBridges = 4
+
+// settingsOf are the addresses and routes of bridges, and maybe more; names are those of links, by index.
+func (m *machine) settingsOf(bridges map[string]bridge, names map[int]string) (addresses []addr.Address, routes []addr.Route, err error) {
+	if len(bridges) > fewBridges {
+		if addresses, err = m.addrs.Addresses(); err == nil {
+			routes, err = m.addrs.Routes()
+		}
+		return addresses, routes, err
+	}
+	for index, name := range names {
+		if _, ok := bridges[name]; !ok {
+			continue
+		}
+		a, err := m.addrs.AddressesOf(index)
+		if err != nil {
+			return nil, nil, err
+		}
+		r, err := m.addrs.RoutesOf(index)
+		if err != nil {
+			return nil, nil, err
+		}
+		addresses, routes = append(addresses, a...), append(routes, r...)
+	}
+	return addresses, routes, nil
 }
 
 func (m *machine) observeSysctls(have *objects, want objects) error {

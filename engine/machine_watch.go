@@ -75,12 +75,12 @@ const (
 	firstPause = 10 * time.Millisecond
 )
 
-func (m *machine) watch(ctx context.Context, suspect func(suspicion)) error {
+func (m *machine) watch(ctx context.Context, suspect func(suspicion), changed func(moved)) error {
 	pause := time.Duration(0)
 	for {
 		w, since := m.watchers, time.Now()
 		m.watchers = nil // they close themselves
-		err := m.run(ctx, w, suspect)
+		err := m.run(ctx, w, suspect, changed)
 		if ctx.Err() != nil {
 			return err
 		}
@@ -114,10 +114,13 @@ func wait(ctx context.Context, d time.Duration) bool {
 }
 
 // run runs subscriptions until one fails.
-func (m *machine) run(ctx context.Context, w *watchers, suspect func(suspicion)) error {
+func (m *machine) run(ctx context.Context, w *watchers, suspect func(suspicion), changed func(moved)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		return w.links.Run(ctx, func(e link.Event) {
+			if !e.Resync && !e.Port && !e.Link.Ours() {
+				changed(moved{foreign: true}) // the kernel does not tell of all routes that go with a link
+			}
 			if e.Resync || e.Link.Ours() || e.Port && strings.HasPrefix(e.Link.Name, bridged.PortPrefix) {
 				suspect(suspicion{link: e.Link.Name})
 			}
@@ -127,8 +130,8 @@ func (m *machine) run(ctx context.Context, w *watchers, suspect func(suspicion))
 		return w.addrs.Run(ctx, func(e addr.Event) {
 			if e.Resync {
 				suspect(suspicion{})
-			} else if name := m.robbed(e); name != "" {
-				suspect(suspicion{link: name})
+			} else {
+				changed(m.moved(e))
 			}
 		})
 	})
@@ -152,23 +155,20 @@ func (m *machine) run(ctx context.Context, w *watchers, suspect func(suspicion))
 	return group.Wait()
 }
 
-// robbed is the name of the link that lost an address or the route to one's subnet; "" when none did. What goes with its link is the link's
-// event.
-func (m *machine) robbed(e addr.Event) string {
-	index := 0
-	switch r := e.Route; {
-	case !e.Gone:
-	case e.Address != nil:
-		index = e.Address.Link
-	case r != nil && r.Type == unix.RTN_UNICAST && r.Protocol == unix.RTPROT_KERNEL && !r.Gateway.IsValid():
-		index = r.Link
+// moved is what an event of package addr tells.
+func (m *machine) moved(e addr.Event) (c moved) {
+	c.gone = e.Gone
+	if a := e.Address; a != nil {
+		c.route = addr.Route{Dst: a.Prefix.Masked(), Link: a.Link}
+		c.connected = true
+	} else {
+		c.route = *e.Route
+		c.connected = c.route.Type == unix.RTN_UNICAST && c.route.Protocol == unix.RTPROT_KERNEL && !c.route.Gateway.IsValid()
 	}
-	if index == 0 {
-		return ""
+	if c.route.Link != 0 {
+		if l, err := m.links.ByIndex(c.route.Link); err == nil {
+			c.link, c.ours = l.Name, l.Ours()
+		}
 	}
-	l, err := m.links.ByIndex(index)
-	if err != nil {
-		return ""
-	}
-	return l.Name
+	return c
 }

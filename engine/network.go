@@ -25,11 +25,18 @@ func (e *Engine) CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (_
 		return bridged.NetworkInfo{}, nil, err
 	}
 	defer e.locks.lock("network " + n.Name)()
+	host, err := e.hostUse()
+	if err == nil {
+		warnings, err = host.check(n)
+	}
+	if err != nil {
+		return bridged.NetworkInfo{}, nil, fmt.Errorf("cannot create network %s: %w", n.Name, err)
+	}
 	err = e.transactWhenFree(ctx, func(x *index) (bridged.Change, error) {
 		if _, taken := x.networkNames[n.Name]; taken {
 			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "network with name %s already exists", n.Name)
 		}
-		if err := e.chooseSubnets(x, &n); err != nil {
+		if err := e.chooseSubnets(x, &n, host.space); err != nil {
 			return bridged.Change{}, err
 		}
 		n.BridgeMAC = bridged.MAC(addr.MACOf(n.Subnets()[0].Gateway))
@@ -45,7 +52,7 @@ func (e *Engine) CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (_
 	}
 	e.ensureForwarding(ctx, n)
 	e.log.Info("network created", "network", n.Name, "link", n.Bridge)
-	return bridged.NetworkInfo{Network: n}, nil, nil
+	return bridged.NetworkInfo{Network: n}, warnings, nil
 }
 
 // newNetwork checks the request as far as it can be without the state.
@@ -139,20 +146,12 @@ func setSubnet(n *bridged.Network, s bridged.Subnet) error {
 	return nil
 }
 
-// chooseSubnets gives a network the subnets that it wants and did not name, and refuses those that overlap another network's.
-func (e *Engine) chooseSubnets(x *index, n *bridged.Network) error {
-	var taken []netip.Prefix
-	for _, other := range x.Networks {
-		if other.ID == n.ID {
-			continue
-		}
-		for _, s := range other.Subnets() {
-			taken = append(taken, s.Prefix)
-			for _, mine := range n.Subnets() {
-				if mine.Prefix.Bits() > 0 && mine.Prefix.Overlaps(s.Prefix) {
-					return bridged.Errorf(bridged.ErrConflict, "subnet %s overlaps with %s of network %s", mine.Prefix, s.Prefix, other.Name)
-				}
-			}
+// chooseSubnets gives a network the subnets that it wants and did not name, out of what the host leaves, and refuses those that overlap
+// another network's.
+func (e *Engine) chooseSubnets(x *index, n *bridged.Network, host *addressSpace) error {
+	for _, mine := range n.Subnets() {
+		if o, taken := x.subnets.overlap(mine.Prefix); mine.Prefix.Bits() > 0 && taken && o.owner != n.ID {
+			return bridged.Errorf(bridged.ErrConflict, "subnet %s overlaps with %s of network %s", mine.Prefix, o.Prefix, x.Networks[o.owner].Name)
 		}
 	}
 	left := x.networksLeft()
@@ -160,27 +159,16 @@ func (e *Engine) chooseSubnets(x *index, n *bridged.Network) error {
 		if err := l.inTheWay(*n); err != nil {
 			return err
 		}
-		for _, s := range l.Subnets() {
-			taken = append(taken, s.Prefix)
-		}
 	}
-	if n.IPv4.Prefix != anyPrefix4 && n.IPv6.Prefix != anyPrefix6 {
-		return nil
-	}
-	host, err := e.host.taken()
-	if err != nil {
-		return fmt.Errorf("cannot tell which subnets the host uses: %w", err)
-	}
-	taken = append(taken, host.Prefixes()...)
 	for _, f := range []struct {
 		subnet *bridged.Subnet
 		wanted netip.Prefix
-		blocks []ipam.Block
-	}{{&n.IPv4, anyPrefix4, e.blocks(false)}, {&n.IPv6, anyPrefix6, e.blocks(true)}} {
+		ipv6   bool
+	}{{&n.IPv4, anyPrefix4, false}, {&n.IPv6, anyPrefix6, true}} {
 		if f.subnet.Prefix != f.wanted {
 			continue
 		}
-		p, err := ipam.Choose(f.blocks, taken)
+		p, err := x.freeSubnet(e.blocks(f.ipv6), host, left)
 		if err != nil && len(left) > 0 {
 			return left[0].error()
 		}
@@ -193,6 +181,28 @@ func (e *Engine) chooseSubnets(x *index, n *bridged.Network) error {
 		}
 	}
 	return nil
+}
+
+// freeSubnet is the first subnet of the blocks, in their order, that nobody has: no network, not one on its way out, and not the host.
+func (x *index) freeSubnet(blocks []ipam.Block, host *addressSpace, left []leavingNetwork) (netip.Prefix, error) {
+	if len(left) > 0 {
+		taken := host.prefixes()
+		for _, l := range left {
+			for _, s := range l.Subnets() {
+				taken = append(taken, s.Prefix)
+			}
+		}
+		host = outermost(taken)
+	}
+	for _, b := range blocks {
+		if err := b.Check(); err != nil {
+			return netip.Prefix{}, err
+		}
+		if p, ok := x.subnets.choose(b, host); ok {
+			return p, nil
+		}
+	}
+	return netip.Prefix{}, fmt.Errorf("%w: all of %v overlap with a network or a route that exists", ipam.ErrExhausted, blocks)
 }
 
 // blocks are what subnets of one family are cut from.

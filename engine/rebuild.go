@@ -24,8 +24,8 @@ import (
 // later. Three things tell: the labels of host ends (label.go), the elements of our tables, and the namespaces that live.
 // Everything that is used is the host's; nothing inside a sandbox is asked.
 //
-// The kernel knows nothing of sandboxes without a link (modes host, none and container, and the leases of callers that make
-// their links themselves), nor what links between sandboxes were called: of these, what the log still says is kept.
+// The kernel knows nothing of sandboxes without a namespace of their own (modes host and container), of the leases of callers that make
+// their links themselves, nor what links between sandboxes were called: of these, what the log still says is kept.
 
 // rebuilder makes the State what the kernel tells.
 type rebuilder struct {
@@ -34,6 +34,7 @@ type rebuilder struct {
 	// noRules and noPorts: the table that would tell is not there.
 	noRules, noPorts bool
 	inhabited        map[netns.File]string
+	marked           map[string]string // paths of namespaces that we made, with their sandboxes' ids
 	namespace        func(path string) (bridged.NamespaceID, error)
 	now              time.Time
 
@@ -55,8 +56,12 @@ func (e *Engine) rebuild(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	marked, err := e.host.marked()
+	if err != nil {
+		return fmt.Errorf("cannot list the namespaces of sandboxes: %w", err)
+	}
 	r := &rebuilder{
-		x: e.index, elements: have.elements, inhabited: inhabited, now: time.Now().UTC(),
+		x: e.index, elements: have.elements, inhabited: inhabited, marked: marked, now: time.Now().UTC(),
 		namespace: func(path string) (bridged.NamespaceID, error) { return e.host.namespace(path, 0) },
 		noRules:   !hasTable(have.tables, forwarding.Bridge), noPorts: !hasTable(have.tables, nat.Inet),
 	}
@@ -88,6 +93,7 @@ func (r *rebuilder) run(links []link.Link, damaged bool) {
 			r.warnings = append(r.warnings, fmt.Sprintf("the log was lost, and the sandbox behind %s could not be rebuilt from the kernel, it is removed: %v", name, err))
 		}
 	}
+	r.addUnlinked()
 	r.addPorts()
 	r.addLinks()
 	r.addForwarding()
@@ -103,7 +109,7 @@ func (r *rebuilder) report() string {
 		what = fmt.Sprintf("rebuilt were %d sandboxes: %s", len(r.rebuilt), some(r.rebuilt))
 	}
 	return "the log was lost or damaged, and what runs was taken from the kernel: " + what +
-		". It does not tell of sandboxes in the modes host, none and container, of leases, and of the names of links: make again what is missing of these"
+		". It does not tell of sandboxes in the modes host and container, of leases, and of the names of links: make again what is missing of these"
 }
 
 // some is a few of the names, in order.
@@ -227,6 +233,35 @@ func (r *rebuilder) addEndpoint(l link.Link, bridge string) error {
 		r.x.apply(bridged.Change{Endpoints: map[string]*bridged.Endpoint{e.ID: &e}})
 	}
 	return err
+}
+
+// addUnlinked adds sandboxes that have no link: the namespaces that we made and that nobody has. One in mode none that the log does not
+// say to be made is taken for one whose end was lost.
+func (r *rebuilder) addUnlinked() {
+	for _, path := range sortedKeys(r.marked) {
+		now, err := r.namespace(path)
+		if err != nil {
+			continue
+		}
+		s, known := r.x.Sandboxes[r.marked[path]]
+		if known {
+			if !s.Settled && s.Mode == bridged.ModeNone && path == s.NetNS {
+				s.NSID, s.Settled = now, true
+				r.x.apply(bridged.Change{Sandboxes: map[string]*bridged.Sandbox{s.ID: &s}})
+			}
+			continue
+		}
+		s = bridged.Sandbox{
+			ID: r.marked[path], Name: filepath.Base(path), Created: r.now, Mode: bridged.ModeNone, NetNS: path, NSID: now, Made: true, Settled: true,
+		}
+		_, named := r.x.sandboxNames[s.Name]
+		_, had := r.x.namespaces[now]
+		if named || had || shorten(s.ID) == "" || path == lastingPath(s) {
+			continue // of one that was removed while others shared it, nothing is known of those
+		}
+		r.x.apply(bridged.Change{Sandboxes: map[string]*bridged.Sandbox{s.ID: &s}})
+		r.rebuilt = append(r.rebuilt, s.Name)
+	}
 }
 
 // settle settles a sandbox that was being made or removed: its link has its elements.

@@ -31,6 +31,7 @@ type suspicion struct {
 func (e *Engine) suspect(s suspicion) {
 	switch s {
 	case suspicion{}:
+		e.hostMoved.Store(true)
 		e.repairs.add(struct{}{})
 		return
 	case suspicion{rules: true}:

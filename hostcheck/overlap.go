@@ -26,11 +26,11 @@ func (o *Overlap) Error() string {
 	if o.Nameserver.IsValid() {
 		return fmt.Sprintf("requested network %v overlaps with nameserver %v", o.Requested, o.Nameserver)
 	}
-	return fmt.Sprintf("requested network %v overlaps with route %s", o.Requested, o.route())
+	return fmt.Sprintf("requested network %v overlaps with route %s", o.Requested, o.RouteText())
 }
 
-// route is the route as "ip route" prints it, but always with its prefix length.
-func (o *Overlap) route() string {
+// RouteText is the route as "ip route" prints it, but always with its prefix length.
+func (o *Overlap) RouteText() string {
 	r := o.Route
 	text := r.Dst.String()
 	if kind := routeType(r.Type); kind != "" {

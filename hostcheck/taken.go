@@ -3,6 +3,7 @@ package hostcheck
 import (
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/bridged/bridged/addr"
 	"github.com/bridged/bridged/link"
@@ -84,6 +85,12 @@ func (t Taken) Prefixes() []netip.Prefix {
 		}
 	}
 	return all
+}
+
+// WithoutOwn is t without the routes that don't count, for a caller that keeps it.
+func (t Taken) WithoutOwn() Taken {
+	t.Routes = slices.DeleteFunc(slices.Clone(t.Routes), func(r addr.Route) bool { return t.Own[r.Link] })
+	return t
 }
 
 func (t Taken) own(link int) bool { return t.Own[link] }

@@ -128,3 +128,62 @@ func TestFullStateDirectory(t *testing.T) {
 		t.Errorf("opened again, %q (-want +got):\n%s", warnings, diff(want, got))
 	}
 }
+
+// What begins is refused while there is room left to finish or take back what was begun.
+func TestReserve(t *testing.T) {
+	d := newDisk(t)
+	if err := os.Mkdir(d.dirs.Run, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	smallDisk(t, d.dirs.Run, 8*reserve)
+	writeFile(t, filepath.Join(d.dirs.Run, "other"), make([]byte, 5*reserve))
+	s, _ := d.open(t)
+	var want bridged.State
+	begin := func(i int) error {
+		c := sandbox(fmt.Sprintf("s%d", i))
+		err := s.Begin(c)
+		if err == nil {
+			want.Apply(c)
+		}
+		return err
+	}
+	last := 0
+	for begin(last) == nil {
+		last++
+	}
+	checkFull(t, begin(last), s.logPath())
+	// Somebody else takes everything that is free: the reserve is ours.
+	filler, err := os.Create(filepath.Join(d.dirs.Run, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = filler.Write(make([]byte, 1<<10))
+	}
+	for i := range last {
+		gone := bridged.Change{Sandboxes: map[string]*bridged.Sandbox{fmt.Sprintf("s%d", i): nil}}
+		if i*len(`00000000 {"Sandboxes":{"s1000":null}}`) > reserve {
+			break
+		}
+		mustAppend(t, s, gone)
+		want.Apply(gone)
+	}
+	checkFull(t, begin(last), s.logPath())
+	s.Close()
+	s, got := d.open(t)
+	if x := diff(want, got); x != "" || len(s.Warnings()) > 0 {
+		t.Errorf("opened again, %q (-want +got):\n%s", s.Warnings(), x)
+	}
+	// With room there is the reserve again.
+	filler.Close()
+	if err := errors.Join(os.Remove(filler.Name()), os.Remove(filepath.Join(d.dirs.Run, "other"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Compact(want.Whole()); err != nil {
+		t.Fatal(err)
+	}
+	if err := begin(last); err != nil {
+		t.Error(err)
+	}
+	s.Close()
+}

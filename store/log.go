@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/failpoint"
@@ -31,6 +32,9 @@ type header struct {
 const (
 	grownFrom  = 1 << 20 // a log that is smaller is not worth a Compact
 	keepBuffer = 1 << 20 // a larger write buffer is not kept
+	// reserve is kept free for what must be recorded of an operation that was begun: it is finished or taken back, also on a full disk.
+	// Some sixty of an ordinary size can be under way.
+	reserve = 64 << 10
 )
 
 // runLog is the open log. Its methods must not be called at the same time.
@@ -42,9 +46,11 @@ type runLog struct {
 	size, base int64
 	// dirty: behind size may lie the rest of a failed write.
 	dirty bool
-	inode uint64 // of the file
-	noted length
-	buf   bytes.Buffer
+	// allocated is the offset up to which the file has its space.
+	allocated int64
+	inode     uint64 // of the file
+	noted     length
+	buf       bytes.Buffer
 }
 
 // openLog reads the log at path, or begins one. One of another boot is moved to former. The warning is about damage that was set aside; "" is none.
@@ -154,13 +160,13 @@ func (l *runLog) rewrite(write func(io.Writer) error) (err error) {
 	if l.file != nil {
 		l.file.Close() // the old log, which has no name any more
 	}
-	l.file, l.size, l.base, l.dirty = f, size, size, false
+	l.file, l.size, l.base, l.dirty, l.allocated = f, size, size, false, 0
 	l.noted.note(l.inode, l.size)
 	return nil
 }
 
-// append writes one record. After an error the log is as it was.
-func (l *runLog) append(c bridged.Change) error {
+// append writes one record. After an error the log is as it was. With leave it leaves the reserve free.
+func (l *runLog) append(c bridged.Change, leave bool) error {
 	if err := l.clean(); err != nil {
 		return err
 	}
@@ -173,6 +179,11 @@ func (l *runLog) append(c bridged.Change) error {
 	if err := appendRecord(&l.buf, c); err != nil {
 		return err
 	}
+	if leave {
+		if err := l.allocate(l.size + int64(l.buf.Len()) + reserve); err != nil {
+			return err
+		}
+	}
 	if _, err := l.file.WriteAt(l.buf.Bytes(), l.size); err != nil {
 		l.dirty = true
 		return errors.Join(l.named(err), l.clean())
@@ -180,6 +191,26 @@ func (l *runLog) append(c bridged.Change) error {
 	l.size += int64(l.buf.Len())
 	l.noted.note(l.inode, l.size)
 	return nil
+}
+
+// allocate gives the file its space up to this offset, and some more if there is. A file system that can't do that does without.
+func (l *runLog) allocate(end int64) error {
+	if end <= l.allocated {
+		return nil
+	}
+	var err error
+	for _, to := range []int64{end + reserve, end} { // so that not every record asks
+		for {
+			if err = unix.Fallocate(int(l.file.Fd()), unix.FALLOC_FL_KEEP_SIZE, l.size, to-l.size); err != unix.EINTR {
+				break
+			}
+		}
+		if err == nil || err == unix.EOPNOTSUPP {
+			l.allocated = to
+			return nil
+		}
+	}
+	return &fs.PathError{Op: "allocate", Path: l.path, Err: err}
 }
 
 // takeBack cuts off what was appended since the log had this size.
@@ -206,6 +237,8 @@ func (l *runLog) clean() error {
 	if err := l.file.Truncate(l.size); err != nil {
 		return l.named(err)
 	}
+	l.allocated = 0 // the reserve went, too: it is taken again before somebody else has it
+	_ = l.allocate(l.size + reserve)
 	l.dirty = false
 	return nil
 }

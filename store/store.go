@@ -178,19 +178,25 @@ func (s *Store) logPath() string { return filepath.Join(s.dirs.Run, "log") }
 //
 // Only a crash can come between the files and the record; a change that it cuts in two was never acknowledged. New networks
 // are written before the record and old ones removed after it, so that no record refers to a network that is not there.
-func (s *Store) Append(c bridged.Change) error {
+func (s *Store) Append(c bridged.Change) error { return s.record(c, false) }
+
+// Begin is Append for a change with which an operation begins: it is refused where there would be no room left for Append to finish
+// the operation, or to take it back.
+func (s *Store) Begin(c bridged.Change) error { return s.record(c, true) }
+
+func (s *Store) record(c bridged.Change, leave bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.log == nil {
 		return errClosed()
 	}
-	if err := s.append(c); err != nil {
+	if err := s.append(c, leave); err != nil {
 		return diskError("cannot record the change", err)
 	}
 	return nil
 }
 
-func (s *Store) append(c bridged.Change) error {
+func (s *Store) append(c bridged.Change, leave bool) error {
 	files, err := s.networks.stage(c.Networks)
 	defer files.cleanUp()
 	if err != nil {
@@ -200,7 +206,7 @@ func (s *Store) append(c bridged.Change) error {
 	err = files.put()
 	if err == nil && !c.Empty() {
 		failpoint.Reached("before the record")
-		err = s.log.append(c)
+		err = s.log.append(c, leave)
 	}
 	if err == nil {
 		err = files.drop()

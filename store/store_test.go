@@ -591,3 +591,144 @@ func TestDirectories(t *testing.T) {
 		t.Errorf("no boot id: %v", err)
 	}
 }
+
+// The log of the last boot says whose the paths in /run/netns were, until that is cleared away, also if a start was cut short.
+func TestFormer(t *testing.T) {
+	d := newDisk(t)
+	s, _ := d.open(t)
+	mustAppend(t, s, network("n1"), sandbox("s1"), sandbox("s2"), bridged.Change{Sandboxes: map[string]*bridged.Sandbox{"s1": nil}})
+	if former := s.Former(); len(former) > 0 {
+		t.Errorf("in the same boot: %v", former)
+	}
+	s.Close()
+	writeFile(t, d.bootID, []byte("boot two\n"))
+	for range 2 {
+		s, got := d.open(t)
+		if former := s.Former(); len(former) != 1 || former[0].ID != "s2" || len(got.Sandboxes) > 0 || len(got.Networks) != 1 || s.Incomplete() {
+			t.Errorf("after a reboot: %v, state %v, incomplete %t", former, got, s.Incomplete())
+		}
+		s.Close()
+	}
+	s, _ = d.open(t)
+	if err := s.ForgetFormer(); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, s, sandbox("s3"))
+	s.Close()
+	s, got := d.open(t)
+	defer s.Close()
+	if former := s.Former(); len(former) > 0 || len(got.Sandboxes) != 1 {
+		t.Errorf("when that is cleared away: %v, state %v", former, got)
+	}
+	// Of a log of the last boot that can't be read, nothing is known, and nothing is wrong.
+	s.Close()
+	writeFile(t, d.log(), []byte("no log"))
+	if err := os.Rename(d.log(), d.log()+".former"); err != nil {
+		t.Fatal(err)
+	}
+	s, _ = d.open(t)
+	if len(s.Former()) > 0 || len(s.Warnings()) > 0 {
+		t.Errorf("a damaged log of the last boot: %v, %q", s.Former(), s.Warnings())
+	}
+}
+
+// A network's file that is damaged or gone is written anew from the log, until a reboot.
+func TestNetworkFromLog(t *testing.T) {
+	for name, damage := range map[string]func(path string) error{
+		"gone":        os.Remove,
+		"empty":       func(path string) error { return os.Truncate(path, 0) },
+		"a directory": func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) },
+	} {
+		d := newDisk(t)
+		s, _ := d.open(t)
+		mustAppend(t, s, network("n1"), network("n2"), bridged.Change{Networks: map[string]*bridged.Network{"n2": nil}})
+		if err := s.Compact(network("n1")); err != nil {
+			t.Fatal(err)
+		}
+		changed := network("n1")
+		changed.Networks["n1"].MTU = 1400
+		mustAppend(t, s, changed)
+		s.Close()
+		whole := readFile(t, d.network("n1"))
+		if err := damage(d.network("n1")); err != nil {
+			t.Fatal(err)
+		}
+		s, got := d.open(t)
+		if n := got.Networks["n1"]; len(got.Networks) != 1 || n.MTU != 1400 || s.Incomplete() {
+			t.Errorf("%s: %v, incomplete %t", name, got.Networks, s.Incomplete())
+		}
+		if w := s.Warnings(); len(w) != 1 || !strings.Contains(w[0], "written anew from the log") {
+			t.Errorf("%s: %q", name, w)
+		}
+		s.Close()
+		if now := readFile(t, d.network("n1")); !bytes.Equal(now, whole) {
+			t.Errorf("%s: the file is\n%s", name, now)
+		}
+		if _, warnings := d.reopen(t); len(warnings) > 0 {
+			t.Errorf("%s: warned twice: %q", name, warnings)
+		}
+	}
+}
+
+// Each flipped bit of a network's file is noticed.
+func TestNetworkFlipped(t *testing.T) {
+	whole, err := encodeNetwork(network("n1").Networks["n1"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, format, err := decodeNetwork("n1.json", whole); err != nil || format != networkFormat {
+		t.Fatalf("the whole file: format %d, %v", format, err)
+	}
+	for at := range whole {
+		for bit := range 8 {
+			flipped := bytes.Clone(whole)
+			flipped[at] ^= 1 << bit
+			if n, _, err := decodeNetwork("n1.json", flipped); err == nil || errors.Is(err, bridged.ErrUnavailable) {
+				t.Fatalf("bit %d of byte %d flipped: %v, %v\n%s", bit, at, n, err, flipped)
+			}
+		}
+	}
+	for cut := range whole {
+		if n, _, err := decodeNetwork("n1.json", whole[:cut]); err == nil {
+			t.Fatalf("cut at %d: %v", cut, n)
+		}
+	}
+}
+
+// What is there in the place of a file or a directory is named, with what to do.
+func TestWrongKind(t *testing.T) {
+	for name, tt := range map[string]struct {
+		make func(d disk) error
+		says string
+	}{
+		"a file for the networks' directory": {func(d disk) error {
+			dir := filepath.Join(d.dirs.State, "networks")
+			return errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o600))
+		}, "/networks: not a directory: a directory must be there"},
+		"a directory for the lock": {func(d disk) error {
+			lock := filepath.Join(d.dirs.Run, "lock")
+			return errors.Join(os.RemoveAll(lock), os.Mkdir(lock, 0o700))
+		}, "/lock: is a directory: a file must be there"},
+	} {
+		d := newDisk(t)
+		d.reopen(t)
+		if err := tt.make(d); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := open(d.dirs, d.bootID, nil); !errors.Is(err, bridged.ErrUnavailable) || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// What only says how long the log is can be done without.
+	d := newDisk(t)
+	s, _ := d.open(t)
+	mustAppend(t, s, sandbox("s1"))
+	s.Close()
+	length := filepath.Join(d.dirs.Run, "length")
+	if err := errors.Join(os.Remove(length), os.MkdirAll(filepath.Join(length, "x"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if got, warnings := d.reopen(t); len(got.Sandboxes) != 1 || len(warnings) > 0 {
+		t.Errorf("a directory for the length: %v, %q", got.Sandboxes, warnings)
+	}
+}

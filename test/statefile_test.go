@@ -72,6 +72,7 @@ func newInhabited(t *testing.T) *inhabited {
 	c2 := w.member("c2", "bridge", "--mac-address", "02:00:00:00:00:77")
 	w.member("c3", "second", "-p", "9000-9009:9000-9009")
 	w.member("c4", "inside")
+	w.bridged("sandbox", "create", "--network", "none", "c0")
 	w.bridged("sandbox", "create", "--netns", givenPath, "-p", "8099:80", "c5")
 	c6, c7 := w.member("c6", "apart"), w.member("c7", "apart")
 	w.bridged("link", "add", "--port", "80/tcp", "c6", "c7")
@@ -106,7 +107,7 @@ func (w *world) told() told {
 		Networks: w.bridged("network", "ls", "--json"), Sandboxes: decode[[]sandboxJSON](w, "sandbox", "ls", "--json"),
 		Ports: decode[[]portJSON](w, "port", "ls", "--json"), Links: w.bridged("link", "ls"),
 	}
-	s.Sandboxes = slices.DeleteFunc(s.Sandboxes, func(s sandboxJSON) bool { return s.Mode != "bridge" })
+	s.Sandboxes = slices.DeleteFunc(s.Sandboxes, func(s sandboxJSON) bool { return s.Mode == "host" })
 	return s
 }
 
@@ -162,13 +163,13 @@ func TestLogDamaged(t *testing.T) {
 			load.end(t)
 			h.as(t, g)
 			warnings := strings.Join(decode[statusJSON](h.world, "status", "--json").Warnings, "\n")
-			for _, word := range []string{damage.says, "modes host, none and container"} {
+			for _, word := range []string{damage.says, "modes host and container"} {
 				if !strings.Contains(warnings, word) {
 					t.Errorf("%q is in no warning:\n%s", word, warnings)
 				}
 			}
 			for _, s := range decode[[]sandboxJSON](h.world, "sandbox", "ls", "--json") {
-				if s.Mode != "bridge" {
+				if s.Mode == "host" {
 					t.Errorf("sandbox %s came from nowhere", s.Name)
 				}
 			}
@@ -188,7 +189,7 @@ func TestLogDamaged(t *testing.T) {
 	h.bridged("port", "add", "c2", "8081:80")
 	reaches(t, h.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8081), "c2")
 	h.bridged("link", "rm", "c6", "c7")
-	for _, name := range []string{"c1", "c2", "c3", "c4", "c5", "c6", "c7"} {
+	for _, name := range []string{"c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"} {
 		h.bridged("sandbox", "rm", name)
 	}
 	h.create("-p", "8080:80", "c1")

@@ -20,11 +20,13 @@ const (
 func (s *Socket) Dump(b *Batch, reset func(), each func(kind uint16, body []byte)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	buf := make([]byte, dumpBuffer)
+	if s.dumped == nil {
+		s.dumped = make([]byte, dumpBuffer)
+	}
 	lost := 0
 	for range dumpAttempts {
 		reset()
-		err := s.dump(b, buf, each)
+		err := s.dump(b, s.dumped, each)
 		switch {
 		case err == nil:
 			return nil

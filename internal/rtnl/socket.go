@@ -29,6 +29,8 @@ type Socket struct {
 	seq    uint32
 	// answers is large enough for any single answer: an acknowledgement, an echo, a link. It is made when the first is received.
 	answers []byte
+	// dumped is for a part of a list.
+	dumped []byte
 }
 
 // Options are what a Socket can be told. The zero value is good.
@@ -60,6 +62,7 @@ func (s *Socket) open() error {
 	// Kernels without these (before 4.12) answer with less text and more bytes, which is all right.
 	unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
 	unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
+	unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1) // lists can be of one link; Linux 4.20
 	s.fd = fd
 	s.grow()
 	s.layer = fault.New(unix.NETLINK_ROUTE, s.opts.Fault, fault.Socket{
