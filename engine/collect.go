@@ -153,17 +153,7 @@ func (e *Engine) collectOne(s bridged.Sandbox, users []bridged.Sandbox) error {
 			e.tellCollected(one, "its namespace "+s.NetNS+" is gone")
 		}
 	}
-	var errs []error
-	if len(users) > 0 {
-		errs = append(errs, e.transact(ctx, func(*index) (bridged.Change, error) {
-			c := bridged.Change{Sandboxes: make(map[string]*bridged.Sandbox)}
-			for _, u := range users {
-				c.Sandboxes[u.ID] = nil
-			}
-			return c, nil
-		}))
-	}
-	return errors.Join(append(errs, e.forgetSandbox(ctx, s), e.dropMounts(s, true))...)
+	return errors.Join(e.forgetSandbox(ctx, s, users...), e.dropMounts(s, true))
 }
 
 // tellCollected says why a sandbox is no more.
