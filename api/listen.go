@@ -51,6 +51,9 @@ func listenError(path string, err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return bridged.Errorf(bridged.ErrDenied, "%w; run as root, or choose another --socket", err)
 	}
+	if errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) {
+		return bridged.Errorf(bridged.ErrUnavailable, "%w: free some space there, or make it writable", err)
+	}
 	return err
 }
 

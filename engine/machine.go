@@ -539,28 +539,6 @@ func (m *machine) removeNamespace(s bridged.Sandbox, path string) error {
 	return netns.Remove(path)
 }
 
-func (m *machine) marked() (map[string]string, error) {
-	entries, err := os.ReadDir(namespaceDir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	found := make(map[string]string)
-	for _, e := range entries {
-		path := filepath.Join(namespaceDir, e.Name())
-		mark, err := netns.Mark(path)
-		if err != nil {
-			return nil, err
-		}
-		if mark != "" {
-			found[path] = mark
-		}
-	}
-	return found, nil
-}
-
 func (m *machine) exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil

@@ -406,28 +406,6 @@ func TestExec(t *testing.T) {
 	}
 }
 
-// The state outlives a reboot as far as it should: networks stay, sandboxes don't.
-func TestReboot(t *testing.T) {
-	w := newWorld(t)
-	d := w.daemon("--ipv6")
-	w.bridged("network", "create", "--ipv6", "mine")
-	before := w.bridged("network", "ls", "--json")
-	w.create("-p", "8080:80", "c1")
-	d.stop()
-	// A reboot: the kernel knows nothing, /run is empty, the state directory is as it was.
-	again := newWorld(t)
-	again.dir = w.dir
-	again.daemon("--ipv6")
-	same(t, "the networks", before, again.bridged("network", "ls", "--json"))
-	if all := again.bridged("sandbox", "ls", "-q"); all != "" {
-		t.Errorf("sandboxes after a reboot: %s", all)
-	}
-	m := again.member("c1", "mine", "-p", "8080:80")
-	serve(t, m.space, 80)
-	reaches(t, again.lan, "tcp", netip.AddrPortFrom(hostLAN6, 8080), "c1")
-	again.consistent(t)
-}
-
 // The daemon starts nothing and opens nothing but its socket: what is in the run directory is its own.
 func TestSocketMode(t *testing.T) {
 	w := newWorld(t)
