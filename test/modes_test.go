@@ -1,0 +1,593 @@
+package test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// both is one thing's address in each family.
+type both struct{ v4, v6 netip.Addr }
+
+func (b both) of(f netip.Addr) netip.Addr { return pick(f, b.v4, b.v6) }
+
+// addrs and gateways are a member's addresses, and its gateway's.
+func (m member) addrs() both    { return both{m.ip4, m.ip6} }
+func (m member) gateways() both { return both{m.gw4, m.gw6} }
+
+// city is a world with a network of every kind, and at least one sandbox in each.
+type city struct {
+	*world
+	a1, a2, a3 member // the default network
+	b1, b2, b3 member // ICC off
+	s1         member // a second network
+	i1, i2     member // internal
+	x1, x2     member // isolated in both families
+	h1, h2     member // internal; isolated in IPv4 only
+	r1, r2     member // routed
+	m1         member // IPv4 nat, IPv6 routed
+	u1         member // nat-unprotected
+	t1         member // trusts lan0
+	f1, f2     member // a fixed source address
+	n1, n2     member // the bridge has no IPv4 address
+	router     *space // has the gateway's address there
+	d          *space // in several networks
+	dA, dS, dI both   // its addresses on the default, the second, the internal one
+	dU         both   // and on the unprotected one
+	iGateway   both   // of the internal network, where sandboxes have none
+	hGateway   both
+	services   *server // on the host
+	host1      both    // the host's address on the LAN
+	host2      both    // and its second one
+	lanAt      both
+	farAt      both
+	beyond     *space // behind the neighbour, by a narrow link
+	beyondAt   both
+}
+
+// Ports of the city. Sandboxes serve 80 and 81.
+const (
+	portA1 = 8080 + iota
+	portLoopback
+	portS1
+	portT1
+	portR1
+	portM1
+	portU1
+	portA2
+	portB1
+	portF1
+	portD
+	portB2
+)
+
+func newCity(t testing.TB) *city {
+	t.Helper()
+	w := newWorld(t, "addr add 192.0.2.9/24 dev lan0", "addr add 2001:db8:1::9/64 dev lan0 nodad preferred_lft 0")
+	c := &city{world: w,
+		host1: both{hostLAN4, hostLAN6}, host2: both{netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("2001:db8:1::9")},
+		lanAt: both{lan4, lan6}, farAt: both{far4, far6},
+		beyondAt: both{netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("2001:db8:3::2")}}
+	w.daemon("--ipv6")
+	network := func(name string, args ...string) {
+		w.bridged(append(append([]string{"network", "create", "--ipv6"}, args...), name)...)
+	}
+	const mode4, mode6 = "com.docker.network.bridge.gateway_mode_ipv4=", "com.docker.network.bridge.gateway_mode_ipv6="
+	network("quiet", "-o", "com.docker.network.bridge.enable_icc=false")
+	network("second")
+	network("inside", "--internal")
+	network("cut", "--internal", "-o", mode4+"isolated", "-o", mode6+"isolated")
+	network("half", "--internal", "-o", mode4+"isolated")
+	network("routed", "-o", mode4+"routed", "-o", mode6+"routed")
+	network("mixed", "-o", mode6+"routed")
+	network("open", "-o", mode4+"nat-unprotected", "-o", mode6+"nat-unprotected")
+	network("trusting", "-o", "com.docker.network.bridge.trusted_host_interfaces=lan0")
+	network("fixed", "-o", "com.docker.network.host_ipv4=192.0.2.9", "-o", "com.docker.network.host_ipv6=2001:db8:1::9")
+	network("inhibited", "-o", "com.docker.network.bridge.inhibit_ipv4=true")
+	publish := func(port int) []string {
+		return []string{"-p", fmt.Sprintf("%d:80", port), "-p", fmt.Sprintf("%d:80/udp", port)}
+	}
+	c.a1 = w.member("a1", "bridge", append(publish(portA1), "-p", "127.0.0.2:8081:81", "-p", "127.0.0.2:8081:81/udp")...)
+	c.a2, c.a3 = w.member("a2", "bridge", publish(portA2)...), w.member("a3", "bridge")
+	c.b1, c.b2, c.b3 = w.member("b1", "quiet", publish(portB1)...), w.member("b2", "quiet", publish(portB2)...), w.member("b3", "quiet")
+	c.s1 = w.member("s1", "second", publish(portS1)...)
+	c.i1, c.i2 = w.member("i1", "inside"), w.member("i2", "inside")
+	c.x1, c.x2 = w.member("x1", "cut"), w.member("x2", "cut")
+	c.h1, c.h2 = w.member("h1", "half"), w.member("h2", "half")
+	c.r1, c.r2 = w.member("r1", "routed", publish(portR1)...), w.member("r2", "routed")
+	c.m1 = w.member("m1", "mixed", publish(portM1)...)
+	c.u1 = w.member("u1", "open", publish(portU1)...)
+	c.t1 = w.member("t1", "trusting", publish(portT1)...)
+	c.f1, c.f2 = w.member("f1", "fixed", publish(portF1)...), w.member("f2", "fixed")
+	c.n1, c.n2 = w.member("n1", "inhibited"), w.member("n2", "inhibited")
+	c.iGateway.v4, c.iGateway.v6 = w.gatewayOf(c.i1)
+	c.hGateway.v4, c.hGateway.v6 = w.gatewayOf(c.h1)
+	c.everywhere(t, publish(portD))
+	c.neighbourhood(t)
+	for _, m := range []member{c.a1, c.a2, c.a3, c.b1, c.b2, c.b3, c.s1, c.i1, c.i2, c.x1, c.x2, c.h1, c.h2, c.r1, c.r2, c.m1, c.u1, c.t1, c.f1, c.f2, c.n1, c.n2} {
+		m.space.sysctl(t, "net/ipv4/ping_group_range", "0 0")
+		serve(t, m.space, 80, 81)
+	}
+	for _, s := range []*space{w.host, w.lan, w.far, c.router, c.d, c.beyond} {
+		s.sysctl(t, "net/ipv4/ping_group_range", "0 0")
+	}
+	serve(t, w.lan, 80)
+	serve(t, w.far, 80)
+	serve(t, c.router, 80)
+	serve(t, c.beyond, 80)
+	serve(t, c.d, 80)
+	// A server that must answer datagrams from the address that was asked, and not from the one nearest to the client, says so.
+	serveAt(t, c.d, netip.AddrPortFrom(c.dU.v4, 82), netip.AddrPortFrom(c.dU.v6, 82))
+	// So does one of the host.
+	var at []netip.AddrPort
+	for _, a := range []both{c.host1, c.a1.gateways(), c.b1.gateways(), c.r1.gateways(), c.t1.gateways(), c.iGateway, {v6: c.hGateway.v6}, {v6: c.n1.gw6}} {
+		for _, f := range families {
+			if a.of(f).IsValid() {
+				at = append(at, netip.AddrPortFrom(a.of(f), hostService))
+			}
+		}
+	}
+	c.services = serveAt(t, w.host, at...)
+	return c
+}
+
+// everywhere makes the sandbox that is in several networks; its gateway is the one with the fixed source address.
+func (c *city) everywhere(t testing.TB, publish []string) {
+	t.Helper()
+	c.d = c.create(append(append([]string{"--network", "bridge"}, publish...), "d")...)
+	c.connect(t, "second", "d", 0)
+	c.connect(t, "inside", "d", 0)
+	c.connect(t, "open", "d", 0)
+	c.connect(t, "fixed", "d", 10)
+	at := func(network string) both {
+		e := c.endpoint("d", network)
+		return both{addrOrNone(e.IPAddress), addrOrNone(e.GlobalIPv6Address)}
+	}
+	c.dA, c.dS, c.dI, c.dU = at("bridge"), at("second"), at("inside"), at("open")
+}
+
+// connect joins a sandbox to a further network.
+func (c *city) connect(t testing.TB, network, sandbox string, priority int) {
+	t.Helper()
+	c.networkCall(t, network, "connect", fmt.Sprintf(`{"Container": %q, "EndpointConfig": {"GwPriority": %d}}`, sandbox, priority))
+}
+
+func (c *city) networkCall(t testing.TB, network, verb, body string) {
+	t.Helper()
+	c.host.output(t, "curl", "-sS", "--fail-with-body", "--unix-socket", "/run/bridged/bridged.sock", "-X", "POST",
+		"-H", "Content-Type: application/json", "-d", body, "http://bridged/networks/"+network+"/"+verb)
+}
+
+// neighbourhood makes everything around the sandboxes, and gives some of them the ways that an attacker would take.
+func (c *city) neighbourhood(t testing.TB) {
+	t.Helper()
+	// The router of the network whose bridge has no IPv4 address.
+	c.router = newSpace(t, "router", false)
+	c.join(t, c.host, "rt0", c.router, "eth0")
+	c.host.ip(t, fmt.Sprintf("link set rt0 master %s up", c.masterOf(c.n1.HostInterface)))
+	c.router.ip(t, "link set eth0 up", fmt.Sprintf("addr add %s/%d dev eth0", c.n1.gw4, c.n1.IPPrefixLen))
+	// What is behind the neighbour.
+	c.beyond = newSpace(t, "beyond", false)
+	c.join(t, c.lan, "narrow", c.beyond, "eth0")
+	c.lan.sysctl(t, "net/ipv4/ip_forward", "1")
+	c.lan.sysctl(t, "net/ipv6/conf/all/forwarding", "1")
+	c.lan.ip(t, "link set narrow mtu 1280 up", "addr add 203.0.113.1/24 dev narrow", "addr add 2001:db8:3::1/64 dev narrow nodad")
+	c.beyond.ip(t, "link set eth0 mtu 1280 up", "addr add 203.0.113.2/24 dev eth0", "addr add 2001:db8:3::2/64 dev eth0 nodad",
+		"route add default via 203.0.113.1", "route add default via 2001:db8:3::1")
+	// Siblings that ICC separates: by their MAC, and by way of the gateway.
+	for _, f := range families {
+		c.b1.space.ip(t, fmt.Sprintf("neigh replace %s lladdr %s dev eth0", c.b2.addr(f), c.b2.mac),
+			fmt.Sprintf("neigh replace %s lladdr %s dev eth0", c.b3.addr(f), c.b1.gatewayMAC))
+		c.i1.space.ip(t, fmt.Sprintf("route add default via %s dev eth0", c.iGateway.of(f)))
+	}
+	// Isolated sandboxes that believe that the bridge is a gateway nevertheless.
+	for _, m := range []member{c.x1, c.h1} {
+		m.space.ip(t, fmt.Sprintf("neigh replace 10.255.255.1 lladdr %s dev eth0", m.gatewayMAC),
+			"route add default via 10.255.255.1 dev eth0 onlink")
+	}
+	c.x1.space.ip(t, fmt.Sprintf("neigh replace fe80::1 lladdr %s dev eth0", c.x1.gatewayMAC), "route add default via fe80::1 dev eth0")
+	c.h1.space.ip(t, fmt.Sprintf("route add default via %s dev eth0", c.hGateway.v6))
+	// Those who believe that 127.0.0.2 is not their own; and a host that would let it in.
+	c.host.sysctl(t, "net/ipv4/conf/lan0/route_localnet", "1")
+	for s, via := range map[*space]netip.Addr{c.lan: hostLAN4, c.s1.space: c.s1.gw4, c.a3.space: c.a3.gw4} {
+		s.sysctl(t, "net/ipv4/conf/eth0/route_localnet", "1")
+		s.ip(t, "addr del 127.0.0.1/8 dev lo", fmt.Sprintf("route add 127.0.0.2 via %s", via))
+	}
+}
+
+// join makes a veth pair between two spaces.
+func (c *city) join(t testing.TB, from *space, link string, to *space, peer string) {
+	t.Helper()
+	from.ip(t, fmt.Sprintf("link add %s type veth peer name %s netns /proc/%d/fd/%d", link, peer, unix.Getpid(), to.net.Fd()))
+}
+
+// way is a flow, and what becomes of it.
+type way struct {
+	from    *space
+	to      both
+	port    uint16
+	server  string  // who answers; "": nobody, and then
+	at      *space  // where the packet must not arrive; nil: at the host's own services
+	control control // what arrives there, later, on the same way
+	source  both    // of a flow that is answered, as the server sees it
+	ping    pinged
+	only    netip.Addr // one family; the zero Addr: both
+}
+
+// pinged is what becomes of an echo request to the same address.
+type pinged int
+
+const (
+	unpinged pinged = iota // not tried: the address is the host's, which answers for itself
+	answered
+	silence
+)
+
+// Everything that isolation and gateway modes promise: from everywhere to everywhere.
+func TestGatewayModes(t *testing.T) {
+	need(t, "curl")
+	c := newCity(t)
+	for _, nf := range []bool{false, true} {
+		c.bridgeNetfilter(nf)
+		for _, f := range families {
+			for name, ways := range c.ways(f) {
+				for i, y := range ways {
+					if y.only.IsValid() && y.only != f || !y.to.of(f).IsValid() {
+						continue
+					}
+					t.Run(fmt.Sprintf("nf=%t/%s/%s/%d:%s_to_%s:%d", nf, familyName(f), name, i, y.from.name, y.to.of(f), y.port), func(t *testing.T) {
+						y.check(t, c, f)
+					})
+				}
+			}
+		}
+	}
+	t.Run("gateway", c.movingGateway)
+	t.Run("path MTU", c.pathMTU)
+	t.Run("inhibited", func(t *testing.T) {
+		if v4, v6 := c.gatewayOf(c.n1); v4.IsValid() || v6 != c.n1.gw6 {
+			t.Errorf("the bridge that must not have an IPv4 address has %s and %s", v4, v6)
+		}
+	})
+	t.Run("refused", func(t *testing.T) {
+		for _, f := range families {
+			// A port that is routed is reserved on the host, and nobody answers there.
+			if err := refused(c.lan, netip.AddrPortFrom(c.host1.of(f), portR1)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	c.settled()
+}
+
+func (y way) check(t *testing.T, c *city, f netip.Addr) {
+	to := netip.AddrPortFrom(y.to.of(f), y.port)
+	for _, proto := range []string{"tcp", "udp"} {
+		switch {
+		case y.server != "":
+			a := reaches(t, y.from, proto, to, y.server)
+			if want := y.source.of(f); want.IsValid() && a.source.Addr() != want {
+				t.Errorf("%s/%s: %s saw the source %s, not %s", to, proto, y.server, a.source.Addr(), want)
+			}
+		case y.at == nil:
+			unheard(t, y.from, proto, to, c.services, y.control)
+		default:
+			lost(t, y.from, proto, to, y.at, y.port, y.control)
+		}
+	}
+	switch y.ping {
+	case answered:
+		if err := ping(y.from, to.Addr()); err != nil {
+			t.Errorf("ping to %s: %v", to.Addr(), err)
+		}
+	case silence:
+		unanswered(t, y.from, to.Addr(), y.at, y.control)
+	}
+}
+
+// unanswered sends an echo request that must not arrive at a space, nor be answered. at may be nil: then only the answer counts.
+func unanswered(t *testing.T, from *space, to netip.Addr, at *space, c control) {
+	t.Helper()
+	var o *wire
+	if at != nil {
+		o = observe(t, at)
+	}
+	family, proto, request := unix.AF_INET, unix.IPPROTO_ICMP, byte(8)
+	if to.Is6() {
+		family, proto, request = unix.AF_INET6, unix.IPPROTO_ICMPV6, 128
+	}
+	mark, fd := newMark(), -1
+	err := from.do(func() (err error) {
+		if err := onFirstCPU(); err != nil {
+			return err
+		}
+		if fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto); err != nil {
+			return err
+		}
+		return unix.Sendto(fd, append([]byte{request, 0, 0, 0, 0, 0, 0, 1}, mark...), 0, sockaddr(netip.AddrPortFrom(to, 0)))
+	})
+	if fd >= 0 {
+		defer unix.Close(fd)
+	}
+	if err != nil {
+		t.Fatalf("cannot send an echo request from %s to %s: %v", from.name, to, err)
+	}
+	last := c.settle(t)
+	if o != nil {
+		o.until(t, "the control", marked(last))
+		if f := o.saw(marked(mark)); f != nil {
+			t.Errorf("an echo request from %s to %s arrives in %s: % x", from.name, to, at.name, f)
+		}
+	}
+	if n, _, err := unix.Recvfrom(fd, make([]byte, 256), 0); err == nil && n > 0 {
+		t.Errorf("an echo request from %s to %s is answered", from.name, to)
+	}
+}
+
+// ways are the flows of one family, by what they are about.
+func (c *city) ways(f netip.Addr) map[string][]way {
+	to := func(from *space, dst both, port uint16) control {
+		return control{from, netip.AddrPortFrom(dst.of(f), port)}
+	}
+	v4, v6 := families[0], families[1]
+	loopback2 := both{v4: netip.MustParseAddr("127.0.0.2")}
+	farSide := both{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8:2::1")}
+	a1, a2, b1, b2, s1, i1, x1, h1 := c.a1, c.a2, c.b1, c.b2, c.s1, c.i1, c.x1, c.h1
+	r1, m1, u1, t1, f1, n1 := c.r1, c.m1, c.u1, c.t1, c.f1, c.n1
+	own := func(m member) both { return m.addrs() }
+	gw := func(m member) both { return m.gateways() }
+	pass := func(from *space, dst both, port uint16, server string, source both, ping pinged) way {
+		return way{from: from, to: dst, port: port, server: server, source: source, ping: ping}
+	}
+	stop := func(from *space, dst both, port uint16, at *space, ctl control, ping pinged) way {
+		return way{from: from, to: dst, port: port, at: at, control: ctl, ping: ping}
+	}
+	in := func(family netip.Addr, y way) way { y.only = family; return y }
+	return map[string][]way{
+		"same network": {
+			pass(a1.space, own(a2), 81, "a2", own(a1), answered),
+			pass(c.i1.space, own(c.i2), 81, "i2", own(i1), answered),
+			pass(c.x1.space, own(c.x2), 81, "x2", own(x1), answered),
+			pass(c.h1.space, own(c.h2), 81, "h2", own(h1), answered),
+			pass(r1.space, own(c.r2), 81, "r2", own(r1), answered),
+			pass(f1.space, own(c.f2), 81, "f2", own(f1), answered),
+			pass(n1.space, own(c.n2), 81, "n2", own(n1), answered),
+			stop(b1.space, own(b2), 80, b2.space, to(b1.space, c.host1, portB2), silence),
+			stop(b1.space, own(c.b3), 80, c.b3.space, to(c.host, own(c.b3), 80), silence),
+		},
+		"own gateway": {
+			pass(a1.space, gw(a1), hostService, "host", own(a1), answered),
+			pass(b1.space, gw(b1), hostService, "host", own(b1), answered),
+			pass(i1.space, c.iGateway, hostService, "host", own(i1), answered),
+			pass(r1.space, gw(r1), hostService, "host", own(r1), answered),
+			pass(a1.space, c.host1, hostService, "host", own(a1), answered),
+			in(v6, pass(h1.space, c.hGateway, hostService, "host", own(h1), answered)),
+			in(v6, pass(n1.space, gw(n1), hostService, "host", own(n1), answered)),
+			in(v4, pass(n1.space, gw(n1), 80, "router", own(n1), answered)),
+		},
+		"hairpin": {
+			pass(a1.space, c.host1, portA1, "a1", gw(a1), unpinged),
+			pass(a1.space, gw(a1), portA1, "a1", gw(a1), unpinged),
+			pass(a2.space, c.host1, portA1, "a1", gw(a1), unpinged),
+			pass(b1.space, c.host1, portB1, "b1", gw(b1), unpinged),
+			pass(b2.space, c.host1, portB1, "b1", gw(b1), unpinged),
+			pass(f1.space, c.host2, portF1, "f1", gw(f1), unpinged),
+			pass(u1.space, c.host1, portU1, "u1", gw(u1), unpinged),
+		},
+		"other network": {
+			stop(a1.space, own(s1), 80, s1.space, to(a1.space, c.host1, portS1), silence),
+			stop(s1.space, own(a1), 80, a1.space, to(s1.space, c.host1, portA1), silence),
+			stop(r1.space, own(a1), 80, a1.space, to(r1.space, c.host1, portA1), silence),
+			stop(u1.space, own(a1), 80, a1.space, to(u1.space, c.host1, portA1), silence),
+			stop(a1.space, own(t1), 80, t1.space, to(a1.space, c.host1, portT1), silence),
+			pass(a1.space, c.host1, portS1, "s1", gw(s1), unpinged),
+			pass(s1.space, gw(s1), portA1, "a1", gw(a1), unpinged),
+			pass(s1.space, gw(a1), portA1, "a1", gw(a1), unpinged),
+			pass(b1.space, c.host1, portA1, "a1", gw(a1), unpinged),
+			pass(a1.space, own(r1), 80, "r1", gw(r1), answered),
+			stop(a1.space, own(r1), 81, r1.space, to(a1.space, own(r1), 80), unpinged),
+			pass(a1.space, own(u1), 81, "u1", gw(u1), answered),
+			pass(r1.space, own(u1), 81, "u1", own(r1), answered),
+			pass(f1.space, own(u1), 81, "u1", c.host2, answered),
+		},
+		"internal": {
+			stop(i1.space, c.lanAt, 80, c.lan, to(a1.space, c.lanAt, 80), silence),
+			stop(i1.space, c.host1, portA1, a1.space, to(c.host, c.host1, portA1), unpinged),
+			stop(i1.space, c.iGateway, portA1, a1.space, to(c.host, c.host1, portA1), unpinged),
+			stop(i1.space, own(a1), 80, a1.space, to(c.host, own(a1), 80), silence),
+			stop(i1.space, own(r1), 80, r1.space, to(c.host, own(r1), 80), silence),
+			stop(i1.space, own(u1), 80, u1.space, to(c.host, own(u1), 80), silence),
+			stop(i1.space, c.host1, hostService, nil, to(i1.space, c.iGateway, hostService), silence),
+			stop(i1.space, gw(a1), hostService, nil, to(i1.space, c.iGateway, hostService), silence),
+			stop(a1.space, own(i1), 80, i1.space, to(c.host, own(i1), 80), silence),
+			stop(r1.space, own(i1), 80, i1.space, to(c.host, own(i1), 80), silence),
+			stop(a1.space, c.iGateway, hostService, nil, to(a1.space, gw(a1), hostService), silence),
+			stop(c.lan, own(i1), 80, i1.space, to(c.host, own(i1), 80), silence),
+			stop(c.lan, c.iGateway, hostService, nil, to(c.lan, c.host1, hostService), silence),
+			pass(c.host, own(i1), 81, "i1", c.iGateway, answered),
+		},
+		"isolated": {
+			stop(x1.space, c.host1, hostService, nil, to(x1.space, own(c.x2), 80), silence),
+			stop(x1.space, c.host1, portA1, a1.space, to(a2.space, c.host1, portA1), unpinged),
+			stop(x1.space, c.lanAt, 80, c.lan, to(a1.space, c.lanAt, 80), silence),
+			stop(x1.space, own(a1), 80, a1.space, to(a2.space, own(a1), 80), silence),
+			stop(a1.space, own(x1), 80, x1.space, to(c.x2.space, own(x1), 80), silence),
+			stop(c.host, own(x1), 80, x1.space, to(c.x2.space, own(x1), 80), silence),
+			stop(c.lan, own(x1), 80, x1.space, to(c.x2.space, own(x1), 80), silence),
+			in(v4, stop(h1.space, c.host1, hostService, nil, to(h1.space, own(c.h2), 80), silence)),
+			in(v4, stop(h1.space, c.lanAt, 80, c.lan, to(a1.space, c.lanAt, 80), silence)),
+			in(v6, stop(h1.space, c.host1, hostService, nil, to(h1.space, c.hGateway, hostService), silence)),
+		},
+		"routed": {
+			pass(c.lan, own(r1), 80, "r1", c.lanAt, answered),
+			pass(c.far, own(r1), 80, "r1", c.farAt, answered),
+			stop(c.lan, own(r1), 81, r1.space, to(c.lan, own(r1), 80), unpinged),
+			stop(c.lan, own(c.r2), 80, c.r2.space, to(c.host, own(c.r2), 80), unpinged),
+			stop(c.lan, c.host1, portR1, r1.space, to(c.lan, own(r1), 80), unpinged),
+			pass(r1.space, c.lanAt, 80, "lan", own(r1), answered),
+			pass(r1.space, c.host1, portA1, "a1", gw(a1), unpinged),
+			pass(c.host, own(r1), 81, "r1", gw(r1), answered),
+			in(v4, pass(c.lan, c.host1, portM1, "m1", c.lanAt, unpinged)),
+			in(v4, stop(c.lan, own(m1), 80, m1.space, to(c.lan, c.host1, portM1), silence)),
+			in(v4, pass(m1.space, c.lanAt, 80, "lan", c.host1, answered)),
+			in(v6, pass(c.lan, own(m1), 80, "m1", c.lanAt, answered)),
+			in(v6, stop(c.lan, own(m1), 81, m1.space, to(c.lan, own(m1), 80), unpinged)),
+			in(v6, stop(c.lan, c.host1, portM1, m1.space, to(c.lan, own(m1), 80), unpinged)),
+			in(v6, pass(m1.space, c.lanAt, 80, "lan", own(m1), answered)),
+		},
+		"unprotected": {
+			pass(c.lan, own(u1), 80, "u1", c.lanAt, answered),
+			pass(c.lan, own(u1), 81, "u1", c.lanAt, unpinged),
+			pass(c.far, own(u1), 81, "u1", c.farAt, answered),
+			pass(c.lan, c.host1, portU1, "u1", c.lanAt, unpinged),
+			pass(u1.space, c.lanAt, 80, "lan", c.host1, answered),
+		},
+		"trusted": {
+			pass(c.lan, own(t1), 80, "t1", c.lanAt, unpinged),
+			stop(c.lan, own(t1), 81, t1.space, to(c.lan, own(t1), 80), silence),
+			stop(c.far, own(t1), 80, t1.space, to(c.far, c.host1, portT1), silence),
+			stop(c.far, gw(t1), hostService, nil, to(c.far, c.host1, hostService), silence),
+			pass(c.lan, gw(t1), hostService, "host", c.lanAt, answered),
+			pass(c.lan, c.host1, portT1, "t1", c.lanAt, unpinged),
+			pass(c.far, c.host1, portT1, "t1", c.farAt, unpinged),
+			pass(t1.space, c.lanAt, 80, "lan", c.host1, answered),
+		},
+		"direct": {
+			stop(c.lan, own(a1), 80, a1.space, to(c.lan, c.host1, portA1), silence),
+			stop(c.lan, own(a1), 81, a1.space, to(c.lan, c.host1, portA1), unpinged),
+			stop(c.far, own(a1), 80, a1.space, to(c.far, c.host1, portA1), silence),
+			stop(c.lan, own(c.a3), 80, c.a3.space, to(c.host, own(c.a3), 80), silence),
+			stop(c.lan, gw(a1), hostService, nil, to(c.lan, c.host1, hostService), silence),
+			stop(c.lan, gw(a1), portA1, a1.space, to(c.lan, c.host1, portA1), unpinged),
+			stop(c.lan, own(b1), 80, b1.space, to(c.lan, c.host1, portB1), silence),
+			pass(c.lan, c.host1, portA1, "a1", c.lanAt, unpinged),
+			pass(c.lan, c.host2, portA1, "a1", c.lanAt, unpinged),
+			pass(c.far, c.host2, portA1, "a1", c.farAt, unpinged),
+			pass(c.host, own(a1), 81, "a1", gw(a1), answered),
+		},
+		"loopback": {
+			in(v4, pass(c.host, loopback2, portLoopback, "a1", gw(a1), unpinged)),
+			in(v4, stop(c.lan, loopback2, portLoopback, a1.space, to(c.lan, c.host1, portA1), silence)),
+			in(v4, stop(s1.space, loopback2, portLoopback, a1.space, to(s1.space, c.host1, portA1), silence)),
+			in(v4, stop(c.a3.space, loopback2, portLoopback, a1.space, to(c.a3.space, c.host1, portA1), silence)),
+		},
+		"source": {
+			pass(a1.space, c.lanAt, 80, "lan", c.host1, answered),
+			pass(a1.space, c.farAt, 80, "far", farSide, answered),
+			pass(b1.space, c.lanAt, 80, "lan", c.host1, answered),
+			pass(f1.space, c.lanAt, 80, "lan", c.host2, answered),
+			pass(f1.space, c.farAt, 80, "far", c.host2, answered),
+			pass(f1.space, c.host1, portA1, "a1", gw(a1), unpinged),
+			in(v6, pass(n1.space, c.lanAt, 80, "lan", c.host1, answered)),
+		},
+		"several networks": {
+			pass(a1.space, c.dA, 80, "d", own(a1), answered),
+			pass(s1.space, c.dS, 80, "d", own(s1), answered),
+			pass(i1.space, c.dI, 80, "d", own(i1), answered),
+			pass(c.d, own(a1), 81, "a1", c.dA, answered),
+			pass(c.d, own(s1), 81, "s1", c.dS, answered),
+			pass(c.d, own(i1), 81, "i1", c.dI, answered),
+			pass(c.d, c.lanAt, 80, "lan", c.host2, answered),
+			pass(c.d, c.host1, portA1, "a1", gw(a1), unpinged),
+			pass(c.lan, c.host1, portD, "d", c.lanAt, unpinged),
+			pass(c.host, c.dS, 80, "d", gw(s1), answered),
+			// The answer leaves by another network than the question came by.
+			pass(c.lan, c.dU, 82, "d", c.lanAt, answered),
+			pass(a1.space, c.dU, 82, "d", gw(u1), answered),
+			stop(a1.space, c.dS, 80, c.d, to(a1.space, c.dA, 80), silence),
+			stop(s1.space, c.dA, 80, c.d, to(s1.space, c.dS, 80), silence),
+			stop(i1.space, c.dA, 80, c.d, to(i1.space, c.dI, 80), silence),
+			stop(i1.space, c.dU, 82, c.d, to(i1.space, c.dI, 80), silence),
+			stop(a1.space, c.dI, 80, c.d, to(a1.space, c.dA, 80), silence),
+			stop(c.lan, c.dA, 80, c.d, to(c.lan, c.host1, portD), silence),
+			stop(c.lan, c.dI, 80, c.d, to(c.lan, c.host1, portD), silence),
+		},
+	}
+}
+
+// movingGateway takes the gateway's network away from the sandbox that is in several, and gives it back.
+func (c *city) movingGateway(t *testing.T) {
+	uses := func(source both) {
+		t.Helper()
+		for _, f := range families {
+			for _, proto := range []string{"tcp", "udp"} {
+				a := reaches(t, c.d, proto, netip.AddrPortFrom(c.lanAt.of(f), 80), "lan")
+				if a.source.Addr() != source.of(f) {
+					t.Errorf("the LAN saw %s, not %s", a.source.Addr(), source.of(f))
+				}
+				reaches(t, c.lan, proto, netip.AddrPortFrom(c.host1.of(f), portD), "d")
+			}
+		}
+	}
+	uses(c.host2)
+	c.networkCall(t, "fixed", "disconnect", `{"Container": "d"}`)
+	uses(c.host1)
+	c.connect(t, "fixed", "d", 10)
+	uses(c.host2)
+	c.settled()
+}
+
+// pathMTU sends packets that are too large for a link behind the host, and for the bridge: who sent them hears of it.
+func (c *city) pathMTU(t *testing.T) {
+	c.bridged("network", "create", "--ipv6", "-o", "com.docker.network.driver.mtu=1280", "small")
+	p1 := c.member("p1", "small", "-p", "9080:80", "-p", "9080:80/udp")
+	serve(t, p1.space, 80)
+	for _, f := range families {
+		at := func(a both, port uint16) netip.AddrPort { return netip.AddrPortFrom(a.of(f), port) }
+		for _, y := range []struct {
+			from *space
+			to   netip.AddrPort
+		}{
+			{c.a1.space, at(c.beyondAt, 80)},
+			{c.f1.space, at(c.beyondAt, 80)},
+			{c.r1.space, at(c.beyondAt, 80)},
+			{c.d, at(c.beyondAt, 80)},
+			{c.lan, at(c.host1, 9080)},
+			{c.a1.space, at(c.host1, 9080)},
+		} {
+			tooLarge(t, y.from, y.to)
+		}
+		bulk(t, c.a2.space, at(c.beyondAt, 80))
+		bulk(t, c.u1.space, at(c.beyondAt, 80))
+		bulk(t, c.beyond, at(c.host1, portA1))
+		bulk(t, c.beyond, at(c.r1.addrs(), 80))
+		bulk(t, c.far, at(c.host1, 9080))
+	}
+}
+
+// tooLarge sends a datagram that no router may fragment, and waits until the sender's kernel says that it was too large.
+func tooLarge(t *testing.T, from *space, to netip.AddrPort) {
+	t.Helper()
+	conn, err := dial(from, "udp", to, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(deadline())
+	raw, err := conn.(*net.UDPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	level, discover, hear := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_RECVERR
+	if to.Addr().Is6() {
+		level, discover, hear = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_RECVERR
+	}
+	const always = unix.IP_PMTUDISC_DO // the same number in IPv6
+	var set error
+	raw.Control(func(fd uintptr) {
+		set = errors.Join(unix.SetsockoptInt(int(fd), level, discover, always), unix.SetsockoptInt(int(fd), level, hear, 1))
+	})
+	if set != nil {
+		t.Fatal(set)
+	}
+	if _, err := conn.Write(make([]byte, 1400)); err != nil {
+		t.Fatalf("%s to %s: %v", from.name, to, err)
+	}
+	if _, err := conn.Read(make([]byte, 2048)); !errors.Is(err, unix.EMSGSIZE) {
+		t.Errorf("%s does not hear that its packets to %s are too large: %v", from.name, to, err)
+	}
+}
