@@ -1,13 +1,16 @@
 package api
 
 import (
+	"math"
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/client"
 )
 
@@ -18,16 +21,42 @@ const (
 	dockerAPIMin = "1.24"
 )
 
+// checkVersion refuses a path that begins with a version that is not understood.
+func checkVersion(path string) error {
+	prefix := versionPrefix.FindString(path)
+	if prefix == "" {
+		return nil
+	}
+	minor := func(version string) int {
+		n, err := strconv.Atoi(strings.TrimPrefix(version, "1."))
+		if err != nil {
+			return math.MaxInt // more digits than a number has
+		}
+		return n
+	}
+	version := strings.Trim(prefix, "/v")
+	switch n := minor(version); {
+	case n > minor(dockerAPI):
+		return bridged.Errorf(bridged.ErrInvalid, "client version %.20s is too new. Maximum supported API version is %s", version, dockerAPI)
+	case n < minor(dockerAPIMin):
+		return bridged.Errorf(bridged.ErrInvalid, "client version %s is too old. Minimum supported API version is %s, "+
+			"please upgrade your client to a newer version", version, dockerAPIMin)
+	}
+	return nil
+}
+
 // setDockerHeaders sets what Docker's client looks at with each answer, above all with that to its ping.
 func setDockerHeaders(h http.Header) {
 	h.Set("Api-Version", dockerAPI)
 	h.Set("Ostype", "linux")
 	h.Set("Docker-Experimental", "false")
+	h.Set("Swarm", "inactive")
 	h.Set("Server", "bridged")
 }
 
 func (s *Server) ping(c *call) (any, error) {
 	c.w.Header().Set("Cache-Control", "no-cache, no-store, must-revalidate")
+	c.w.Header().Set("Pragma", "no-cache")
 	return plainText("OK"), nil
 }
 

@@ -21,6 +21,10 @@ type Engine interface {
 	Network(ref string) (bridged.NetworkInfo, error)
 	CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (n bridged.NetworkInfo, warnings []string, err error)
 	RemoveNetwork(ctx context.Context, ref string) error
+	// PruneNetworks removes those that are meant and that nothing is in, and returns their names.
+	PruneNetworks(ctx context.Context, spec bridged.PruneSpec) ([]string, error)
+	Connect(ctx context.Context, spec bridged.ConnectSpec) (bridged.Joined, error)
+	Disconnect(ctx context.Context, networkRef, sandboxRef string) error
 
 	Sandboxes() []bridged.SandboxInfo
 	Sandbox(ref string) (bridged.SandboxInfo, error)

@@ -28,27 +28,34 @@ func (s *Server) events(c *call) (any, error) {
 	case since.IsZero() && !follow:
 		since = time.Unix(0, 0)
 	}
-	return c.follow(since, follow, wireEvent), nil
+	var until time.Time
+	if !follow {
+		until = time.Now()
+	}
+	return c.follow(since, until, wireEvent), nil
 }
 
-// follow is the stream of events in a shape that wire makes of each. From this call on none is missed.
-func (c *call) follow(since time.Time, follow bool, wire func(bridged.Event) any) stream {
+// follow is the stream of events in a shape that wire makes of each, unless it passes it over. From this call on none is missed. It ends
+// when the time has come; the zero time never comes.
+func (c *call) follow(since, until time.Time, wire func(bridged.Event) (piece any, ok bool)) stream {
 	ctx, cancel := context.WithCancel(c.Context())
 	undo := context.AfterFunc(c.server.stopping, cancel)
 	c.ends = append(c.ends, func() { undo(); cancel() })
-	if !follow {
-		cancel()
+	if !until.IsZero() {
+		var end context.CancelFunc
+		ctx, end = context.WithDeadline(ctx, until)
+		c.ends = append(c.ends, end)
 	}
 	happens := c.server.engine.Events(ctx, since)
 	return func(yield func(any) bool) {
 		for e := range happens {
-			if !yield(wire(e)) {
+			if piece, ok := wire(e); ok && !yield(piece) {
 				return
 			}
 		}
 	}
 }
 
-func wireEvent(e bridged.Event) any {
-	return client.Event{Time: e.Time, Type: e.Type, Action: e.Action, ID: e.ID, Name: e.Name, Attributes: notNilMap(e.Attributes)}
+func wireEvent(e bridged.Event) (any, bool) {
+	return client.Event{Time: e.Time, Type: e.Type, Action: e.Action, ID: e.ID, Name: e.Name, Attributes: notNilMap(e.Attributes)}, true
 }

@@ -8,28 +8,11 @@ import (
 	"github.com/bridged/bridged"
 )
 
-// networkFilter is what Docker's `network ls --filter` asks for: for each key the values of which one must match. Of labels all
-// must.
-type networkFilter map[string][]string
-
-// filterKeys are the tests of one value each.
-var filterKeys = map[string]func(n bridged.NetworkInfo, value string) bool{
-	"name":   func(n bridged.NetworkInfo, v string) bool { return strings.Contains(n.Name, v) },
-	"id":     func(n bridged.NetworkInfo, v string) bool { return strings.Contains(n.ID, v) },
-	"driver": func(n bridged.NetworkInfo, v string) bool { return string(n.Driver) == v },
-	"scope":  func(_ bridged.NetworkInfo, v string) bool { return v == scopeLocal },
-	"label":  hasLabel,
-	"type":   func(n bridged.NetworkInfo, v string) bool { return n.Predefined() == (v == "builtin") },
-}
-
-func hasLabel(n bridged.NetworkInfo, v string) bool {
-	key, want, exact := strings.Cut(v, "=")
-	have, ok := n.Labels[key]
-	return ok && (!exact || have == want)
-}
+// filters are what Docker's --filter asks for: values by key.
+type filters map[string][]string
 
 // parseFilters reads the query parameter: {"name": {"x": true}}, or of old clients {"name": ["x"]}.
-func parseFilters(text string) (networkFilter, error) {
+func parseFilters(text string, possible ...string) (filters, error) {
 	if text == "" {
 		return nil, nil
 	}
@@ -37,41 +20,76 @@ func parseFilters(text string) (networkFilter, error) {
 	if err := json.Unmarshal([]byte(text), &raw); err != nil {
 		return nil, bridged.Errorf(bridged.ErrInvalid, "invalid filters %q: %w", text, err)
 	}
-	filter := make(networkFilter, len(raw))
+	f := make(filters, len(raw))
 	for _, key := range sortedKeys(raw) {
-		if filterKeys[key] == nil {
-			return nil, bridged.Errorf(bridged.ErrInvalid, "invalid filter %q: possible are %s", key, strings.Join(sortedKeys(filterKeys), ", "))
+		if !slices.Contains(possible, key) {
+			return nil, bridged.Errorf(bridged.ErrInvalid, "invalid filter %q: possible are %s", key, strings.Join(possible, ", "))
 		}
 		var list []string
 		var set map[string]bool
 		if json.Unmarshal(raw[key], &list) != nil && json.Unmarshal(raw[key], &set) != nil {
 			return nil, bridged.Errorf(bridged.ErrInvalid, `invalid filter %q: want {"VALUE": true}, not %s`, key, raw[key])
 		}
-		for value, wanted := range set {
-			if wanted {
+		for _, value := range sortedKeys(set) {
+			if set[value] {
 				list = append(list, value)
 			}
 		}
-		for _, value := range list {
-			if key == "type" && value != "builtin" && value != "custom" {
-				return nil, bridged.Errorf(bridged.ErrInvalid, `invalid filter "type"=%q: want builtin or custom`, value)
-			}
-		}
-		filter[key] = list
+		f[key] = list
 	}
-	return filter, nil
+	return f, nil
 }
 
-func (f networkFilter) match(n bridged.NetworkInfo) bool {
-	for key, values := range f {
-		test := func(v string) bool { return filterKeys[key](n, v) }
-		if key == "label" {
-			if slices.ContainsFunc(values, func(v string) bool { return !test(v) }) {
-				return false
-			}
-		} else if len(values) > 0 && !slices.ContainsFunc(values, test) {
-			return false
+// any reports whether one of a key's values passes the test, or there is none.
+func (f filters) any(key string, test func(value string) bool) bool {
+	return len(f[key]) == 0 || slices.ContainsFunc(f[key], test)
+}
+
+// all reports whether all of a key's values pass the test.
+func (f filters) all(key string, test func(value string) bool) bool {
+	return !slices.ContainsFunc(f[key], func(v string) bool { return !test(v) })
+}
+
+// oneOf refuses a key's values but these.
+func (f filters) oneOf(key string, possible ...string) error {
+	for _, v := range f[key] {
+		if !slices.Contains(possible, v) {
+			return bridged.Errorf(bridged.ErrInvalid, "invalid filter %q=%q: want %s", key, v, strings.Join(possible, " or "))
 		}
 	}
-	return true
+	return nil
+}
+
+// hasAttribute reports whether a map has KEY, or KEY=VALUE.
+func hasAttribute(attributes map[string]string, text string) bool {
+	return bridged.Network{Labels: attributes}.HasLabel(text)
+}
+
+// networkFilterKeys are the keys of `network ls --filter`.
+var networkFilterKeys = []string{"dangling", "driver", "id", "label", "name", "scope", "type"}
+
+// The values of a filter that is true or false.
+var yes, no = []string{"true", "1"}, []string{"false", "0"}
+
+// networkFilters reads the filters of a list of networks.
+func networkFilters(text string) (filters, error) {
+	f, err := parseFilters(text, networkFilterKeys...)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.oneOf("type", "builtin", "custom"); err != nil {
+		return nil, err
+	}
+	return f, f.oneOf("dangling", slices.Concat(yes, no)...)
+}
+
+// matchNetwork reports whether a network passes.
+func (f filters) matchNetwork(n bridged.NetworkInfo) bool {
+	return f.any("name", func(v string) bool { return strings.Contains(n.Name, v) }) &&
+		f.any("id", func(v string) bool { return strings.Contains(n.ID, v) }) &&
+		f.any("driver", func(v string) bool { return string(n.Driver) == v }) &&
+		f.any("scope", func(v string) bool { return v == scopeLocal }) &&
+		f.any("type", func(v string) bool { return n.Predefined() == (v == "builtin") }) &&
+		f.any("dangling", func(v string) bool { return (len(n.Members) == 0 && !n.Predefined()) == slices.Contains(yes, v) }) &&
+		f.all("label", n.HasLabel)
 }

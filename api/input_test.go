@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -14,6 +15,11 @@ import (
 // TestBadInput: whatever is wrong with a request is said in the answer, with the right status, and nothing is changed.
 func TestBadInput(t *testing.T) {
 	const create, sandboxes, ports = "/networks/create", "/bridged/v1/sandboxes", "/bridged/v1/ports"
+	filter := func(key string, values ...string) string {
+		text, _ := json.Marshal(map[string][]string{key: values})
+		return "?" + url.Values{"filters": {string(text)}}.Encode()
+	}
+	config := func(fields string) string { return `{"Container": "web", "EndpointConfig": {` + fields + `}}` }
 	network := func(ipam string) string { return `{"Name": "n", "IPAM": {"Config": [` + ipam + `]}}` }
 	for _, c := range []struct {
 		method, path, body string
@@ -32,10 +38,11 @@ func TestBadInput(t *testing.T) {
 		{"GET", "/bridged/v1/allocate", "", 404, "no such call"},
 		{"DELETE", "/bridged/v1/status", "", 405, "use GET, HEAD"},
 		{"PATCH", ports, "", 405, "use GET, POST, DELETE, HEAD"},
-		{"GET", "/v1.50/containers/json", "", 501, "not supported: GET /v1.50/containers/json"},
-		{"POST", "/networks/prune", "", 501, "not supported"},
-		{"POST", "/networks/bridge/connect", `{}`, 501, "not supported"},
-		{"GET", "/events", "", 501, "not supported"},
+		{"POST", "/v1.50/containers/create", "{}", 501, "not supported: POST /v1.50/containers/create"},
+		{"GET", "/images/json", "", 501, "not supported: GET /images/json"},
+		{"GET", "/v1.51/networks", "", 400, "client version 1.51 is too new. Maximum supported API version is 1.50"},
+		{"GET", "/v1.99999999999999999999/_ping", "", 400, "is too new"},
+		{"GET", "/v1.23/version", "", 400, "client version 1.23 is too old. Minimum supported API version is 1.24"},
 
 		// Queries.
 		{"GET", ports + "?sandboks=web", "", 400, `unknown query parameter "sandboks"`},
@@ -52,7 +59,22 @@ func TestBadInput(t *testing.T) {
 		{"GET", "/bridged/v1/events?follow=perhaps", "", 400, `"follow": want true or false, not "perhaps"`},
 		{"GET", "/bridged/v1/events?filters={}", "", 400, `unknown query parameter "filters"`},
 		{"GET", "/networks?filters=name", "", 400, `invalid filters "name"`},
-		{"GET", "/networks?filters=%7B%22color%22%3A%7B%22red%22%3Atrue%7D%7D", "", 400, `invalid filter "color": possible are driver, id,`},
+		{"GET", "/networks?filters=%7B%22color%22%3A%7B%22red%22%3Atrue%7D%7D", "", 400, `invalid filter "color": possible are dangling, driver, id,`},
+		{"GET", "/networks" + filter("dangling", "maybe"), "", 400, `invalid filter "dangling"="maybe": want true or 1 or false or 0`},
+		{"POST", "/networks/prune" + filter("name", "n"), "", 400, `invalid filter "name": possible are label, label!, until`},
+		{"POST", "/networks/prune" + filter("until", "then"), "", 400, `invalid filter "until": "then" is no time`},
+		{"POST", "/networks/prune" + filter("until", "1h", "2h"), "", 400, `invalid filter "until": it was given 2 times`},
+		{"GET", "/containers/json" + filter("colour", "red"), "", 400, `invalid filter "colour": possible are ancestor, before`},
+		{"GET", "/containers/json" + filter("status", "up"), "", 400, `invalid filter "status"="up": want created or`},
+		{"GET", "/containers/json" + filter("name", "["), "", 400, `invalid filter "name"="["`},
+		{"GET", "/containers/json" + filter("publish", "http"), "", 400, `invalid filter "publish"="http": want a port or a range`},
+		{"GET", "/containers/json" + filter("expose", "90-80"), "", 400, `invalid filter "expose"="90-80"`},
+		{"GET", "/containers/json" + filter("since", "nobody"), "", 404, "No such container: nobody"},
+		{"GET", "/containers/json?limit=all", "", 400, `"limit": want a number, not "all"`},
+		{"GET", "/containers/nobody/json", "", 404, "No such container: nobody"},
+		{"GET", "/events" + filter("colour", "red"), "", 400, `invalid filter "colour": possible are config, container`},
+		{"GET", "/events?since=yesterday", "", 400, `query parameter "since": "yesterday" is no time`},
+		{"GET", "/events?since=1h&until=2h", "", 400, `"since" and "until": 1h is after 2h`},
 		{"GET", "/networks?filters=%7B%22name%22%3A7%7D", "", 400, `invalid filter "name": want {"VALUE": true}, not 7`},
 		{"GET", "/networks?filters=%7B%22type%22%3A%7B%22old%22%3Atrue%7D%7D", "", 400, "want builtin or custom"},
 		{"GET", "/networks/bridge?scope=swarm", "", 404, `not found in the scope "swarm"`},
@@ -103,6 +125,23 @@ func TestBadInput(t *testing.T) {
 		{"POST", create, `{"Name": "n", "EnableIPv6": false, "IPAM": {"Config": [{"Subnet": "fd00::/64"}]}}`, 400, "can't be with EnableIPv6 false"},
 		{"POST", create, `{"Name": "n", "EnableIPv4": false, "IPAM": {"Config": [{"Subnet": "10.0.0.0/24"}]}}`, 400, "can't be with EnableIPv4 false"},
 		{"DELETE", "/networks/%2e%2e%2fx", "", 404, "network ../x not found"},
+
+		{"POST", create, `{"Name": "host"}`, 403, "exists"},
+		{"POST", create, `{"Name": "n", "Driver": "overlay"}`, 404, `driver "overlay" not found`},
+		{"POST", create, `{"Name": "n", "Driver": "host"}`, 400, `driver "host"`},
+
+		// Joining and leaving networks.
+		{"POST", "/networks/bridge/connect", `{}`, 400, `field "Container": is missing`},
+		{"POST", "/networks/bridge/connect", `{"Container": "web"}`, 404, "sandbox web not found"},
+		{"POST", "/networks/bridge/connect", `{"Sandbox": "web"}`, 400, `unknown or unsupported field "Sandbox": possible are Container, EndpointConfig`},
+		{"POST", "/networks/bridge/connect", config(`"Links": ["a:b"]`), 400, `unknown or unsupported field "EndpointConfig.Links"`},
+		{"POST", "/networks/bridge/connect", config(`"IPAMConfig": {"LinkLocalIPs": ["169.254.1.1"]}`), 400, `field "EndpointConfig.IPAMConfig.LinkLocalIPs"`},
+		{"POST", "/networks/bridge/connect", config(`"IPAMConfig": {"IPv4Address": "fd00::1"}`), 400, `field "EndpointConfig.IPAMConfig.IPv4Address": fd00::1 is no IPv4`},
+		{"POST", "/networks/bridge/connect", config(`"IPAMConfig": {"IPv6Address": "fd00"}`), 400, `field "EndpointConfig.IPAMConfig.IPv6Address": "fd00" is no IP`},
+		{"POST", "/networks/bridge/connect", config(`"MacAddress": "02"`), 400, `field "EndpointConfig.MacAddress": invalid MAC address "02"`},
+		{"POST", "/networks/bridge/connect", config(`"GwPriority": "1"`), 400, `field "EndpointConfig.GwPriority": want a whole number, not string`},
+		{"POST", "/networks/bridge/disconnect", `{"Force": true}`, 400, `field "Container": is missing`},
+		{"POST", "/networks/bridge/disconnect", `{"Container": "web", "Force": true}`, 404, "sandbox web not found"},
 
 		// Sandboxes.
 		{"POST", sandboxes, `{}`, 400, "the sandbox needs a name"},

@@ -1,10 +1,13 @@
 package api
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/client"
@@ -17,13 +20,13 @@ const scopeLocal = "local"
 const ipamDriver = "default"
 
 func (s *Server) networks(c *call) (any, error) {
-	filter, err := parseFilters(c.URL.Query().Get("filters"))
+	filter, err := networkFilters(c.URL.Query().Get("filters"))
 	if err != nil {
 		return nil, err
 	}
 	all := []client.Network{}
 	for _, n := range s.engine.Networks() {
-		if filter.match(n) {
+		if filter.matchNetwork(n) {
 			all = append(all, wireNetwork(n))
 		}
 	}
@@ -54,13 +57,115 @@ func (s *Server) createNetwork(c *call) (any, error) {
 	}
 	n, warnings, err := s.engine.CreateNetwork(c.Context(), spec)
 	if err != nil {
-		return nil, err
+		return nil, createError(in, err)
 	}
 	return client.NetworkCreated{ID: n.ID, Warning: strings.Join(warnings, "\n")}, nil
 }
 
+// createError gives an error the status that Docker's has.
+func createError(in client.NetworkCreate, err error) error {
+	drivers := []string{"", string(bridged.DriverBridge), string(bridged.DriverHost), string(bridged.DriverNull)}
+	switch {
+	case errors.Is(err, bridged.ErrConflict) && bridged.Network{Name: in.Name}.Predefined():
+		return &httpError{error: err, status: http.StatusForbidden}
+	case errors.Is(err, bridged.ErrInvalid) && !slices.Contains(drivers, in.Driver):
+		return &httpError{error: err, status: http.StatusNotFound}
+	}
+	return err
+}
+
 func (s *Server) removeNetwork(c *call) (any, error) {
 	return nil, s.engine.RemoveNetwork(c.Context(), c.PathValue("ref"))
+}
+
+func (s *Server) connectNetwork(c *call) (any, error) {
+	var in client.NetworkConnect
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	spec, err := connectSpec(c.PathValue("ref"), in)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.engine.Connect(c.Context(), spec)
+	return nil, err
+}
+
+// connectSpec checks the body of a network connect.
+func connectSpec(network string, in client.NetworkConnect) (spec bridged.ConnectSpec, err error) {
+	if in.Container == "" {
+		return spec, fieldError("Container", "is missing: want a sandbox's name or id")
+	}
+	spec = bridged.ConnectSpec{Network: network, Sandbox: in.Container}
+	if in.EndpointConfig == nil {
+		return spec, nil
+	}
+	const path = "EndpointConfig."
+	config := in.EndpointConfig
+	spec.Aliases, spec.Options, spec.Priority = config.Aliases, config.DriverOpts, config.GwPriority
+	if ipam := config.IPAMConfig; ipam != nil {
+		if spec.IPv4, err = parseFamily(path+"IPAMConfig.IPv4Address", ipam.IPv4Address, netip.Addr.Is4, "IPv4"); err != nil {
+			return spec, err
+		}
+		if spec.IPv6, err = parseFamily(path+"IPAMConfig.IPv6Address", ipam.IPv6Address, netip.Addr.Is6, "IPv6"); err != nil {
+			return spec, err
+		}
+	}
+	if config.MacAddress != "" {
+		if spec.MAC, err = bridged.ParseMAC(config.MacAddress); err != nil {
+			return spec, fieldError(path+"MacAddress", "%w", err)
+		}
+	}
+	return spec, nil
+}
+
+func (s *Server) disconnectNetwork(c *call) (any, error) {
+	var in client.NetworkDisconnect
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if in.Container == "" {
+		return nil, fieldError("Container", "is missing: want a sandbox's name or id")
+	}
+	return nil, s.engine.Disconnect(c.Context(), c.PathValue("ref"), in.Container)
+}
+
+func (s *Server) pruneNetworks(c *call) (any, error) {
+	f, err := parseFilters(c.URL.Query().Get("filters"), "label", "label!", "until")
+	if err != nil {
+		return nil, err
+	}
+	spec := bridged.PruneSpec{Labels: f["label"], NoLabels: f["label!"]}
+	switch until := f["until"]; {
+	case len(until) > 1:
+		return nil, bridged.Errorf(bridged.ErrInvalid, `invalid filter "until": it was given %d times`, len(until))
+	case len(until) == 1:
+		if spec.Until, err = parseTime(until[0], time.Now()); err != nil {
+			return nil, bridged.Errorf(bridged.ErrInvalid, `invalid filter "until": %w`, err)
+		}
+	}
+	removed, err := s.engine.PruneNetworks(c.Context(), spec)
+	if err != nil {
+		return nil, err
+	}
+	return client.NetworksPruned{NetworksDeleted: notNil(removed)}, nil
+}
+
+// localTimes are the forms, beside those of [client.Since], in which Docker's users write a time; without a zone it is the daemon's.
+var localTimes = []string{"2006-01-02T15:04:05.999999999", "2006-01-02T15:04", "2006-01-02Z07:00", time.DateOnly}
+
+// parseTime reads a time as Docker's users write it.
+func parseTime(text string, now time.Time) (time.Time, error) {
+	t, err := client.Since(text).Time(now)
+	if err == nil && text != "" {
+		return t, nil
+	}
+	for _, form := range localTimes {
+		if t, err := time.ParseInLocation(form, text, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return t, bridged.Errorf(bridged.ErrInvalid, "%q is no time: want one as 2026-01-02T15:04:05, a duration before now as 10m, or seconds since 1970", text)
 }
 
 // networkSpec checks the body of a network create.

@@ -31,7 +31,11 @@ type parameter struct {
 	Required bool
 }
 
-type media struct{ Schema *schema }
+type media struct {
+	Schema *schema
+	// Lines: the answer is one such value a line.
+	Lines bool `json:"x-lines"`
+}
 
 // schema is the part of JSON Schema that the document uses.
 type schema struct {
@@ -144,11 +148,14 @@ func (d *document) check(x exchange) (string, error) {
 			return name, fmt.Errorf("%s: request: %w", name, err)
 		}
 	}
-	if m, ok := response.Content["application/json"]; ok {
+	if m, ok := response.Content["application/json"]; ok && !m.Lines {
 		if err := d.checkText(m.Schema, x.answer); err != nil {
 			return name, fmt.Errorf("%s: answer: %w", name, err)
 		}
-	} else if m, ok := response.Content["application/x-ndjson"]; ok {
+	} else if lines, there := response.Content["application/x-ndjson"]; ok || there {
+		if there {
+			m = lines
+		}
 		for line := range strings.Lines(x.answer) {
 			if err := d.checkText(m.Schema, line); err != nil {
 				return name, fmt.Errorf("%s: answer: %w", name, err)

@@ -24,6 +24,8 @@ type route struct {
 	change bool
 	// status is the answer's when all went well.
 	status int
+	// conflict is the answer's when something is in the way; 0: 409.
+	conflict int
 	// serve returns the answer's body: nil, plainText, a stream, or a value for JSON.
 	serve func(*Server, *call) (any, error)
 }
@@ -37,7 +39,14 @@ func routes() []route {
 		{method: "GET", path: "/networks", query: []string{"filters"}, docker: true, status: 200, serve: (*Server).networks},
 		{method: "GET", path: "/networks/{ref}", query: []string{"verbose", "scope"}, docker: true, status: 200, serve: (*Server).network},
 		{method: "POST", path: "/networks/create", docker: true, change: true, status: 201, serve: (*Server).createNetwork},
-		{method: "DELETE", path: "/networks/{ref}", docker: true, change: true, status: 204, serve: (*Server).removeNetwork},
+		{method: "DELETE", path: "/networks/{ref}", docker: true, change: true, status: 204, conflict: 403, serve: (*Server).removeNetwork},
+		{method: "POST", path: "/networks/{ref}/connect", docker: true, change: true, status: 200, conflict: 403, serve: (*Server).connectNetwork},
+		{method: "POST", path: "/networks/{ref}/disconnect", docker: true, change: true, status: 200, conflict: 403, serve: (*Server).disconnectNetwork},
+		{method: "POST", path: "/networks/prune", query: []string{"filters"}, docker: true, change: true, status: 200, serve: (*Server).pruneNetworks},
+		{method: "GET", path: "/containers/json", query: []string{"all", "limit", "size", "filters"}, docker: true, status: 200, serve: (*Server).containers},
+		{method: "GET", path: "/containers/{ref}/json", query: []string{"size"}, docker: true, status: 200, serve: (*Server).container},
+		{method: "GET", path: "/info", docker: true, status: 200, serve: (*Server).dockerInfo},
+		{method: "GET", path: "/events", query: []string{"since", "until", "filters"}, docker: true, status: 200, serve: (*Server).dockerEvents},
 
 		{method: "GET", path: ours + "/status", query: []string{"wait"}, status: 200, serve: (*Server).status},
 		{method: "GET", path: ours + "/version", status: 200, serve: (*Server).version},
@@ -74,8 +83,8 @@ func (e *httpError) Unwrap() error { return e.error }
 var versionPrefix = regexp.MustCompile(`^/v1\.[0-9]+/`)
 
 // notOffered begins the paths of Docker's API that are not ours to answer.
-var notOffered = regexp.MustCompile(`^/(auth|build|commit|configs|containers|distribution|events|exec|images|info|networks/prune|` +
-	`networks/[^/]+/(connect|disconnect)|nodes|plugins|secrets|services|session|swarm|system|tasks|volumes)(/|$)`)
+var notOffered = regexp.MustCompile(`^/(auth|build|commit|configs|containers|distribution|exec|grpc|images|nodes|plugins|secrets|services|` +
+	`session|swarm|system|tasks|volumes)(/|$)`)
 
 // findRoute finds the row for a request, and the parameters of its path.
 func findRoute(table []route, r *http.Request) (*route, map[string]string, error) {

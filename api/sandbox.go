@@ -135,7 +135,7 @@ func wireEndpoint(j bridged.Joined) client.Endpoint {
 		Interface:     e.Interface,
 		HostInterface: e.HostInterface,
 		MacAddress:    e.MAC.String(),
-		Aliases:       []string{},
+		Aliases:       notNil(e.Aliases),
 	}
 	if e.IPv4.IsValid() {
 		out.IPAddress, out.IPPrefixLen = e.IPv4.Addr().String(), e.IPv4.Bits()

@@ -132,6 +132,9 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	var body any
 	if err == nil {
 		body, err = rt.serve(s, c)
+		if rt.conflict != 0 && errors.Is(err, bridged.ErrConflict) {
+			err = &httpError{error: err, status: rt.conflict}
+		}
 	}
 	switch {
 	case errors.Is(err, errGivenUp):
@@ -154,6 +157,11 @@ func (s *Server) admit(rt *route, c *call) error {
 		return c.conn.refusal
 	case s.stopping.Err() != nil:
 		return errStopping()
+	}
+	if rt.docker {
+		if err := checkVersion(c.URL.EscapedPath()); err != nil {
+			return err
+		}
 	}
 	if err := rt.checkQuery(c.Request); err != nil {
 		return err

@@ -20,7 +20,11 @@ func (s *Server) send(c *call, status int, pieces stream) {
 	connection := http.NewResponseController(c.w)
 	limit := func(d time.Duration) { _ = connection.SetWriteDeadline(time.Now().Add(d)) }
 	defer context.AfterFunc(s.stopping, func() { limit(lastTimeout) })()
-	c.w.Header().Set("Content-Type", "application/x-ndjson")
+	kind := "application/x-ndjson"
+	if c.docker {
+		kind = "application/json" // as its events are sent, although they are lines
+	}
+	c.w.Header().Set("Content-Type", kind)
 	c.w.WriteHeader(status)
 	limit(answerTimeout)
 	if connection.Flush() != nil || c.Method == http.MethodHead {

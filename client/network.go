@@ -78,6 +78,46 @@ type NetworkCreated struct {
 	Warning string
 }
 
+// NetworkConnect is the body that joins a sandbox to a network.
+type NetworkConnect struct {
+	// Container is the sandbox's name, id or its unique beginning.
+	Container      string
+	EndpointConfig *EndpointConfig `json:",omitempty"`
+}
+
+// EndpointConfig is what is asked for of a sandbox's interface in a network. What is left empty is chosen. It holds the fields of Docker's
+// that mean something here; the others are accepted while they are zero.
+type EndpointConfig struct {
+	IPAMConfig *EndpointIPAM `json:",omitempty"`
+	MacAddress string        `json:",omitempty"`
+	// Aliases are further names of the sandbox in the network.
+	Aliases []string `json:",omitempty"`
+	// DriverOpts are options of the endpoint, as "com.docker.network.endpoint.ifname".
+	DriverOpts map[string]string `json:",omitempty"`
+	// GwPriority: the network with the highest has the sandbox's default route and published ports.
+	GwPriority int `json:",omitempty"`
+}
+
+// EndpointIPAM is the addresses asked for, without prefix length.
+type EndpointIPAM struct {
+	IPv4Address string `json:",omitempty"`
+	IPv6Address string `json:",omitempty"`
+}
+
+// NetworkDisconnect is the body that takes a sandbox out of a network.
+type NetworkDisconnect struct {
+	// Container is the sandbox's name, id or its unique beginning.
+	Container string
+	// Force makes no difference: nothing that runs in the sandbox is asked.
+	Force bool
+}
+
+// NetworksPruned is the answer to a prune.
+type NetworksPruned struct {
+	// NetworksDeleted are names.
+	NetworksDeleted []string
+}
+
 // Networks are all networks, by name.
 func (c *Client) Networks(ctx context.Context) ([]Network, error) {
 	var out []Network
@@ -99,4 +139,21 @@ func (c *Client) CreateNetwork(ctx context.Context, in NetworkCreate) (NetworkCr
 // RemoveNetwork removes a network that has no members.
 func (c *Client) RemoveNetwork(ctx context.Context, ref string) error {
 	return c.call(ctx, http.MethodDelete, "/networks/"+url.PathEscape(ref), nil, nil, nil)
+}
+
+// Connect joins a sandbox to a network.
+func (c *Client) Connect(ctx context.Context, network string, in NetworkConnect) error {
+	return c.call(ctx, http.MethodPost, "/networks/"+url.PathEscape(network)+"/connect", nil, in, nil)
+}
+
+// Disconnect takes a sandbox out of a network.
+func (c *Client) Disconnect(ctx context.Context, network string, in NetworkDisconnect) error {
+	return c.call(ctx, http.MethodPost, "/networks/"+url.PathEscape(network)+"/disconnect", nil, in, nil)
+}
+
+// PruneNetworks removes the networks that nothing is in, but those that are there from the start, and returns their names.
+func (c *Client) PruneNetworks(ctx context.Context) ([]string, error) {
+	var out NetworksPruned
+	err := c.call(ctx, http.MethodPost, "/networks/prune", nil, nil, &out)
+	return out.NetworksDeleted, err
 }

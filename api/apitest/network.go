@@ -82,6 +82,21 @@ func (e *Engine) CreateNetwork(_ context.Context, spec bridged.NetworkSpec) (bri
 	return e.networkInfo(n), e.warnings, nil
 }
 
+// PruneNetworks removes the networks that are meant and have no members.
+func (e *Engine) PruneNetworks(ctx context.Context, spec bridged.PruneSpec) ([]string, error) {
+	var removed []string
+	for _, n := range e.Networks() {
+		if len(n.Members) > 0 || !spec.Matches(n.Network) {
+			continue
+		}
+		if err := e.RemoveNetwork(ctx, n.ID); err != nil {
+			return removed, err
+		}
+		removed = append(removed, n.Name)
+	}
+	return removed, nil
+}
+
 // RemoveNetwork removes a network without members.
 func (e *Engine) RemoveNetwork(_ context.Context, ref string) error {
 	e.mu.Lock()

@@ -3,6 +3,8 @@ package apitest
 import (
 	"context"
 	"net/netip"
+	"slices"
+	"time"
 
 	"github.com/bridged/bridged"
 )
@@ -36,6 +38,7 @@ func (e *Engine) sandboxInfo(s bridged.Sandbox) bridged.SandboxInfo {
 			info.Joined = append(info.Joined, bridged.Joined{Endpoint: ep, Network: e.networks[ep.Network]})
 		}
 	}
+	slices.SortFunc(info.Joined, func(a, b bridged.Joined) int { return a.Endpoint.Created.Compare(b.Endpoint.Created) })
 	for _, p := range e.ports {
 		if p.Sandbox == s.ID {
 			info.Ports = append(info.Ports, p)
@@ -96,7 +99,7 @@ func (e *Engine) CreateSandbox(_ context.Context, spec bridged.SandboxSpec) (bri
 func (e *Engine) newEndpoint(n bridged.Network, s bridged.Sandbox, spec bridged.SandboxSpec) bridged.Endpoint {
 	id := e.newID()
 	ep := bridged.Endpoint{
-		ID: id, Network: n.ID, Sandbox: s.ID, Interface: "eth0", HostInterface: bridged.PortPrefix + id[:12], MAC: spec.MAC,
+		ID: id, Network: n.ID, Sandbox: s.ID, Created: start.Add(time.Duration(e.made)), Interface: "eth0", HostInterface: bridged.PortPrefix + id[:12], MAC: spec.MAC,
 	}
 	ep.IPv4 = e.address(n.IPv4, spec.IPv4)
 	ep.IPv6 = e.address(n.IPv6, spec.IPv6)
