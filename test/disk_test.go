@@ -104,8 +104,8 @@ func TestRunDirectoryOutOfOrder(t *testing.T) {
 			w.create("c3")
 			load := w.load(t, 200, flow{from: w.lan, proto: "tcp", to: netip.AddrPortFrom(hostLAN4, 8080), server: "c1"},
 				flow{from: w.lan, proto: "udp", to: netip.AddrPortFrom(hostLAN6, 8080), server: "c1", stands: true})
-			before, text := w.told(), w.kernel()
-
+			var before told
+			var text string
 			o.begin(run)
 			changes := [][]string{{"sandbox", "create", "-p", "8081:80", "c2"}, {"port", "add", "c1", "8083:80"}, {"network", "create", "second"}}
 			removals := [][]string{{"sandbox", "rm", "c3"}, {"port", "rm", "c1", "8082:80"}, {"network", "rm", "spare"}}

@@ -225,6 +225,26 @@ func TestLogSweep(t *testing.T) {
 	h.as(t, g)
 }
 
+// A daemon that is killed while it rebuilds is followed by one that rebuilds.
+func TestLogLostAndKilled(t *testing.T) {
+	h := newInhabited(t)
+	kills := 3
+	if !strings.Contains(decode[statusJSON](h.world, "status", "--json").Protection, "owner") {
+		kills = 0 // a start shows no sign before it is done
+	}
+	h.daemon.kill()
+	h.host.output(t, "rm", runLog)
+	for range kills {
+		g := h.generations()
+		d := h.spawn("--ipv6")
+		h.await(t, "the daemon to adopt the tables", func() bool { return len(g.take(t)) > 0 })
+		d.kill()
+	}
+	g := h.generations()
+	h.daemon = h.world.daemon("--ipv6")
+	h.as(t, g)
+}
+
 // What containers do in their namespaces has no say in what is rebuilt.
 func TestLogLostAmongHostile(t *testing.T) {
 	h := newInhabited(t)
