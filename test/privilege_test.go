@@ -169,13 +169,9 @@ func TestEachCapability(t *testing.T) {
 // without is the daemon's binary in a script that runs it without capabilities.
 func without(t *testing.T, capabilities ...string) string {
 	t.Helper()
-	setpriv, err := exec.LookPath("setpriv")
 	path := filepath.Join(t.TempDir(), "bridged")
-	if err == nil {
-		script := fmt.Sprintf("#!/bin/sh\nexec %s --bounding-set -%s %s \"$@\"\n", setpriv, strings.Join(capabilities, ",-"), program)
-		err = os.WriteFile(path, []byte(script), 0o755)
-	}
-	if err != nil {
+	script := fmt.Sprintf("#!/bin/sh\nexec %s --bounding-set -%s %s \"$@\"\n", mustFind(t, "setpriv"), strings.Join(capabilities, ",-"), program)
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -196,8 +192,7 @@ func (w *world) stranger() int {
 // privateNamespace is a path to a namespace in a directory that is another user's alone.
 func (w *world) privateNamespace() string {
 	w.t.Helper()
-	w.host.output(w.t, "sh", "-ec", "mkdir /run/theirs /run/netns; ip netns add theirs; touch /run/theirs/ns;"+
-		"mount --bind /run/netns/theirs /run/theirs/ns; chown 65534 /run/theirs; chmod 700 /run/theirs")
+	w.host.output(w.t, "sh", "-ec", "mkdir /run/theirs; touch /run/theirs/ns; unshare --net=/run/theirs/ns true; chown 65534 /run/theirs; chmod 700 /run/theirs")
 	return "/run/theirs/ns"
 }
 

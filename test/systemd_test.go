@@ -22,6 +22,7 @@ import (
 // sd_listen_fds(3) and sd_pid_notify_with_fds(3) say.
 type manager struct {
 	w        *world
+	program  string
 	path     string // of the daemon's socket
 	listener *os.File
 	notify   *net.UnixConn
@@ -33,7 +34,7 @@ type manager struct {
 
 func (w *world) manager() *manager {
 	w.t.Helper()
-	m := &manager{w: w, path: "/run/bridged/bridged.sock", words: make(chan string, 64), kept: make(map[string]*os.File)}
+	m := &manager{w: w, program: program, path: "/run/bridged/bridged.sock", words: make(chan string, 64), kept: make(map[string]*os.File)}
 	err := w.host.do(func() error {
 		if err := os.MkdirAll(filepath.Dir(m.path), 0o755); err != nil {
 			return err
@@ -119,7 +120,7 @@ func (m *manager) keep(name string, f *os.File) {
 // start starts a daemon and waits until it says that it is ready.
 func (m *manager) start(flags ...string) *daemon {
 	m.w.t.Helper()
-	args := []string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, program, "daemon", "--state-dir", m.w.dir}
+	args := []string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, m.program, "daemon", "--state-dir", m.w.dir}
 	cmd := exec.Command("sh", append(args, flags...)...)
 	cmd.ExtraFiles = []*os.File{m.listener}
 	names := []string{"bridged.socket"}
