@@ -132,17 +132,22 @@ func (e *Engine) suspectEnds(stack string) {
 	}
 }
 
-// hasLink says whether the host's end of one of the stack's pairs is there.
+// hasLink says whether one of the stack's pairs is there with both its ends: then its namespace lives, whoever holds it.
 func (e *Engine) hasLink(stack string) (bool, error) {
-	want := newObjects()
 	e.mu.Lock()
-	k := e.compiler()
+	var ends []string
 	for _, id := range e.index.endpoints[stack] {
-		k.endpoint(&want, e.index.Endpoints[id])
+		if end := e.index.Endpoints[id].HostInterface; end != "" {
+			ends = append(ends, end)
+		}
 	}
 	e.mu.Unlock()
-	have, err := e.host.look(want)
-	return len(have.pairs) > 0, err
+	for _, end := range ends {
+		if linked, err := e.host.linked(end); err != nil || linked {
+			return linked, err
+		}
+	}
+	return false, nil
 }
 
 // collectOne removes a sandbox whose namespace is dead, and those that share it.
@@ -232,12 +237,8 @@ func (e *Engine) lost(s bridged.Sandbox, inhabited func() (map[netns.File]string
 			return e.record(c)
 		})
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, id := range e.index.endpoints[stack.ID] {
-		if _, there := e.facts.link(e.index.Endpoints[id].HostInterface); there {
-			return "", nil
-		}
+	if linked, err := e.hasLink(stack.ID); err != nil || linked {
+		return "", err
 	}
 	return "its namespace " + stack.NetNS + " is gone", nil
 }

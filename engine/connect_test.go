@@ -25,6 +25,8 @@ func ways(t testing.TB, e *Engine, h *fakeHost, name string) (interfaces, routes
 		interfaces = append(interfaces, j.Endpoint.Interface+" "+j.Network.Name)
 		networks[j.Endpoint.ID], networks[j.Endpoint.HostInterface] = j.Network.Name, j.Network.Name
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for id, r := range h.objects.routes {
 		if network, ours := networks[id.host]; ours && id.dst.Bits() == 0 {
 			routes = append(routes, fmt.Sprintf("%s %s", network, r.gateway))

@@ -138,6 +138,13 @@ func (f *fakeHost) watch(ctx context.Context, _ func(suspicion), _ func(moved)) 
 
 func (f *fakeHost) look(want objects) (objects, error) { return want, nil }
 
+func (f *fakeHost) linked(hostEnd string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, there := f.objects.pairs[hostEnd]
+	return there, nil
+}
+
 func (f *fakeHost) drift(w watched) (d drift) {
 	for id, l := range w.spaces {
 		if now, err := f.namespace(l.path, 0); err != nil || now != l.id {

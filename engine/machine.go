@@ -245,6 +245,17 @@ func (m *machine) onLink(name string, f func(link.Link) error) error {
 	return f(l)
 }
 
+func (m *machine) linked(hostEnd string) (bool, error) {
+	l, err := m.links.ByName(hostEnd)
+	if errors.Is(err, unix.ENODEV) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return m.links.PeerLives(l)
+}
+
 func (m *machine) addPair(p pair) error {
 	ns, err := openExactly(p.netns, p.nsid)
 	if err != nil {

@@ -22,13 +22,18 @@ func TestBridgeMTUFollowsItsMembers(t *testing.T) {
 	if _, err := e.CreateSandbox(ctx, bridged.SandboxSpec{Name: "large"}); err != nil {
 		t.Fatal(err)
 	}
-	if mtu := h.objects.bridges["docker0"].MTU; mtu != 1300 {
+	mtu := func() int {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.objects.bridges["docker0"].MTU
+	}
+	if mtu := mtu(); mtu != 1300 {
 		t.Errorf("beside a member with 1300 the bridge has %d", mtu)
 	}
 	if err := e.RemoveSandbox(ctx, "small"); err != nil {
 		t.Fatal(err)
 	}
-	if mtu := h.objects.bridges["docker0"].MTU; mtu != 1400 {
+	if mtu := mtu(); mtu != 1400 {
 		t.Errorf("without it the bridge has %d, want the network's 1400", mtu)
 	}
 	checkKernel(t, e, h)

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -58,6 +59,28 @@ func (c *Conn) ByIndex(index int) (Link, error) {
 		return Link{}, fmt.Errorf("cannot find the link with index %d: %w", index, err)
 	}
 	return l, nil
+}
+
+// PeerLives says whether the network namespace of a pair's other end lives. One that nobody holds any more takes a while to die, and its
+// pairs stay until then.
+func (c *Conn) PeerLives(l Link) (bool, error) {
+	if l.PeerNetNS < 0 {
+		return false, nil // it has no number any more
+	}
+	var b rtnl.Batch
+	b.Begin(unix.RTM_GETLINK, 0)
+	b.Link(unix.AF_UNSPEC, loopback, 0, 0)
+	b.Uint32(unix.IFLA_TARGET_NETNSID, uint32(l.PeerNetNS))
+	b.Uint32(unix.IFLA_EXT_MASK, skipStatistics)
+	// The kernel refuses to look into a namespace whose last reference is gone: get_net_ns_by_id in net/core/net_namespace.c.
+	_, err := c.one(&b)
+	switch {
+	case errors.Is(err, unix.EINVAL):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("cannot look at the namespace of %s's other end: %w", l.Name, err)
+	}
+	return true, nil
 }
 
 // one is the answer to a request for one link.
