@@ -14,7 +14,10 @@ import (
 )
 
 func networkCommands(a *app) []*cobra.Command {
-	return []*cobra.Command{networkCreateCommand(a), networkListCommand(a), networkInspectCommand(a), networkRemoveCommand(a)}
+	return []*cobra.Command{
+		networkCreateCommand(a), networkListCommand(a), networkInspectCommand(a), networkRemoveCommand(a), networkPruneCommand(a),
+		networkConnectCommand(a), networkDisconnectCommand(a),
+	}
 }
 
 // networkFlags are the flags of `network create`.
@@ -23,7 +26,8 @@ type networkFlags struct {
 	subnets, ranges []netip.Prefix
 	gateways        []netip.Addr
 	aux             []named
-	ipv6, internal  bool
+	ipv4, ipv6      bool
+	internal        bool
 	options, labels []pair
 	asJSON          bool
 }
@@ -35,7 +39,8 @@ func networkCreateCommand(a *app) *cobra.Command {
 		Short: "Make a network, print its id",
 		Long:  "Make a network and print its id. Without a subnet it gets the next free one of the address pools.",
 		Example: `  bridged network create --subnet 192.168.1.0/24 --gateway 192.168.1.1 backend
-  bridged network create --ipv6 --internal --label tier=db database`,
+  bridged network create --ipv6 --internal --label tier=db database
+  bridged network create --ipv4=false --ipv6 --subnet fd00:7::/64 modern`,
 		Args: arguments(1, 1, "NAME"),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.networkCreate(cmd, f, args[0]) }
@@ -45,6 +50,7 @@ func networkCreateCommand(a *app) *cobra.Command {
 	many(flags, &f.gateways, "gateway", "", "IP", parseIP, "the bridge's own address in a subnet")
 	many(flags, &f.ranges, "ip-range", "", "CIDR", parseSubnet, "give out addresses of this part of a subnet only")
 	many(flags, &f.aux, "aux-address", "", "NAME=IP", parseNamed, "an address that is something else's, never given out")
+	flags.BoolVar(&f.ipv4, "ipv4", true, "with IPv4; --ipv4=false needs --ipv6")
 	flags.BoolVar(&f.ipv6, "ipv6", false, "with IPv6")
 	flags.BoolVar(&f.internal, "internal", false, "members reach one another only")
 	many(flags, &f.options, "opt", "o", "KEY=VALUE", parsePair, "an option of the driver")
@@ -56,6 +62,9 @@ func networkCreateCommand(a *app) *cobra.Command {
 func (a *app) networkCreate(cmd *cobra.Command, f networkFlags, name string) error {
 	if err := bridged.CheckName("network", name); err != nil {
 		return usage(cmd, "%w", err)
+	}
+	if !f.ipv4 && !f.ipv6 {
+		return usage(cmd, "--ipv4=false needs --ipv6: a network has one of them, or both")
 	}
 	config, err := f.ipamConfig()
 	if err != nil {
@@ -70,6 +79,9 @@ func (a *app) networkCreate(cmd *cobra.Command, f networkFlags, name string) err
 	}
 	if len(config) > 0 {
 		in.IPAM = &client.IPAM{Config: config}
+	}
+	if cmd.Flags().Changed("ipv4") {
+		in.EnableIPv4 = &f.ipv4
 	}
 	if cmd.Flags().Changed("ipv6") {
 		in.EnableIPv6 = &f.ipv6

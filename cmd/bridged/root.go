@@ -42,7 +42,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		daemonCommand(a),
 		statusCommand(a),
-		group("network", "Make, show and remove networks", networkCommands(a)),
+		group("network", "Make, show and remove networks, and join sandboxes to them", networkCommands(a)),
 		group("sandbox", "Make, show and remove sandboxes, and run commands in them", sandboxCommands(a)),
 		group("port", "Publish ports of sandboxes on the host", portCommands(a)),
 		group("link", "Let sandboxes reach ports of others that their network keeps apart", linkCommands(a)),
