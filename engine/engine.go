@@ -227,7 +227,7 @@ func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Chan
 		e.events.add(r.happened...)
 		return nil
 	}
-	if undoErr := e.takeBack(ctx, r.back, r.plan[:done]); undoErr != nil {
+	if undoErr := e.takeBack(ctx, r.back, r.plan, done); undoErr != nil {
 		e.log.Error("cannot take a failed operation back; comparing everything with the kernel", "error", undoErr)
 		e.repairs.add(struct{}{})
 	} else if inDoubt(err) {
@@ -364,8 +364,8 @@ func (e *Engine) carryOut(ctx context.Context, p Plan) (done int, err error) {
 	return len(p), nil
 }
 
-// takeBack sets the objects to their previous values: what the steps that were done made of them is compared with these.
-func (e *Engine) takeBack(ctx context.Context, back wayBack, done Plan) error {
+// takeBack sets the objects to their previous values: what the steps of the plan that were done made of them is compared with these.
+func (e *Engine) takeBack(ctx context.Context, back wayBack, plan Plan, done int) error {
 	e.mu.Lock()
 	e.keepForwarding(&back.change)
 	e.index.apply(back.change)
@@ -374,8 +374,13 @@ func (e *Engine) takeBack(ctx context.Context, back wayBack, done Plan) error {
 	e.mu.Unlock()
 	failpoint.Reached("change taken back in the log")
 	have := want.clone()
-	for _, s := range done {
+	for _, s := range plan[:done] {
 		s.on(&have)
+	}
+	if done < len(plan) {
+		if failed, ok := plan[done].(join); ok {
+			failed.replaces(&have)
+		}
 	}
 	_, undoErr := e.carryOut(ctx, diff(have, want))
 	return errors.Join(err, undoErr)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/forwarding"
 	"github.com/bridged/bridged/internal/conntrack"
 	"github.com/bridged/bridged/link"
@@ -203,10 +204,24 @@ func (s addPair) on(w *objects) {
 }
 func (s join) on(w *objects) {
 	w.pairs[s.Host] = s.pair
+	s.replaces(w)
 	for _, g := range s.inner.Gateways {
 		w.routes[routeID{s.Host, anywhere(g.Is6())}] = route{inside{s.netns, s.nsid, s.Inner}, g}
 	}
 }
+
+// replaces takes the routes away that give way to the pair's default routes. A join that fails may have come to that, too.
+func (s join) replaces(w *objects) {
+	for _, g := range s.inner.Gateways {
+		w.giveWay(routeID{s.Host, anywhere(g.Is6())}, s.nsid)
+	}
+}
+
+// giveWay takes the routes away that another one in the same namespace replaces: those to the same destination.
+func (w *objects) giveWay(by routeID, nsid bridged.NamespaceID) {
+	maps.DeleteFunc(w.routes, func(id routeID, r route) bool { return id.dst == by.dst && id.host != by.host && r.nsid == nsid })
+}
+
 func (s enslave) on(w *objects) {
 	p := w.pairs[s.host]
 	p.Bridge, p.Isolated, p.astray = s.bridge, s.isolated, false
@@ -234,7 +249,10 @@ func (s forward) on(w *objects) {
 		w.forwarding.IPv4 = !s.off
 	}
 }
-func (s addRoute) on(w *objects) { w.routes[s.routeID] = s.route }
+func (s addRoute) on(w *objects) {
+	w.giveWay(s.routeID, s.nsid)
+	w.routes[s.routeID] = s.route
+}
 func (s delRoute) on(w *objects) { delete(w.routes, s.routeID) }
 func (s delPair) on(w *objects) {
 	delete(w.pairs, s.Host)
