@@ -126,6 +126,28 @@ func TestWaitForDaemon(t *testing.T) {
 	}
 }
 
+// TestWaitForDyingDaemon: one that was there and ends is not waited for, whether it says so or breaks off.
+func TestWaitForDyingDaemon(t *testing.T) {
+	for name, end := range map[string]func(http.ResponseWriter){
+		"answers":    func(w http.ResponseWriter) { fmt.Fprint(w, `{"Ready": false}`) },
+		"breaks off": func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+	} {
+		c, path := dial(t)
+		answer(t, path, func(w http.ResponseWriter, r *http.Request) {
+			if err := os.Remove(path); err != nil {
+				t.Error(err)
+			}
+			w.Header().Set("Connection", "close")
+			end(w)
+		})
+		_, err := c.WaitReady(t.Context(), time.Hour)
+		want := "the daemon at unix://" + path + " ended before it was ready; its log says why"
+		if !errors.Is(err, bridged.ErrUnavailable) || err.Error() != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestStrangeAnswers: what is no bridged is not taken for one.
 func TestStrangeAnswers(t *testing.T) {
 	for _, c := range []struct {

@@ -43,14 +43,19 @@ func (c *Client) connectError(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("the daemon at %s did not answer: %w", c.host, err)
 	case errors.Is(err, fs.ErrNotExist):
-		return bridged.Errorf(bridged.ErrUnavailable,
-			"no daemon at %s: the socket does not exist; start it with: bridged daemon", c.host)
+		return &absentError{bridged.Errorf(bridged.ErrUnavailable,
+			"no daemon at %s: the socket does not exist; start it with: bridged daemon", c.host)}
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return bridged.Errorf(bridged.ErrUnavailable,
-			"no daemon at %s: nothing listens on the socket; start it with: bridged daemon", c.host)
+		return &absentError{bridged.Errorf(bridged.ErrUnavailable,
+			"no daemon at %s: nothing listens on the socket; start it with: bridged daemon", c.host)}
 	case errors.Is(err, fs.ErrPermission):
 		return bridged.Errorf(bridged.ErrDenied,
 			"cannot use the daemon's socket %s: permission denied; be root or a member of the group bridged", c.host)
 	}
 	return bridged.Errorf(bridged.ErrUnavailable, "no answer from the daemon at %s: %w", c.host, err)
 }
+
+// absentError: there is no daemon, not even one that breaks off.
+type absentError struct{ error }
+
+func (e *absentError) Unwrap() error { return e.error }

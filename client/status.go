@@ -43,16 +43,22 @@ func (c *Client) status(ctx context.Context, query url.Values) (Status, error) {
 const redialInterval = 20 * time.Millisecond
 
 // WaitReady waits at most d for the daemon to be there and ready, and returns its status. A daemon that is there and not
-// ready in time is no error: see Status.Ready. ErrUnavailable: there was none in all that time.
+// ready in time is no error: see Status.Ready. ErrUnavailable: there was none in all that time, or there was one, and it ended.
 func (c *Client) WaitReady(ctx context.Context, d time.Duration) (Status, error) {
 	deadline := time.Now().Add(d)
 	retry := time.NewTicker(redialInterval)
 	defer retry.Stop()
-	for {
+	for met := false; ; {
 		left := max(0, time.Until(deadline))
 		status, err := c.status(ctx, url.Values{"wait": {left.String()}})
-		if !errors.Is(err, bridged.ErrUnavailable) || left == 0 {
+		var absent *absentError
+		switch gone := errors.As(err, &absent); {
+		case status.Ready, left == 0, err != nil && !errors.Is(err, bridged.ErrUnavailable):
 			return status, err
+		case gone && met:
+			return status, bridged.Errorf(bridged.ErrUnavailable, "the daemon at %s ended before it was ready; its log says why", c.host)
+		case !gone:
+			met = true // one that answers before the time is over is about to end
 		}
 		select {
 		case <-ctx.Done():
