@@ -337,10 +337,8 @@ func (e *Engine) carryOut(ctx context.Context, p Plan) (done int, err error) {
 		switch s := s.(type) {
 		case delPair:
 			e.pairs.add(s.pair)
-			continue
 		case endFlows:
 			e.purges.add(s.purges()...)
-			continue
 		case join:
 			err = e.host.do(ctx, s)
 			if err == nil {

@@ -129,6 +129,7 @@ func (e *Engine) goBack(ctx context.Context, t transition) {
 		if err := e.host.do(ctx, s); err != nil {
 			e.log.Debug("cannot go back", "step", s, "error", err)
 		}
+		failpoint.Each("after", s)
 	}
 	e.takeOver = ""
 	e.program = slices.DeleteFunc(Program(), func(p nft.Table) bool { return !slices.Contains(t.tables, p.ID) })

@@ -17,7 +17,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 	d := w.daemon("--ipv6")
 	w.bridged("network", "create", "--ipv6", "second")
 	book := &ledger{want: make(map[string]bool)}
-	for n := 1; n <= 24; n++ {
+	for n := 1; n <= 24; n += 2 {
 		watched := w.watch(t)
 		var clients sync.WaitGroup
 		for c := range 3 {
@@ -201,32 +201,37 @@ func (w *world) reserved(p portJSON) error {
 	return nil
 }
 
-// The daemon is killed in the middle of its very first start; the second one gets everything right.
-func TestKilledAtStart(t *testing.T) {
-	for n := 1; n <= 6; n++ {
-		t.Run(strconv.Itoa(n), func(t *testing.T) {
-			w := newWorld(t)
-			watched := w.watch(t)
-			defer watched.close()
-			d := w.spawn("--ipv6")
-			for range n {
-				if err := watched.wait(patience); err != nil {
-					t.Fatal(err)
-				}
+// What somebody else has put at the path of a namespace whose making was cut off is left alone; what we had made goes.
+func TestForeignNamespaceAfterCrash(t *testing.T) {
+	for _, c := range []struct {
+		name, point string
+		theirs      bool
+	}{
+		{"before ours", "namespace's file made:1", true},
+		{"none", "namespace mounted:1", false}, // the control
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newCrashWorld(t)
+			w.begin(usual)
+			w.tell(c.point)
+			if err := w.attempt(steps{`POST sandboxes {"Name": "s"}`}); err == nil {
+				t.Fatal("the daemon was not killed")
 			}
-			d.kill()
-			w.daemon("--ipv6")
-			m := w.member("c1", "bridge", "-p", "8080:80")
-			serve(t, m.space, 80)
-			reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
-			reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN6, 8080), "c1")
-			for name, l := range linksOf(t, w.host) {
-				if l.LinkInfo.Kind == "bridge" && name != "docker0" {
-					t.Errorf("there is a bridge %s", name)
-				}
+			w.d.wait()
+			w.tell("")
+			if c.theirs {
+				w.host.output(t, "ip", "netns", "add", "s")
 			}
-			w.crossing(t, false)
-			w.consistent(t)
+			w.begin(usual)
+			if got := slices.Equal(w.names("/run/netns"), []string{"s"}); got != c.theirs {
+				t.Errorf("there is %v", w.names("/run/netns"))
+			}
+			if err := w.attempt(steps{`POST sandboxes {"Name": "s"}`}); (err != nil) != c.theirs {
+				t.Errorf("a sandbox of that name: %v", err)
+			}
+			if c.theirs {
+				w.host.output(t, "ip", "-n", "s", "link")
+			}
 		})
 	}
 }
