@@ -79,6 +79,7 @@ func TestBaseAndHost(t *testing.T) {
 }
 
 func TestNetwork(t *testing.T) {
+	base := []string{`inet bridges "docker0"`, `inet same "docker0" . "docker0"`, `inet icc "docker0"`}
 	tests := []struct {
 		name    string
 		network bridged.Network
@@ -111,6 +112,52 @@ func TestNetwork(t *testing.T) {
 			`inet bridges "docker0"`, `inet same "docker0" . "docker0"`, `inet icc "docker0"`,
 			`inet subnets4 172.17.0.0/16`, `inet unprotected4 "docker0"`,
 		}},
+		{"nat, by name", changed(docker0(), modes(bridged.GatewayNAT, bridged.GatewayNAT)), slices.Concat(base, []string{
+			`inet subnets4 172.17.0.0/16`, `inet protected4 172.17.0.0/16`,
+			`inet subnets6 fd00:17::/64`, `inet protected6 fd00:17::/64`,
+		})},
+		{"nat-unprotected", changed(docker0(), modes(bridged.GatewayUnprotected, bridged.GatewayUnprotected)), slices.Concat(base, []string{
+			`inet subnets4 172.17.0.0/16`, `inet unprotected4 "docker0"`,
+			`inet subnets6 fd00:17::/64`, `inet unprotected6 "docker0"`,
+		})},
+		{"routed", changed(docker0(), modes(bridged.GatewayRouted, bridged.GatewayRouted)), slices.Concat(base, []string{
+			`inet subnets4 172.17.0.0/16`, `inet routed4 "docker0"`,
+			`inet subnets6 fd00:17::/64`, `inet routed6 "docker0"`,
+		})},
+		{"IPv6 routed", changed(docker0(), modes("", bridged.GatewayRouted)), slices.Concat(base, []string{
+			`inet subnets4 172.17.0.0/16`, `inet protected4 172.17.0.0/16`,
+			`inet subnets6 fd00:17::/64`, `inet routed6 "docker0"`,
+		})},
+		{"isolated", changed(docker0(), internalAnd(modes(bridged.GatewayIsolated, bridged.GatewayIsolated))), slices.Concat(base, []string{
+			`inet internal "docker0"`,
+			`inet subnets4 172.17.0.0/16`, `inet protected4 172.17.0.0/16`, `inet isolated4 "docker0"`, `inet internal4 172.17.0.0/16`,
+			`inet subnets6 fd00:17::/64`, `inet protected6 fd00:17::/64`, `inet isolated6 "docker0"`, `inet internal6 fd00:17::/64`,
+		})},
+		{"IPv4 isolated, internal", changed(docker0(), internalAnd(modes(bridged.GatewayIsolated, ""))), slices.Concat(base, []string{
+			`inet internal "docker0"`,
+			`inet subnets4 172.17.0.0/16`, `inet protected4 172.17.0.0/16`, `inet isolated4 "docker0"`, `inet internal4 172.17.0.0/16`,
+			`inet subnets6 fd00:17::/64`, `inet protected6 fd00:17::/64`, `inet internal6 fd00:17::/64`,
+		})},
+		{"routed, but internal: nobody gets in", changed(docker0(), internalAnd(modes(bridged.GatewayRouted, bridged.GatewayUnprotected))), slices.Concat(base, []string{
+			`inet internal "docker0"`,
+			`inet subnets4 172.17.0.0/16`, `inet protected4 172.17.0.0/16`, `inet internal4 172.17.0.0/16`,
+			`inet subnets6 fd00:17::/64`, `inet protected6 fd00:17::/64`, `inet internal6 fd00:17::/64`,
+		})},
+		{"trusted", changed(docker0(), trusting), slices.Concat(base, []string{
+			`inet subnets4 172.17.0.0/16`, `inet protected4 172.17.0.0/16`,
+			`inet trusted4 "eth0" . 172.17.0.0/16`, `inet trusted4 "wg0" . 172.17.0.0/16`,
+			`inet subnets6 fd00:17::/64`, `inet protected6 fd00:17::/64`,
+			`inet trusted6 "eth0" . fd00:17::/64`, `inet trusted6 "wg0" . fd00:17::/64`,
+		})},
+		{"trusted, IPv6 only", changed(docker0(), func(n *bridged.Network) { trusting(n); n.IPv4 = bridged.Subnet{} }), slices.Concat(base, []string{
+			`inet subnets6 fd00:17::/64`, `inet protected6 fd00:17::/64`,
+			`inet trusted6 "eth0" . fd00:17::/64`, `inet trusted6 "wg0" . fd00:17::/64`,
+		})},
+		{"trusted, but internal: nobody gets in", changed(docker0(), internalAnd(trusting)), slices.Concat(base, []string{
+			`inet internal "docker0"`,
+			`inet subnets4 172.17.0.0/16`, `inet protected4 172.17.0.0/16`, `inet internal4 172.17.0.0/16`,
+			`inet subnets6 fd00:17::/64`, `inet protected6 fd00:17::/64`, `inet internal6 fd00:17::/64`,
+		})},
 		{"host", bridged.Network{Driver: bridged.DriverHost}, nil},
 	}
 	for _, tt := range tests {
@@ -119,6 +166,79 @@ func TestNetwork(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// modes sets the gateway modes of both families.
+func modes(v4, v6 bridged.GatewayMode) func(*bridged.Network) {
+	return func(n *bridged.Network) { n.Gateway4, n.Gateway6 = v4, v6 }
+}
+
+func trusting(n *bridged.Network) { n.Trusted = []string{"eth0", "wg0"} }
+
+func internalAnd(change func(*bridged.Network)) func(*bridged.Network) {
+	return func(n *bridged.Network) {
+		n.Internal = true
+		change(n)
+	}
+}
+
+// A published port is reached at the sandbox's own address where somebody may address it.
+func TestPort(t *testing.T) {
+	tests := []struct {
+		name     string
+		network  bridged.Network
+		binding  string
+		endpoint bridged.Endpoint
+		want     []string
+	}{
+		{"nat", docker0(), "0.0.0.0:8080/tcp", endpoint2(), nil},
+		{"nat-unprotected: open anyway", changed(docker0(), modes(bridged.GatewayUnprotected, "")), "0.0.0.0:8080/tcp", endpoint2(), nil},
+		{"routed", changed(docker0(), modes(bridged.GatewayRouted, bridged.GatewayRouted)), "0.0.0.0:8080/tcp", endpoint2(),
+			[]string{"inet open4 172.17.0.2 . tcp . 80"}},
+		{"routed, by an address of the host", changed(docker0(), modes(bridged.GatewayRouted, "")), "192.0.2.1:53/udp", endpoint2(),
+			[]string{"inet open4 172.17.0.2 . udp . 80"}},
+		{"routed, IPv6", changed(docker0(), modes("", bridged.GatewayRouted)), "[::]:8080/sctp", endpoint2(),
+			[]string{"inet open6 fd00:17::2 . sctp . 80"}},
+		{"IPv6 routed, IPv4", changed(docker0(), modes("", bridged.GatewayRouted)), "0.0.0.0:8080/tcp", endpoint2(), nil},
+		{"routed, without an address", changed(docker0(), modes("", bridged.GatewayRouted)), "[::]:8080/tcp",
+			changed(endpoint2(), func(e *bridged.Endpoint) { e.IPv6 = netip.Prefix{} }), nil},
+		{"routed, waiting for a network", changed(docker0(), modes(bridged.GatewayRouted, "")), "0.0.0.0:8080/tcp", bridged.Endpoint{}, nil},
+		{"trusted", changed(docker0(), trusting), "0.0.0.0:8080/tcp", endpoint2(), []string{"inet open4 172.17.0.2 . tcp . 80"}},
+		{"trusted, IPv6", changed(docker0(), trusting), "[2001:db8::1]:8080/tcp", endpoint2(), []string{"inet open6 fd00:17::2 . tcp . 80"}},
+		{"trusted, internal", changed(docker0(), internalAnd(trusting)), "0.0.0.0:8080/tcp", endpoint2(), nil},
+		{"routed, internal", changed(docker0(), internalAnd(modes(bridged.GatewayRouted, ""))), "0.0.0.0:8080/tcp", endpoint2(), nil},
+		{"host", bridged.Network{Driver: bridged.DriverHost}, "0.0.0.0:8080/tcp", bridged.Endpoint{}, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := bridged.Port{ContainerPort: 80}
+			if err := p.Binding.UnmarshalText([]byte(tt.binding)); err != nil {
+				t.Fatal(err)
+			}
+			if diff := gocmp.Diff(tt.want, text(forwarding.Port(tt.network, p, tt.endpoint))); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Two publications of one port of a sandbox open it by the same element: an engine must keep it until both are gone.
+func TestPortIsShared(t *testing.T) {
+	n := changed(docker0(), modes(bridged.GatewayRouted, ""))
+	open := func(binding string) []nft.Element {
+		p := bridged.Port{ContainerPort: 80}
+		if err := p.Binding.UnmarshalText([]byte(binding)); err != nil {
+			t.Fatal(err)
+		}
+		return forwarding.Port(n, p, endpoint2())
+	}
+	first := open("0.0.0.0:8080/tcp")
+	if !slices.Equal(first, open("0.0.0.0:9090/tcp")) || !slices.Equal(first, open("127.0.0.1:8080/tcp")) {
+		t.Error("publications of the same port differ")
+	}
+	if slices.Equal(first, open("0.0.0.0:8080/udp")) {
+		t.Error("TCP and UDP are the same")
 	}
 }
 
@@ -211,6 +331,12 @@ func networks(t *rapid.T) []bridged.Network {
 		}
 		n.ICC, n.Internal = rapid.Bool().Draw(t, "icc"), rapid.Bool().Draw(t, "internal")
 		n.SourceGuard, n.Given = rapid.Bool().Draw(t, "source guard"), rapid.Bool().Draw(t, "given")
+		n.Trusted = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"eth0", "wg0"}), 0, 2, rapid.ID).Draw(t, "trusted")
+		ways := []bridged.GatewayMode{"", bridged.GatewayNAT, bridged.GatewayUnprotected, bridged.GatewayRouted}
+		if n.Internal {
+			ways = append(ways, bridged.GatewayIsolated)
+		}
+		n.Gateway4, n.Gateway6 = rapid.SampledFrom(ways).Draw(t, "IPv4"), rapid.SampledFrom(ways).Draw(t, "IPv6")
 		all = append(all, n)
 	}
 	return all
@@ -282,6 +408,9 @@ func TestElementsAreIntervalsWhereSetsAre(t *testing.T) {
 	for _, change := range []func(*bridged.Network){
 		func(*bridged.Network) {},
 		func(n *bridged.Network) { n.Internal, n.SourceGuard = true, false },
+		trusting,
+		modes(bridged.GatewayRouted, bridged.GatewayUnprotected),
+		internalAnd(modes(bridged.GatewayIsolated, bridged.GatewayIsolated)),
 	} {
 		for _, e := range forwarding.Network(changed(docker0(), change)) {
 			if got := e.End.Len() != 0; got != sets[e.Set.Name].Interval {

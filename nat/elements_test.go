@@ -38,6 +38,9 @@ func TestNetwork(t *testing.T) {
 		Driver: bridged.DriverBridge, Bridge: "docker0", Masquerade: true,
 		IPv4: subnet("172.17.0.0/16"), IPv6: subnet("fd00:17::/64"),
 	}
+	fixed := func(n *bridged.Network) {
+		n.Source4, n.Source6 = netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("2001:db8::9")
+	}
 	with := func(change func(*bridged.Network)) bridged.Network {
 		n := both
 		change(&n)
@@ -53,6 +56,26 @@ func TestNetwork(t *testing.T) {
 		{"IPv6 only", with(func(n *bridged.Network) { n.IPv4 = bridged.Subnet{} }), []string{`masq6 "docker0"`}},
 		{"no masquerade", with(func(n *bridged.Network) { n.Masquerade = false }), nil},
 		{"internal", with(func(n *bridged.Network) { n.Internal = true }), nil},
+		{"nat, by name", with(func(n *bridged.Network) { n.Gateway4, n.Gateway6 = bridged.GatewayNAT, bridged.GatewayNAT }), []string{`masq4 "docker0"`, `masq6 "docker0"`}},
+		{"nat-unprotected", with(func(n *bridged.Network) {
+			n.Gateway4, n.Gateway6 = bridged.GatewayUnprotected, bridged.GatewayUnprotected
+		}), []string{`masq4 "docker0"`, `masq6 "docker0"`}},
+		{"routed", with(func(n *bridged.Network) { n.Gateway4, n.Gateway6 = bridged.GatewayRouted, bridged.GatewayRouted }), nil},
+		{"IPv6 routed", with(func(n *bridged.Network) { n.Gateway6 = bridged.GatewayRouted }), []string{`masq4 "docker0"`}},
+		{"isolated", with(func(n *bridged.Network) {
+			n.Internal, n.Gateway4, n.Gateway6 = true, bridged.GatewayIsolated, bridged.GatewayIsolated
+		}), nil},
+		{"fixed sources", with(fixed), []string{
+			`masq4 "docker0"`, `snat4 "docker0" : 192.0.2.9`, `masq6 "docker0"`, `snat6 "docker0" : 2001:db8::9`,
+		}},
+		{"a fixed source of one family", with(func(n *bridged.Network) { fixed(n); n.Source4 = netip.Addr{} }), []string{
+			`masq4 "docker0"`, `masq6 "docker0"`, `snat6 "docker0" : 2001:db8::9`,
+		}},
+		{"a fixed source of a family that is not there", with(func(n *bridged.Network) { fixed(n); n.IPv6 = bridged.Subnet{} }), []string{
+			`masq4 "docker0"`, `snat4 "docker0" : 192.0.2.9`,
+		}},
+		{"fixed sources, no masquerade", with(func(n *bridged.Network) { fixed(n); n.Masquerade = false }), nil},
+		{"fixed sources, internal", with(func(n *bridged.Network) { fixed(n); n.Internal = true }), nil},
 		{"host", bridged.Network{Driver: bridged.DriverHost, Masquerade: true}, nil},
 	}
 	for _, tt := range tests {
