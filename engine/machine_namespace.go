@@ -1,0 +1,119 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/failpoint"
+	"github.com/bridged/bridged/internal/netns"
+	"github.com/bridged/bridged/link"
+)
+
+func (m *machine) makeNamespace(s bridged.Sandbox) (bridged.NamespaceID, error) {
+	ns, err := netns.Make(s.NetNS, s.ID)
+	if err != nil {
+		return bridged.NamespaceID{}, translate(err)
+	}
+	defer ns.Close()
+	failpoint.Reached("namespace made")
+	id, err := identity(ns)
+	if err == nil {
+		err = m.loopbackUp(ns)
+	}
+	if err != nil {
+		return bridged.NamespaceID{}, errors.Join(fmt.Errorf("cannot set up namespace %s: %w", s.NetNS, err), netns.Remove(s.NetNS))
+	}
+	return id, nil
+}
+
+func (m *machine) loopbackUp(ns *netns.NS) error {
+	return ns.Do(func() error {
+		conn, err := link.DialWith(m.here())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		lo, err := conn.ByName("lo")
+		if err != nil {
+			return err
+		}
+		return conn.SetUp(lo.Index)
+	})
+}
+
+func identity(ns *netns.NS) (bridged.NamespaceID, error) {
+	dev, ino := ns.ID()
+	cookie, err := ns.Cookie()
+	return bridged.NamespaceID{Dev: dev, Ino: ino, Cookie: cookie}, err
+}
+
+// openExactly opens the namespace at path when it is that one. Another one there is an error: what was meant for a sandbox must not
+// reach somebody else's.
+func openExactly(path string, id bridged.NamespaceID) (*netns.NS, error) {
+	ns, err := netns.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	now, err := identity(ns)
+	if err == nil && now != id {
+		err = bridged.Errorf(bridged.ErrNotFound, "%s is another namespace now: %w", path, unix.ENOENT)
+	}
+	if err != nil {
+		return nil, errors.Join(err, ns.Close())
+	}
+	return ns, nil
+}
+
+func (m *machine) mountNamespace(s bridged.Sandbox, path, further string) error {
+	ns, err := netns.Open(path)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return ns.Mount(further, s.ID)
+}
+
+// removeNamespace leaves alone what somebody else put at the path. A namespace is the sandbox's by its identity, and where a crash left
+// none by its mark; so is the file of a namespace that is not mounted yet, or no more.
+func (m *machine) removeNamespace(s bridged.Sandbox, path string) error {
+	now, err := m.namespace(path, 0)
+	if scarce(err) {
+		return err // who it is is not known
+	}
+	if err == nil && s.NSID != (bridged.NamespaceID{}) {
+		if now != s.NSID {
+			return nil
+		}
+		return netns.Remove(path)
+	}
+	mark, err := netns.Mark(path)
+	if err != nil || mark != s.ID && filepath.Base(path) != s.ID {
+		return err
+	}
+	return netns.Remove(path)
+}
+
+func (m *machine) exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func (m *machine) namespace(path string, pid int) (bridged.NamespaceID, error) {
+	open := func() (*netns.NS, error) { return netns.Open(path) }
+	if pid != 0 {
+		open = func() (*netns.NS, error) { return netns.OpenPID(pid) }
+	}
+	ns, err := open()
+	if err != nil {
+		return bridged.NamespaceID{}, bridged.Errorf(bridged.ErrInvalid, "%w", err)
+	}
+	defer ns.Close()
+	return identity(ns)
+}
+
+func (m *machine) inhabited() (map[netns.File]string, error) { return netns.Inhabited() }

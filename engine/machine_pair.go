@@ -1,0 +1,113 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/forwarding"
+	"github.com/bridged/bridged/internal/failpoint"
+	"github.com/bridged/bridged/internal/sysctl"
+	"github.com/bridged/bridged/link"
+)
+
+func (m *machine) linked(hostEnd string) (bool, error) {
+	l, err := m.links.ByName(hostEnd)
+	if errors.Is(err, unix.ENODEV) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return m.links.PeerLives(l)
+}
+
+func (m *machine) addPair(p pair) error {
+	ns, err := openExactly(p.netns, p.nsid)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	_, _, err = m.links.CreatePair(p.Pair, ns.FD())
+	return err
+}
+
+// join sets the inner end up, in one visit to the namespace.
+func (m *machine) join(p pair) error {
+	ns, err := openExactly(p.netns, p.nsid)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return ns.Do(func() error {
+		for _, s := range append(innerSysctls(p), p.sysctls...) {
+			if err := sysctl.Set(s.Path, s.Value); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+		failpoint.Reached("inner end's settings made")
+		conn, err := link.DialWith(m.here())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		l, err := conn.ByName(p.Inner)
+		if err != nil {
+			return err
+		}
+		in := p.inner
+		in.Index = l.Index
+		return conn.Configure(in)
+	})
+}
+
+// innerSysctls are set before the inner end goes up: without IPv6 it has no link-local address, and with it that can be used at once, like
+// the other addresses, which nobody else has.
+func innerSysctls(p pair) []forwarding.Sysctl {
+	conf := "net/ipv6/conf/" + p.Inner + "/"
+	if !p.inner.IPv6 {
+		return []forwarding.Sysctl{{Path: conf + "disable_ipv6", Value: "1"}}
+	}
+	return []forwarding.Sysctl{{Path: conf + "accept_dad", Value: "0"}, {Path: conf + "disable_ipv6", Value: "0"}}
+}
+
+func (m *machine) enslave(s enslave) error {
+	return m.onLink(s.bridge, func(b link.Link) error {
+		return m.onLink(s.host, func(l link.Link) error {
+			return cmp.Or(m.links.SetMaster(l.Index, b.Index, s.isolated), m.links.SetUp(l.Index))
+		})
+	})
+}
+
+func (m *machine) delPairs(names []string) error { return m.links.Delete(names...) }
+
+func (m *machine) announce(p pair) error {
+	// Asking for the link makes the kernel finish what it does when a port gets its carrier: before, the port may not forward.
+	if _, err := m.links.ByName(p.Host); err != nil {
+		return err
+	}
+	ns, err := openExactly(p.netns, p.nsid)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return ns.Do(func() error {
+		conn, err := link.DialWith(m.here())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		l, err := conn.ByName(p.Inner)
+		if err != nil {
+			return err
+		}
+		a := addr.Announcement{Link: l.Index, MAC: p.MAC}
+		for _, prefix := range p.inner.Addrs {
+			a.Addrs = append(a.Addrs, prefix.Addr())
+		}
+		return addr.Announce(a)
+	})
+}
