@@ -246,6 +246,7 @@ func TestGatewayModes(t *testing.T) {
 			}
 		}
 	}
+	t.Run("shared", c.sharedOpening)
 	t.Run("gateway", c.movingGateway)
 	t.Run("path MTU", c.pathMTU)
 	t.Run("inhibited", func(t *testing.T) {
@@ -428,6 +429,7 @@ func (c *city) ways(f netip.Addr) map[string][]way {
 			stop(c.lan, own(r1), 81, r1.space, to(c.lan, own(r1), 80), unpinged),
 			stop(c.lan, own(c.r2), 80, c.r2.space, to(c.host, own(c.r2), 80), unpinged),
 			stop(c.lan, c.host1, portR1, r1.space, to(c.lan, own(r1), 80), unpinged),
+			pass(c.lan, gw(r1), hostService, "host", c.lanAt, answered),
 			pass(r1.space, c.lanAt, 80, "lan", own(r1), answered),
 			pass(r1.space, c.host1, portA1, "a1", gw(a1), unpinged),
 			pass(c.host, own(r1), 81, "r1", gw(r1), answered),
@@ -509,7 +511,35 @@ func (c *city) ways(f netip.Addr) map[string][]way {
 	}
 }
 
-// movingGateway takes the gateway's network away from the sandbox that is in several, and gives it back.
+// sharedOpening publishes a port of a routed sandbox twice: it stays open until both publications are gone.
+func (c *city) sharedOpening(t *testing.T) {
+	first, second := []string{"8084:80", "8084:80/udp"}, []string{"9084:80", "9084:80/udp"}
+	port := func(verb string, specs []string) { c.bridged(append([]string{"port", verb, "r1"}, specs...)...) }
+	check := func(open bool) {
+		t.Helper()
+		for _, f := range families {
+			for _, proto := range []string{"tcp", "udp"} {
+				to := netip.AddrPortFrom(c.r1.addr(f), 80)
+				if open {
+					reaches(t, c.lan, proto, to, "r1")
+				} else {
+					lost(t, c.lan, proto, to, c.r1.space, 80, control{c.host, to})
+				}
+			}
+		}
+	}
+	port("add", second)
+	port("rm", first)
+	check(true)
+	port("rm", second)
+	check(false)
+	port("add", first)
+	check(true)
+	c.settled()
+}
+
+// movingGateway takes the gateway's network away from the sandbox that is in several, and gives it others: the default route
+// and the published ports go along.
 func (c *city) movingGateway(t *testing.T) {
 	uses := func(source both) {
 		t.Helper()
@@ -519,15 +549,38 @@ func (c *city) movingGateway(t *testing.T) {
 				if a.source.Addr() != source.of(f) {
 					t.Errorf("the LAN saw %s, not %s", a.source.Addr(), source.of(f))
 				}
+			}
+		}
+	}
+	published := func() {
+		t.Helper()
+		for _, f := range families {
+			for _, proto := range []string{"tcp", "udp"} {
 				reaches(t, c.lan, proto, netip.AddrPortFrom(c.host1.of(f), portD), "d")
 			}
 		}
 	}
 	uses(c.host2)
+	published()
+	c.connect(t, "routed", "d", 20)
+	e := c.endpoint("d", "routed")
+	routed := both{addrOrNone(e.IPAddress), addrOrNone(e.GlobalIPv6Address)}
+	uses(routed)
+	for _, f := range families {
+		to := netip.AddrPortFrom(routed.of(f), 80)
+		for _, proto := range []string{"tcp", "udp"} {
+			reaches(t, c.lan, proto, to, "d")
+			lost(t, c.lan, proto, netip.AddrPortFrom(c.host1.of(f), portD), c.d, 80, control{c.lan, to})
+		}
+	}
 	c.networkCall(t, "fixed", "disconnect", `{"Container": "d"}`)
+	uses(routed)
+	c.networkCall(t, "routed", "disconnect", `{"Container": "d"}`)
 	uses(c.host1)
+	published()
 	c.connect(t, "fixed", "d", 10)
 	uses(c.host2)
+	published()
 	c.settled()
 }
 
