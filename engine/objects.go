@@ -84,40 +84,25 @@ type compiler struct {
 func (k compiler) want(c bridged.Change, t touched) objects {
 	w := newObjects()
 	w.tables = k.program
-	for id := range c.Networks {
-		if n, ok := k.x.Networks[id]; ok {
-			k.network(&w, n)
-		}
-	}
-	for id := range t.networks {
-		if n, ok := k.x.Networks[id]; ok {
-			k.network(&w, n)
-		}
-	}
-	for id := range t.endpoints {
-		if e, ok := k.x.Endpoints[id]; ok {
-			k.endpoint(&w, e)
-		}
-	}
-	for b := range c.Ports {
-		if p, ok := k.x.Ports[b]; ok {
-			k.port(&w, p)
-		}
-	}
-	for b := range t.ports {
-		if p, ok := k.x.Ports[b]; ok {
-			k.port(&w, p)
-		}
-	}
-	for id := range t.links {
-		if l, ok := k.x.Links[id]; ok {
-			k.link(&w, l)
-		}
-	}
+	each(c.Networks, k.x.Networks, &w, k.network)
+	each(t.networks, k.x.Networks, &w, k.network)
+	each(t.endpoints, k.x.Endpoints, &w, k.endpoint)
+	each(c.Ports, k.x.Ports, &w, k.port)
+	each(t.ports, k.x.Ports, &w, k.port)
+	each(t.links, k.x.Links, &w, k.link)
 	if c.Forwarding != nil {
 		k.host(&w)
 	}
 	return w
+}
+
+// each compiles those objects of the state that a set names.
+func each[K comparable, N, V any](named map[K]N, state map[K]V, w *objects, compile func(*objects, V)) {
+	for key := range named {
+		if v, ok := state[key]; ok {
+			compile(w, v)
+		}
+	}
 }
 
 // whole is what the whole state wants, the programs included.
