@@ -40,6 +40,7 @@ func (b bodies) decode() (done func()) {
 func (c *call) readBody() ([]byte, error) {
 	if header := c.Header.Get("Content-Type"); header != "" {
 		if t, _, err := mime.ParseMediaType(header); err != nil || t != "application/json" {
+			c.skipBody()
 			return nil, bridged.Errorf(bridged.ErrInvalid, "the body's Content-Type is %q: want application/json", header)
 		}
 	}
@@ -111,6 +112,19 @@ func (c *call) readAll(body io.Reader, renew func() error) ([]byte, error) {
 
 // bodyUnread reports whether some of the body is still to come.
 func (c *call) bodyUnread() bool { return c.ContentLength != 0 && !c.read }
+
+// skipBody takes what is still to come of a small body. A client that is in the middle of sending when the connection ends does not get to
+// see why it was refused.
+func (c *call) skipBody() {
+	if !c.bodyUnread() || c.ContentLength < 0 || c.ContentLength > smallBody || c.server.stopping.Err() != nil || c.conn.does(waiting) != nil {
+		return
+	}
+	connection := http.NewResponseController(c.w)
+	_ = connection.SetReadDeadline(time.Now().Add(bodyTimeout))
+	defer context.AfterFunc(c.server.stopping, func() { _ = connection.SetReadDeadline(time.Now()) })()
+	_, err := io.Copy(io.Discard, c.Body)
+	c.read = err == nil
+}
 
 // end gives back what the request has taken.
 func (c *call) end() {

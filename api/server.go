@@ -26,6 +26,8 @@ const (
 	maxHeader     = 8 << 10 // bytes; it may take several times as much in memory
 	// stopTimeout is how long a stop waits for the requests that are under way.
 	stopTimeout = 10 * time.Second
+	// endTimeout is how long it waits then for the ends of streams, which net/http writes when their handlers have returned.
+	endTimeout = 100 * time.Millisecond
 )
 
 // Options are what a Server can be told. The zero value is usable.
@@ -107,6 +109,9 @@ func (s *Server) stop(server *http.Server, l net.Listener) {
 	case <-timer.C:
 		s.log.Warn("requests are cut off by the stop", "after", stopTimeout)
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	_ = server.Shutdown(ctx)
 	_ = server.Close() // what it says is about the listener
 }
 
@@ -130,11 +135,14 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		err = s.admit(rt, c)
 	}
 	var body any
-	if err == nil {
+	switch {
+	case err == nil:
 		body, err = rt.serve(s, c)
 		if rt.conflict != 0 && errors.Is(err, bridged.ErrConflict) {
 			err = &httpError{error: err, status: rt.conflict}
 		}
+	case c.conn.refusal == nil:
+		c.skipBody()
 	}
 	switch {
 	case errors.Is(err, errGivenUp):

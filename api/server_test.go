@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -220,6 +221,30 @@ func TestDockerHeaders(t *testing.T) {
 	}
 	if x := s.do("PUT", "/networks", ""); x.header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("Allow: %q", x.header.Get("Allow"))
+	}
+}
+
+// TestRefusalsAreRead: who is refused before the body was looked at gets to see why, however late the body comes.
+func TestRefusalsAreRead(t *testing.T) {
+	s := ready(t)
+	for _, path := range []string{"/containers/create", "/v1.99/networks/create", "/networks/create?x=y", "/nowhere"} {
+		conn, err := net.Dial("unix", s.socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for _, part := range []string{"POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n", "{", "}  "} {
+			if _, err := io.WriteString(conn, part); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if resp.StatusCode < 400 || resp.Close {
+			t.Errorf("%s: %+v", path, resp)
+		}
 	}
 }
 
