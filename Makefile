@@ -8,10 +8,12 @@ RUN_FLAGS   ?=
 # What the tests hold the daemon against, as COMMAND:PACKAGE. gcc and the C headers are for the race detector.
 TEST_TOOLS  := nft:nftables iptables-nft:iptables ip:iproute2 ss:iproute2 conntrack:conntrack curl:curl gcc:gcc
 TEST_FILES  := /usr/include/stdlib.h:libc6-dev
+# Docker's own client is in the first of these packages that there is. It is unpacked, not installed: that would start Docker's daemon.
+DOCKER_CLIENT := docker-cli docker.io
 
 export CGO_ENABLED ?= 0
 # Debian's tools for root, also where PATH is a user's.
-export PATH := $(PATH):/usr/sbin:/sbin
+export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/bin/tools
 
 # For how long each fuzz target runs, and how many do at a time.
 FUZZTIME    ?= 20s
@@ -63,6 +65,12 @@ tools:
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get update -q && apt-get install -q -y --no-install-recommends $$missing; \
 	fi
+	@command -v docker >/dev/null || { \
+		echo "unpacking Docker's client"; \
+		dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && apt-get update -q && cd "$$dir" && \
+		for p in $(DOCKER_CLIENT); do apt-get download -q -o APT::Sandbox::User=root $$p 2>/dev/null && break; done && \
+		dpkg-deb -x *.deb . && mkdir -p $(CURDIR)/bin/tools && cp usr/bin/docker $(CURDIR)/bin/tools/; \
+	}
 
 bench:
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...
