@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -18,35 +20,71 @@ import (
 // it or it is mounted elsewhere, and while its end of a pair is there, since the kernel takes a pair away with either of its
 // namespaces. Leases have no namespace: only their owner knows, and releases them.
 
-// inhabited lists the namespaces that live, once, when somebody asks.
+// inhabited lists the namespaces that live, once, when somebody asks. It looks twice: a process that ends while its child begins is not seen by
+// one look.
 func (e *Engine) inhabited() func() (map[netns.File]string, error) {
-	return sync.OnceValues(e.host.inhabited)
+	return sync.OnceValues(func() (map[netns.File]string, error) {
+		all, err := e.host.inhabited()
+		if err != nil {
+			return nil, err
+		}
+		again, err := e.host.inhabited()
+		maps.Copy(all, again)
+		return all, err
+	})
 }
+
+// findTries is how often a namespace is looked for whose processes end just then.
+const findTries = 3
 
 // find is a path that leads to the sandbox's namespace; "" when there is none.
 func (e *Engine) find(s bridged.Sandbox, inhabited func() (map[netns.File]string, error)) (path string, err error) {
-	if now, err := e.host.namespace(s.NetNS, 0); err == nil && now == s.NSID {
+	now, err := e.host.namespace(s.NetNS, 0)
+	switch {
+	case err == nil && now == s.NSID:
 		return s.NetNS, nil
+	case scarce(err):
+		return "", err // who is there is not known
 	}
-	places, err := inhabited()
-	if err != nil {
-		return "", err
+	for try := 1; ; try++ {
+		places, err := inhabited()
+		if err != nil {
+			return "", err
+		}
+		path, ok := places[netns.File{Dev: s.NSID.Dev, Ino: s.NSID.Ino}]
+		if !ok {
+			return "", nil
+		}
+		now, err := e.host.namespace(path, 0)
+		switch {
+		case err == nil && now == s.NSID:
+			return path, nil
+		case scarce(err):
+			return "", err
+		case err == nil || try == findTries:
+			return "", nil // the number came back
+		}
+		inhabited = e.host.inhabited // that process has ended since; there may be others
 	}
-	path, ok := places[netns.File{Dev: s.NSID.Dev, Ino: s.NSID.Ino}]
-	if !ok {
-		return "", nil
-	}
-	if now, err := e.host.namespace(path, 0); err != nil || now != s.NSID {
-		return "", nil // the number came back
-	}
-	return path, nil
 }
 
 // follow makes a stack's path lead to its namespace again, which was found at another one. Where the namespace is ours, so is its path: it is
-// mounted there. Else the other one is recorded.
+// mounted there, or where somebody else has put something there, at the one named after the id. Else the other one is recorded.
 func (e *Engine) follow(s bridged.Sandbox, path string, record func(bridged.Change) error) error {
 	if s.Made {
-		return e.host.mountNamespace(s, path, s.NetNS)
+		// The file that it was mounted over may be there still.
+		if err := e.host.removeNamespace(s, s.NetNS); err != nil {
+			return err
+		}
+		err := e.host.mountNamespace(s, path, s.NetNS)
+		if lasting := lastingPath(s); errors.Is(err, fs.ErrExist) && s.NetNS != lasting {
+			err, path = e.host.mountNamespace(s, path, lasting), lasting
+		} else {
+			path = s.NetNS
+		}
+		if err != nil || path == s.NetNS {
+			return err
+		}
 	}
 	s.NetNS = path
 	c := bridged.Change{Sandboxes: map[string]*bridged.Sandbox{s.ID: &s}}
@@ -191,6 +229,9 @@ func (e *Engine) collectAtStart(s bridged.Sandbox, inhabited func() (map[netns.F
 	if err != nil {
 		return err
 	}
+	e.mu.Lock()
+	s = e.index.Sandboxes[s.ID] // its path may be another one now
+	e.mu.Unlock()
 	if err := e.dropMounts(s, reason != ""); err != nil {
 		return err
 	}

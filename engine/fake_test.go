@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -189,6 +190,9 @@ func (f *fakeHost) makeNamespace(s bridged.Sandbox) (bridged.NamespaceID, error)
 func (f *fakeHost) mountNamespace(_ bridged.Sandbox, path, further string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if _, there := f.spaces[further]; there {
+		return fmt.Errorf("%s: %w", further, fs.ErrExist)
+	}
 	f.spaces[further] = f.spaces[path]
 	return nil
 }

@@ -70,7 +70,7 @@ func openExactly(path string, id bridged.NamespaceID) (*netns.NS, error) {
 }
 
 func (m *machine) mountNamespace(s bridged.Sandbox, path, further string) error {
-	ns, err := netns.Open(path)
+	ns, err := openExactly(path, s.NSID) // a process's path leads elsewhere when it goes
 	if err != nil {
 		return err
 	}

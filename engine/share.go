@@ -94,7 +94,7 @@ func (e *Engine) lastUser(s bridged.Sandbox) (owner bridged.Sandbox, last bool) 
 func (e *Engine) leaveToOthers(ctx context.Context, s bridged.Sandbox) error {
 	defer e.lockLinks(s.ID)() // others reach the routes inside by the path
 	former := s.NetNS
-	if s.Made {
+	if s.Made && former != lastingPath(s) {
 		s.NetNS = lastingPath(s)
 		if err := e.host.mountNamespace(s, former, s.NetNS); err != nil {
 			return fmt.Errorf("cannot remove sandbox %s: %w", s.Name, err)
@@ -112,7 +112,7 @@ func (e *Engine) leaveToOthers(ctx context.Context, s bridged.Sandbox) error {
 		return c, nil
 	})
 	switch {
-	case !s.Made:
+	case s.NetNS == former:
 		return err
 	case err != nil:
 		return errors.Join(err, e.host.removeNamespace(s, s.NetNS))

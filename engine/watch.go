@@ -247,10 +247,16 @@ func (e *Engine) dropLost(have objects, want *objects) (lost []string) {
 		if _, ok := have.pairs[name]; ok {
 			continue
 		}
-		if now, err := e.host.namespace(p.netns, 0); err != nil || now != p.nsid {
-			delete(want.pairs, name)
+		now, err := e.host.namespace(p.netns, 0)
+		switch {
+		case err == nil && now == p.nsid:
+			continue
+		case scarce(err): // who is there is not known
+			e.doubtful.Store(true)
+		default:
 			lost = append(lost, p.sandbox)
 		}
+		delete(want.pairs, name)
 	}
 	maps.DeleteFunc(want.routes, func(id routeID, _ route) bool { _, ok := want.pairs[id.host]; return !ok })
 	return lost

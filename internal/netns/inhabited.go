@@ -15,7 +15,8 @@ import (
 type File struct{ Dev, Ino uint64 }
 
 // Inhabited are the network namespaces that a process is in, or that are mounted where the calling process sees them, each with a path
-// that leads to it. It looks at every process and every mount; what it may not see is left out.
+// that leads to it. It looks at every process and every mount; what it may not see is left out, and so is the calling process: a thread of
+// it may just be on a visit (see [NS.Do]).
 func Inhabited() (map[File]string, error) {
 	found := make(map[File]string)
 	add := func(path string) {
@@ -29,7 +30,7 @@ func Inhabited() (map[File]string, error) {
 		return nil, fmt.Errorf("cannot list the processes: %w", err)
 	}
 	for _, p := range processes {
-		if _, err := strconv.Atoi(p.Name()); err == nil {
+		if pid, err := strconv.Atoi(p.Name()); err == nil && pid != os.Getpid() {
 			add(filepath.Join("/proc", p.Name(), "ns/net"))
 		}
 	}
@@ -39,6 +40,7 @@ func Inhabited() (map[File]string, error) {
 	}
 	defer mounts.Close()
 	lines := bufio.NewScanner(mounts)
+	lines.Buffer(nil, maxMount)
 	for lines.Scan() {
 		if path, ok := mountedNamespace(lines.Text()); ok {
 			add(path)
@@ -46,6 +48,9 @@ func Inhabited() (map[File]string, error) {
 	}
 	return found, lines.Err()
 }
+
+// maxMount is more than a line has, in bytes: an overlay names all its layers, and it may have 500.
+const maxMount = 16 << 20
 
 // mountedNamespace reads a line of /proc/PID/mountinfo (proc(5)): where a network namespace is mounted; false: the mount is another one.
 func mountedNamespace(line string) (path string, ok bool) {
