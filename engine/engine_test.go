@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -132,8 +133,15 @@ func TestRestartWritesNothing(t *testing.T) {
 	before := e.Sandboxes()
 	stop()
 	h.failNext(0)
+	log, err := os.Stat(cfg.RunDir + "/log")
+	if err != nil {
+		t.Fatal(err)
+	}
 	e, stop = startFake(t, cfg, h)
 	defer stop()
+	if now, err := os.Stat(cfg.RunDir + "/log"); err != nil || !os.SameFile(log, now) || now.Size() != log.Size() || !now.ModTime().Equal(log.ModTime()) {
+		t.Errorf("the restart wrote its log: %v, %v; it was %v", now, err, log)
+	}
 	h.mu.Lock()
 	if reserved := len(e.index.Ports); h.steps != reserved {
 		t.Errorf("the restart took %d steps, want only the %d reservations", h.steps, reserved)

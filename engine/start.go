@@ -75,11 +75,14 @@ func (e *Engine) start(ctx context.Context) error {
 	failpoint.Reached("start: kernel as wanted")
 	e.reservePublished()
 	failpoint.Reached("start: ports reserved")
-	e.purgeDeparted()
+	history := e.purgeDeparted()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, w := range e.lackWarnings() {
 		e.log.Warn(w)
+	}
+	if !history && !e.store.Incomplete() && !e.store.Grown() {
+		return nil
 	}
 	if err := e.store.Compact(e.index.whole()); err != nil {
 		e.log.Warn("cannot compact the log", "error", err) // it says everything, if not briefly

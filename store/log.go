@@ -42,7 +42,7 @@ type runLog struct {
 	path string
 	head header
 	file *os.File
-	// size is where the next record goes, in bytes; base is the size after the last compaction.
+	// size is where the next record goes, in bytes; base is the size after the last compaction, or when it was opened.
 	size, base int64
 	// dirty: behind size may lie the rest of a failed write.
 	dirty bool
@@ -85,7 +85,7 @@ func openLog(path, former, boot string, noted length) (l *runLog, c contents, wa
 	}
 	if c.current && c.damage == nil {
 		l.head.Incomplete = c.incomplete || !known // it may be another file than the one that was written
-		l.file, l.size, l.dirty = f, c.end, c.torn
+		l.file, l.size, l.base, l.dirty = f, c.end, c.end, c.torn
 		return l, c, "", l.clean()
 	}
 	defer f.Close()
