@@ -3,6 +3,7 @@ package forwarding_test
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,7 @@ type flow struct {
 	port     uint16
 	want     string // see world.send
 	only4    bool
+	fixed    bool // want ends with the fixed source address of c1's network
 }
 
 // flows are the promises about who reaches whom.
@@ -72,6 +74,49 @@ var flows = []struct {
 		{from: "c1", to: "R", port: 80, want: "R:80 as H"},
 		{from: "c1", to: "c1's gateway", port: 22, want: "H:22"},
 	}},
+	{"routed", []option{mode(0, bridged.GatewayRouted, bridged.GatewayRouted)}, []flow{
+		{from: "R", to: "c1", port: 80, want: "c1:80"},
+		{from: "R", to: "c1", port: 81, want: "dropped: unpublished port"},
+		{from: "R", to: "c2", port: 80, want: "dropped: unpublished port"},
+		{from: "R", to: "H", port: 8080, want: "H:8080"},
+		{from: "c1", to: "R", port: 80, want: "R:80"},
+		{from: "c3", to: "c1", port: 80, want: "c1:80 as H"},
+		{from: "c3", to: "c2", port: 80, want: "dropped: unpublished port"},
+		{from: "c1", to: "c3", port: 80, want: "dropped: other network"},
+		{from: "c4", to: "c1", port: 80, want: "dropped: internal network, egress"},
+		{from: "c1", to: "c2", port: 80, want: "c2:80"},
+	}},
+	{"nat-unprotected", []option{mode(0, bridged.GatewayUnprotected, bridged.GatewayUnprotected)}, []flow{
+		{from: "R", to: "c1", port: 80, want: "c1:80"},
+		{from: "R", to: "c2", port: 81, want: "c2:81"},
+		{from: "R", to: "H", port: 8080, want: "c1:80"},
+		{from: "c1", to: "R", port: 80, want: "R:80 as H"},
+		{from: "c3", to: "c2", port: 81, want: "c2:81 as H"},
+		{from: "c1", to: "c3", port: 80, want: "dropped: other network"},
+		{from: "c4", to: "c1", port: 80, want: "dropped: internal network, egress"},
+	}},
+	{"trusted", []option{trusted}, []flow{
+		{from: "R", to: "c1", port: 80, want: "c1:80"},
+		{from: "R", to: "c2", port: 80, want: "dropped: unpublished port"},
+		{from: "R", to: "c1's gateway", port: 22, want: "H:22"},
+		{from: "R", to: "H", port: 8080, want: "c1:80"},
+		{from: "X", to: "c1", port: 80, want: "dropped: direct access"},
+		{from: "X", to: "c1's gateway", port: 22, want: "dropped: direct access"},
+		{from: "c3", to: "c1", port: 80, want: "dropped: other network"},
+	}},
+	{"isolated", []option{mode(2, bridged.GatewayIsolated, bridged.GatewayIsolated)}, []flow{
+		{from: "c4", to: "c4's gateway", port: 22, want: "dropped: isolated network, to host"},
+		{from: "c4", to: "R", port: 80, want: "dropped: internal network, egress"},
+		{from: "R", to: "c4", port: 80, want: "dropped: internal network, direct"},
+		{from: "c1", to: "c4", port: 80, want: "dropped: internal network's gateway"},
+	}},
+	{"fixed source", []option{fixed}, []flow{
+		{from: "c1", to: "R", port: 80, want: "R:80 as its source", fixed: true},
+		{from: "c1", to: "X", port: 80, want: "X:80 as its source", fixed: true},
+		{from: "c1", to: "c2", port: 80, want: "c2:80"},
+		{from: "c1", to: "H", port: 8080, want: "c1:80 as H"},
+		{from: "c3", to: "R", port: 80, want: "R:80 as H"},
+	}},
 }
 
 // TestFlows holds the program against the promises, without a kernel: each flow in both families, TCP and UDP, with br_netfilter
@@ -96,9 +141,12 @@ func (f flow) check(t *testing.T, w *world) {
 			if ipv6 && f.only4 {
 				continue
 			}
-			p := w.packet(f.from, f.to, ipv6, proto, f.port)
-			if got := w.send(t, f.from, p); got != f.want {
-				t.Errorf("%s -> %s:%d/%s (IPv6: %t): %s, want %s", f.from, f.to, f.port, proto, ipv6, got, f.want)
+			p, want := w.packet(f.from, f.to, ipv6, proto, f.port), f.want
+			if f.fixed {
+				want = strings.Replace(want, "its source", w.networks[0].Source(ipv6).String(), 1)
+			}
+			if got := w.send(t, f.from, p); got != want {
+				t.Errorf("%s -> %s:%d/%s (IPv6: %t): %s, want %s", f.from, f.to, f.port, proto, ipv6, got, want)
 			}
 		}
 	}
@@ -124,6 +172,50 @@ func (w *world) packet(from, to string, ipv6 bool, proto bridged.Proto, port uin
 		}
 	}
 	return p
+}
+
+// TestModesApart: one family routed, the other one not.
+func TestModesApart(t *testing.T) {
+	w := newWorld(false, mode(0, bridged.GatewayNAT, bridged.GatewayRouted))
+	for _, f := range []struct {
+		from, to string
+		port     uint16
+		ipv6     bool
+		want     string
+	}{
+		{"R", "c1", 80, false, "dropped: direct access"},
+		{"R", "c1", 80, true, "c1:80"},
+		{"R", "H", 8080, false, "c1:80"},
+		{"R", "H", 8080, true, "H:8080"},
+		{"c1", "R", 80, false, "R:80 as H"},
+		{"c1", "R", 80, true, "R:80"},
+	} {
+		if got := w.send(t, f.from, w.packet(f.from, f.to, f.ipv6, bridged.TCP, f.port)); got != f.want {
+			t.Errorf("%s -> %s:%d (IPv6: %t): %s, want %s", f.from, f.to, f.port, f.ipv6, got, f.want)
+		}
+	}
+}
+
+// TestEchoRequests: a routed network answers to ping, whatever is published; others do only where everything is open.
+func TestEchoRequests(t *testing.T) {
+	for mode4, tests := range map[bridged.GatewayMode]struct{ r, c3 string }{
+		bridged.GatewayNAT:         {"dropped: direct access", "dropped: other network"},
+		bridged.GatewayUnprotected: {"c2:0", "c2:0 as H"},
+		bridged.GatewayRouted:      {"c2:0", "c2:0 as H"},
+	} {
+		w := newWorld(false, mode(0, mode4, mode4))
+		for from, want := range map[string]string{"R": tests.r, "c3": tests.c3} {
+			for ipv6, echo := range map[bool]nft.Packet{
+				false: {Protocol: unix.IPPROTO_ICMP, ICMPType: 8},
+				true:  {Protocol: unix.IPPROTO_ICMPV6, ICMPType: 128},
+			} {
+				echo.Src, echo.Dst = w.addr(from, ipv6), w.addr("c2", ipv6)
+				if got := w.send(t, from, echo); got != want {
+					t.Errorf("%s, %s -> c2 (IPv6: %t): %s, want %s", mode4, from, ipv6, got, want)
+				}
+			}
+		}
+	}
 }
 
 // TestLoopback6: a connection to [::1] is left to the host, which refuses it at once.

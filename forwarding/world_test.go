@@ -51,6 +51,19 @@ type option func(*world)
 
 func iccOff(w *world) { w.networks[0].ICC = false }
 
+// mode sets the gateway modes of the network of c1 and c2, or of c4.
+func mode(network int, v4, v6 bridged.GatewayMode) option {
+	return func(w *world) { w.networks[network].Gateway4, w.networks[network].Gateway6 = v4, v6 }
+}
+
+// trusted lets R's link address c1 and c2 directly.
+func trusted(w *world) { w.networks[0].Trusted = []string{"eth0"} }
+
+// fixed gives what leaves the network of c1 and c2 another source than masquerading would.
+func fixed(w *world) {
+	w.networks[0].Source4, w.networks[0].Source6 = netip.MustParseAddr("192.0.2.77"), netip.MustParseAddr("2001:db8::77")
+}
+
 // link lets c1 talk to one port of c2.
 func link(w *world) {
 	c1, c2 := w.sandboxes["c1"], w.sandboxes["c2"]
@@ -119,10 +132,15 @@ func (w *world) compile() {
 			{"0.0.0.0:8080", "c1"}, {"[::]:8080", "c1"}, {"127.0.0.2:8081", "c1"}, {"0.0.0.0:8084", "c4"}, {"[::]:8084", "c4"},
 		} {
 			host := netip.MustParseAddrPort(p.host)
-			w.add(nat.Port(bridged.Port{
+			port := bridged.Port{
 				Binding:       bridged.Binding{HostIP: host.Addr(), Proto: proto, HostPort: host.Port()},
 				ContainerPort: 80,
-			}, w.sandboxes[p.to].endpoint)...)
+			}
+			to := w.sandboxes[p.to]
+			if to.network.Gateway(host.Addr().Is6()) != bridged.GatewayRouted {
+				w.add(nat.Port(port, to.endpoint)...)
+			}
+			w.add(forwarding.Port(to.network, port, to.endpoint)...)
 		}
 	}
 }
@@ -288,6 +306,9 @@ func (w *world) output(p nft.Packet) string {
 func (w *world) leave(p nft.Packet) string {
 	trace := w.rules.Walk(nft.Inet, nft.Postrouting, p)
 	end := fmt.Sprintf("%s:%d", w.name(p.Dst), p.DPort)
+	if trace.Packet.Src != p.Src {
+		return fmt.Sprintf("%s as %s", end, trace.Packet.Src)
+	}
 	if _, local := w.link(p.Src); trace.Masqueraded || local && !p.Src.IsLoopback() {
 		return end + " as H"
 	}

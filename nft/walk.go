@@ -274,8 +274,16 @@ func (s *Set) within(e *Element, key *Value) bool {
 	return true
 }
 
-// translate gives the packet the address, and the port, that the map has for it.
+// translate gives the packet the address, and the port, that the map has for it. A packet of the other family is left as it is, also
+// where the key says nothing of families (nft_nat_inet_eval).
 func (w *walker) translate(t Translate) bool {
+	family := etherIPv4
+	if t.Family == IPv6 {
+		family = etherIPv6
+	}
+	if w.trace.Packet.network() != family {
+		return false
+	}
 	key, ok := w.find(t.Key)
 	if !ok {
 		return false
