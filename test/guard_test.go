@@ -76,6 +76,12 @@ func TestSourceGuard(t *testing.T) {
 				})
 			}
 			open.believes(t, open.attacker.mac, true)
+			for _, f := range families {
+				t.Run("behind a router/"+familyName(f), func(t *testing.T) {
+					guarded.nested(t, f, lan, false)
+					open.nested(t, f, lan, true)
+				})
+			}
 			guarded.works(t, w, peer)
 		})
 	}
@@ -120,6 +126,21 @@ func (d *den) believes(t *testing.T, gatewayMAC mac, router bool) {
 	routes := d.sibling.space.output(t, "ip", "-6", "route", "show", "default")
 	if has := strings.Contains(routes, linkLocal(d.attacker.mac).String()); has != router {
 		t.Errorf("the attacker is a router of %s: %t, want %t:\n%s", d.sibling.name, has, router, routes)
+	}
+}
+
+// nested sends from an address behind the attacker, as a router does, to the LAN; and from its own one afterwards.
+func (d *den) nested(t *testing.T, f netip.Addr, lan *wire, passes bool) {
+	t.Helper()
+	send := func(src netip.Addr) string {
+		mark := newMark()
+		d.self.send(t, datagram(d.attacker.mac, d.attacker.gatewayMAC, src, pick(f, lan4, lan6), 9, mark))
+		return mark
+	}
+	behind := send(pick(f, netip.MustParseAddr("10.99.0.1"), netip.MustParseAddr("fd99::1")))
+	lan.until(t, "the control", marked(send(d.attacker.addr(f))))
+	if arrives := lan.saw(marked(behind)) != nil; arrives != passes {
+		t.Errorf("what is behind %s reaches the LAN: %t, want %t", d.attacker.name, arrives, passes)
 	}
 }
 

@@ -34,6 +34,7 @@ type city struct {
 	t1         member // trusts lan0
 	f1, f2     member // a fixed source address
 	n1, n2     member // the bridge has no IPv4 address
+	o1         member // no masquerade: others know the way
 	router     *space // has the gateway's address there
 	d          *space // in several networks
 	dA, dS, dI both   // its addresses on the default, the second, the internal one
@@ -63,6 +64,7 @@ const (
 	portF1
 	portD
 	portB2
+	portO1
 )
 
 func newCity(t testing.TB) *city {
@@ -87,6 +89,7 @@ func newCity(t testing.TB) *city {
 	network("open", "-o", mode4+"nat-unprotected", "-o", mode6+"nat-unprotected")
 	network("trusting", "-o", "com.docker.network.bridge.trusted_host_interfaces=lan0")
 	network("fixed", "-o", "com.docker.network.host_ipv4=192.0.2.9", "-o", "com.docker.network.host_ipv6=2001:db8:1::9")
+	network("own", "-o", "com.docker.network.bridge.enable_ip_masquerade=false")
 	network("inhibited", "-o", "com.docker.network.bridge.inhibit_ipv4=true")
 	publish := func(port int) []string {
 		return []string{"-p", fmt.Sprintf("%d:80", port), "-p", fmt.Sprintf("%d:80/udp", port)}
@@ -104,11 +107,12 @@ func newCity(t testing.TB) *city {
 	c.t1 = w.member("t1", "trusting", publish(portT1)...)
 	c.f1, c.f2 = w.member("f1", "fixed", publish(portF1)...), w.member("f2", "fixed")
 	c.n1, c.n2 = w.member("n1", "inhibited"), w.member("n2", "inhibited")
+	c.o1 = w.member("o1", "own", publish(portO1)...)
 	c.iGateway.v4, c.iGateway.v6 = w.gatewayOf(c.i1)
 	c.hGateway.v4, c.hGateway.v6 = w.gatewayOf(c.h1)
 	c.everywhere(t, publish(portD))
 	c.neighbourhood(t)
-	for _, m := range []member{c.a1, c.a2, c.a3, c.b1, c.b2, c.b3, c.s1, c.i1, c.i2, c.x1, c.x2, c.h1, c.h2, c.r1, c.r2, c.m1, c.u1, c.t1, c.f1, c.f2, c.n1, c.n2} {
+	for _, m := range []member{c.a1, c.a2, c.a3, c.b1, c.b2, c.b3, c.s1, c.i1, c.i2, c.x1, c.x2, c.h1, c.h2, c.r1, c.r2, c.m1, c.u1, c.t1, c.f1, c.f2, c.n1, c.n2, c.o1} {
 		m.space.sysctl(t, "net/ipv4/ping_group_range", "0 0")
 		serve(t, m.space, 80, 81)
 	}
@@ -485,6 +489,10 @@ func (c *city) ways(f netip.Addr) map[string][]way {
 			pass(f1.space, c.farAt, 80, "far", c.host2, answered),
 			pass(f1.space, c.host1, portA1, "a1", gw(a1), unpinged),
 			in(v6, pass(n1.space, c.lanAt, 80, "lan", c.host1, answered)),
+			pass(c.o1.space, c.lanAt, 80, "lan", own(c.o1), answered),
+			pass(c.o1.space, c.host1, portA1, "a1", gw(a1), unpinged),
+			pass(c.lan, c.host1, portO1, "o1", c.lanAt, unpinged),
+			stop(c.lan, own(c.o1), 80, c.o1.space, to(c.lan, c.host1, portO1), silence),
 		},
 		"several networks": {
 			pass(a1.space, c.dA, 80, "d", own(a1), answered),
