@@ -26,7 +26,7 @@ func (e *Engine) Connect(ctx context.Context, spec bridged.ConnectSpec) (bridged
 	}
 	defer unlock()
 	// A network that it just left may still have its link in there.
-	if err := e.pairs.wait(ctx, func(p pair) bool { return p.netns == s.NetNS }); err != nil {
+	if err := e.pairs.wait(ctx, func(p pair) bool { return p.nsid == s.NSID }); err != nil {
 		return bridged.Joined{}, err
 	}
 	var joined bridged.Joined

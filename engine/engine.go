@@ -308,7 +308,7 @@ func (e *Engine) compact() {
 	if !e.store.Grown() {
 		return
 	}
-	if e.postponed++; !e.purges.done() && e.postponed < mostPostponed {
+	if e.postponed++; (!e.purges.done() || len(e.unpurged) > 0) && e.postponed < mostPostponed {
 		return
 	}
 	e.postponed = 0
@@ -319,8 +319,8 @@ func (e *Engine) compact() {
 
 // compactAtEnd rewrites the log when nothing of its history is needed any more: the connections of what went were ended. The caller holds e.mu.
 func (e *Engine) compactAtEnd() {
-	if e.index.departed != nil {
-		return // the start failed before it came to that
+	if e.index.departed != nil || len(e.unpurged) > 0 {
+		return // the start failed before it came to that, or they could not be ended yet
 	}
 	if err := e.store.Compact(e.index.whole()); err != nil {
 		e.log.Warn("cannot compact the log", "error", err)

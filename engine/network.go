@@ -32,7 +32,9 @@ func (e *Engine) CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (_
 	if err != nil {
 		return bridged.NetworkInfo{}, nil, fmt.Errorf("cannot create network %s: %w", n.Name, err)
 	}
+	asked := n
 	err = e.transactWhenFree(ctx, func(x *index) (bridged.Change, error) {
+		n = asked // not what was chosen the last time, which somebody may have by now
 		if _, taken := x.networkNames[n.Name]; taken {
 			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "network with name %s already exists", n.Name)
 		}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+
+	"github.com/bridged/bridged"
 )
 
 // dropFormer removes the paths of namespaces that we made in the last boot. The namespaces ended with it; the paths are still there where
@@ -14,6 +16,7 @@ func (e *Engine) dropFormer() error {
 		if !s.Made {
 			continue
 		}
+		s.NSID = bridged.NamespaceID{} // numbers and cookies come back with a boot: the mark alone tells
 		for _, path := range []string{filepath.Join(namespaceDir, s.Name), lastingPath(s)} {
 			errs = append(errs, e.host.removeNamespace(s, path))
 		}

@@ -141,6 +141,9 @@ func (r *rebuilder) dropOrphans() {
 	}
 	for b, p := range x.Ports {
 		_, there := x.Endpoints[p.Endpoint]
+		if p.Endpoint == "" {
+			_, there = x.Sandboxes[p.Sandbox] // it waits for a network
+		}
 		if _, dropped := c.Endpoints[p.Endpoint]; !there || dropped {
 			c.Ports[b] = nil
 		}

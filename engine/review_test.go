@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -189,5 +191,93 @@ func TestOwnFileIsNotInTheWay(t *testing.T) {
 	further := filepath.Join(dir, "further")
 	if err := e.host.mountNamespace(s, "/proc/self/ns/net", further); err == nil || e.host.exists(further) {
 		t.Errorf("another namespace was mounted for the sandbox: %v", err)
+	}
+}
+
+// TestUnpurgedIsNotForgotten: connections that could not be ended before the daemon was, are ended by the next one.
+func TestUnpurgedIsNotForgotten(t *testing.T) {
+	ctx := t.Context()
+	h, cfg := newFakeHost(), testConfig(t)
+	e, stop := startFake(t, cfg, h)
+	defer func() { stop() }()
+	if _, err := e.CreateSandbox(ctx, bridged.SandboxSpec{Name: "web", Ports: specs(t, "8080:80/udp")}); err != nil {
+		t.Fatal(err)
+	}
+	e.settle()
+	h.mu.Lock()
+	h.purgeErr, h.purged = unix.EMFILE, nil
+	h.mu.Unlock()
+	if err := e.RemovePorts(ctx, "web", specs(t, "8080:80/udp")); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	h.purgeErr = nil
+	e, stop = startFake(t, cfg, h)
+	if len(h.purged) == 0 {
+		t.Error("the connections of the removed port go on")
+	}
+	checkKernel(t, e, h)
+}
+
+// TestWaitingPortsSurviveADamagedLog: a port of a sandbox that is in no network has no element in the kernel.
+func TestWaitingPortsSurviveADamagedLog(t *testing.T) {
+	f := newRuins()
+	s, e := f.add(1, nil)
+	p := bridged.Port{
+		Binding: bridged.Binding{HostIP: netip.IPv6Unspecified(), Proto: bridged.TCP, HostPort: 8080}, Sandbox: s.ID, ContainerPort: 80,
+	}
+	f.known(s, e, p)
+	f.run()
+	if _, there := f.x.Ports[p.Binding]; !there {
+		t.Error("the port that waits for a network is lost")
+	}
+}
+
+// TestOtherPathOfTheSameNamespace: a namespace that was just given back can be given again by another path.
+func TestOtherPathOfTheSameNamespace(t *testing.T) {
+	e, stop := startIn(t, giveNamespace(t), testConfig(t))
+	defer stop()
+	ctx := t.Context()
+	path := giveNamespace(t)
+	ns, err := netns.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	other := filepath.Join(t.TempDir(), "other")
+	if err := ns.Mount(other, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer netns.Remove(other)
+	for i := range 6 {
+		if _, err := e.CreateSandbox(ctx, bridged.SandboxSpec{Name: "web", NetNS: []string{path, other}[i%2]}); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.RemoveSandbox(ctx, "web"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestRoutesLikeOurs: a container that makes many routes that look like ours does not keep a repair of everything busy.
+func TestRoutesLikeOurs(t *testing.T) {
+	e, stop := startIn(t, giveNamespace(t), testConfig(t))
+	defer stop()
+	ctx := t.Context()
+	if _, _, err := e.CreateNetwork(ctx, bridged.NetworkSpec{Name: "m", Subnets: subnet("10.1.0.0/24")}); err != nil {
+		t.Fatal(err)
+	}
+	inside := giveNamespace(t)
+	if _, err := e.CreateSandbox(ctx, bridged.SandboxSpec{Name: "web", NetNS: inside}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Connect(ctx, bridged.ConnectSpec{Network: "m", Sandbox: "web"}); err != nil {
+		t.Fatal(err)
+	}
+	in(t, inside, "sh", "-c", fmt.Sprintf(
+		"for i in $(seq %d); do echo route add 10.9.$((i / 250)).$((i %% 250)) dev eth0 proto %d; done | ip -batch -", 2*mostStrays, routeProtocol))
+	plan, _, err := e.difference(ctx)
+	if err != nil || len(plan) != mostStrays {
+		t.Errorf("there are %d steps to be made, want %d (%v)", len(plan), mostStrays, err)
 	}
 }

@@ -162,6 +162,10 @@ func (m *machine) inside(in inside, f func(c *addr.Conn, index int) error) error
 	})
 }
 
+// mostStrays is how many routes that nobody wants are removed from an interface at a time. Each takes a visit, and a container can make as many
+// as it likes that look like ours.
+const mostStrays = 256
+
 // observeRoutes finds our routes where want says that they may have changed; elsewhere they are what they were set up with, or the container's own
 // business. A sandbox that can't be visited has none.
 func (m *machine) observeRoutes(have *objects, want objects) {
@@ -171,12 +175,20 @@ func (m *machine) observeRoutes(have *objects, want objects) {
 		}
 	}
 	for host, in := range want.visits {
+		strays := 0
 		err := m.inside(in, func(c *addr.Conn, index int) error {
 			all, err := c.Routes()
 			for _, r := range all {
-				if r.Link == index && r.Protocol == routeProtocol && r.Table == unix.RT_TABLE_MAIN {
-					have.routes[routeID{host, r.Dst}] = route{in, r.Gateway}
+				if r.Link != index || r.Protocol != routeProtocol || r.Table != unix.RT_TABLE_MAIN {
+					continue
 				}
+				id := routeID{host, r.Dst}
+				if _, wanted := want.routes[id]; !wanted {
+					if strays++; strays > mostStrays {
+						continue
+					}
+				}
+				have.routes[id] = route{in, r.Gateway}
 			}
 			return err
 		})

@@ -239,7 +239,7 @@ func (e *Engine) openNamespace(ctx context.Context, s bridged.Sandbox, pid int) 
 		return id, bridged.Errorf(bridged.ErrInvalid, "%s is the host's own network namespace; use mode host for a sandbox that shares it", s.NetNS)
 	}
 	// A sandbox that was just removed may still have its link in there.
-	return id, e.pairs.wait(ctx, func(p pair) bool { return p.netns == s.NetNS })
+	return id, e.pairs.wait(ctx, func(p pair) bool { return p.nsid == id })
 }
 
 // attach joins the sandbox to the network: addresses and ports are claimed, then everything is one change.
