@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -15,24 +16,37 @@ import (
 	"github.com/bridged/bridged/internal/netns"
 )
 
-// hindered is a host on which steps fail that somebody chooses.
+// hindered is a host on which steps fail that somebody chooses, and paths can't be opened when somebody says so.
 type hindered struct {
 	host
-	fails func(step) bool
+	fails   atomic.Pointer[func(step) bool]
+	noFiles atomic.Bool
 }
 
-func (h hindered) do(ctx context.Context, s step) error {
-	if h.fails(s) {
+func (h *hindered) do(ctx context.Context, s step) error {
+	if fails := h.fails.Load(); fails != nil && (*fails)(s) {
 		return errFake
 	}
 	return h.host.do(ctx, s)
 }
 
+func (h *hindered) namespace(path string, pid int) (bridged.NamespaceID, error) {
+	if h.noFiles.Load() {
+		return bridged.NamespaceID{}, bridged.Errorf(bridged.ErrInvalid, "%s: %w", path, unix.EMFILE)
+	}
+	return h.host.namespace(path, pid)
+}
+
 // TestFailedMoveKeepsTheDefaultRoute: a default route that took the place of another one gives it back when the operation fails behind it.
 func TestFailedMoveKeepsTheDefaultRoute(t *testing.T) {
-	host := giveNamespace(t)
-	e, stop := startIn(t, host, testConfig(t))
-	defer func() { stop() }()
+	e, err := openIn(t, giveNamespace(t), testConfig(t), less{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := &hindered{host: e.host}
+	e.host = host
+	e, stop := run(t, e)
+	defer stop()
 	ctx := t.Context()
 	for _, n := range []bridged.NetworkSpec{
 		{Name: "m", Subnets: subnet("10.1.0.0/24"), IPv6: true}, {Name: "a", Subnets: subnet("10.2.0.0/24"), IPv6: true},
@@ -49,12 +63,11 @@ func TestFailedMoveKeepsTheDefaultRoute(t *testing.T) {
 		return in(t, inside, "ip", "-4", "route", "show", "default") + in(t, inside, "ip", "-6", "route", "show", "default")
 	}
 	before := defaults()
-	real := e.host
 	failing := func(fails func(step) bool, do func() error) {
 		t.Helper()
-		e.host = hindered{real, fails}
+		host.fails.Store(&fails)
 		err := do()
-		e.host = real
+		host.fails.Store(nil)
 		e.settle()
 		if !errors.Is(err, errFake) {
 			t.Errorf("it should have failed: %v", err)
@@ -84,28 +97,24 @@ func TestFailedMoveKeepsTheDefaultRoute(t *testing.T) {
 	}
 }
 
-// withoutFiles is a host on which no file can be opened.
-type withoutFiles struct{ host }
-
-func (withoutFiles) namespace(path string, _ int) (bridged.NamespaceID, error) {
-	return bridged.NamespaceID{}, bridged.Errorf(bridged.ErrInvalid, "%s: %w", path, unix.EMFILE)
-}
-
 // TestNobodyIsCollectedForWantOfFiles: who is at a path is not known when it can't be opened.
 func TestNobodyIsCollectedForWantOfFiles(t *testing.T) {
 	h := newFakeHost()
-	e, stop := startFake(t, testConfig(t), h)
+	host := &hindered{host: h}
+	e := openFake(t, testConfig(t), h)
+	e.host = host
+	e, stop := run(t, e)
 	defer stop()
 	info, err := e.CreateSandbox(t.Context(), bridged.SandboxSpec{Name: "none", Network: "none"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.host = withoutFiles{h}
+	host.noFiles.Store(true)
 	e.findLost([]string{info.ID})
 	if reason, err := e.lost(info.Sandbox, e.inhabited()); reason != "" || err == nil {
 		t.Errorf("a start says %q (%v)", reason, err)
 	}
-	e.host = h
+	host.noFiles.Store(false)
 	if _, err := e.Sandbox("none"); err != nil {
 		t.Error(err)
 	}
