@@ -1,5 +1,6 @@
 // Package api serves the daemon's calls over HTTP on its unix socket: Docker Engine's network calls, so that Docker's own
-// client works with it, and ours below /bridged/v1/. docs/openapi.json describes each; the tests hold it against what is
+// client works with it, and ours below /bridged/v1/. Docker's client sees sandboxes as containers, which it can look at but not run, and
+// what happens to networks and sandboxes as Docker's events. docs/openapi.json describes each call; the tests hold it against what is
 // really sent.
 //
 //	GET /networks ─► route (a row of the table) ─► wire values ─► Engine ─► wire values ─► JSON

@@ -124,6 +124,38 @@ func TestDockerNetworks(t *testing.T) {
 	w.settled()
 }
 
+// TestDockerNewer: what only a newer client than Debian's can ask for (API 1.48): networks without IPv4, the priority of gateways. An
+// older one's part is played by bridged's own command, which makes the same calls.
+func TestDockerNewer(t *testing.T) {
+	need(t, "docker")
+	w := newWorld(t)
+	w.daemon()
+	web := w.create("web")
+	run := func(args ...string) {
+		t.Helper()
+		if _, stderr, code := w.tryDocker(t, args...); code != 0 {
+			if !strings.Contains(stderr, "unknown flag") {
+				t.Fatalf("docker %s: status %d\n%s", strings.Join(args, " "), code, stderr)
+			}
+			w.bridged(args...)
+		}
+	}
+	run("network", "create", "--ipv4=false", "--ipv6", "--subnet", "fd00:6::/64", "modern")
+	run("network", "create", "--subnet", "10.9.0.0/24", "uplink")
+	run("network", "connect", "--gw-priority", "1", "uplink", "web")
+	run("network", "connect", "modern", "web")
+	same(t, "inspect of modern", "false true fd00:6::/64 fd00:6::1 ",
+		w.docker(t, "network", "inspect", "-f", "{{.EnableIPv4}} {{.EnableIPv6}} {{range .IPAM.Config}}{{.Subnet}} {{.Gateway}} {{end}}", "modern"))
+	addrs := web.output(t, "ip", "-o", "addr", "show", "dev", "eth2")
+	if strings.Contains(addrs, "inet ") || !strings.Contains(addrs, "inet6 fd00:6::2/64") {
+		t.Errorf("in the network without IPv4:\n%s", addrs)
+	}
+	if routes := web.output(t, "ip", "route"); !strings.Contains(routes, "default via 10.9.0.1 dev eth1") {
+		t.Errorf("the default route is not with the higher priority:\n%s", routes)
+	}
+	w.settled()
+}
+
 // TestDockerContainers: sandboxes as containers.
 func TestDockerContainers(t *testing.T) {
 	need(t, "docker")
