@@ -229,7 +229,10 @@ func unhex(c byte) byte {
 func (k compiler) port(w *objects, p bridged.Port) {
 	e := k.x.Endpoints[p.Endpoint]
 	n := k.x.Networks[e.Network]
-	if n.Gateway(p.Binding.HostIP.Is6()) != bridged.GatewayRouted {
+	switch n.Gateway(p.Binding.HostIP.Is6()) {
+	case bridged.GatewayRouted: // reached at its own address
+	case bridged.GatewayIsolated: // the host has no way there: what is translated would leave by its default route
+	default:
 		w.add(nat.Port(p, e))
 	}
 	w.add(forwarding.Port(n, p, e))

@@ -96,16 +96,17 @@ func publishWarnings(o outlets, specs []bridged.PortSpec) (warnings []string) {
 		return nil
 	}
 	for _, ipv6 := range []bool{false, true} {
-		n := o.of(ipv6).Network
+		n, family := o.of(ipv6).Network, "IPv4"
+		if ipv6 {
+			family = "IPv6"
+		}
 		switch {
 		case n.ID == "" || ipv6 && n.ID == o.ipv4.Network.ID && n.Gateway4 == n.Gateway6:
+		case n.Gateway(ipv6) == bridged.GatewayIsolated:
+			warnings = append(warnings, fmt.Sprintf("network %s is isolated: over %s its published ports can't be reached", n.Name, family))
 		case n.Internal:
 			warnings = append(warnings, fmt.Sprintf("network %s is internal: its published ports can be reached from this host only", n.Name))
 		case n.Gateway(ipv6) == bridged.GatewayRouted:
-			family := "IPv4"
-			if ipv6 {
-				family = "IPv6"
-			}
 			warnings = append(warnings, fmt.Sprintf("network %s is routed: over %s its published ports are reached at the sandbox's own address, not at this host's", n.Name, family))
 		}
 	}

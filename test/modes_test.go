@@ -65,6 +65,8 @@ const (
 	portD
 	portB2
 	portO1
+	portI1
+	portX1
 )
 
 func newCity(t testing.TB) *city {
@@ -98,8 +100,8 @@ func newCity(t testing.TB) *city {
 	c.a2, c.a3 = w.member("a2", "bridge", publish(portA2)...), w.member("a3", "bridge")
 	c.b1, c.b2, c.b3 = w.member("b1", "quiet", publish(portB1)...), w.member("b2", "quiet", publish(portB2)...), w.member("b3", "quiet")
 	c.s1 = w.member("s1", "second", publish(portS1)...)
-	c.i1, c.i2 = w.member("i1", "inside"), w.member("i2", "inside")
-	c.x1, c.x2 = w.member("x1", "cut"), w.member("x2", "cut")
+	c.i1, c.i2 = w.member("i1", "inside", publish(portI1)...), w.member("i2", "inside")
+	c.x1, c.x2 = w.member("x1", "cut", publish(portX1)...), w.member("x2", "cut")
 	c.h1, c.h2 = w.member("h1", "half"), w.member("h2", "half")
 	c.r1, c.r2 = w.member("r1", "routed", publish(portR1)...), w.member("r2", "routed")
 	c.m1 = w.member("m1", "mixed", publish(portM1)...)
@@ -258,14 +260,7 @@ func TestGatewayModes(t *testing.T) {
 			t.Errorf("the bridge that must not have an IPv4 address has %s and %s", v4, v6)
 		}
 	})
-	t.Run("refused", func(t *testing.T) {
-		for _, f := range families {
-			// A port that is routed is reserved on the host, and nobody answers there.
-			if err := refused(c.lan, netip.AddrPortFrom(c.host1.of(f), portR1)); err != nil {
-				t.Error(err)
-			}
-		}
-	})
+	t.Run("refused", c.refusing)
 	c.settled()
 }
 
@@ -414,6 +409,9 @@ func (c *city) ways(f netip.Addr) map[string][]way {
 			stop(c.lan, own(i1), 80, i1.space, to(c.host, own(i1), 80), silence),
 			stop(c.lan, c.iGateway, hostService, nil, to(c.lan, c.host1, hostService), silence),
 			pass(c.host, own(i1), 81, "i1", c.iGateway, answered),
+			pass(c.host, c.host1, portI1, "i1", c.iGateway, unpinged),
+			stop(c.lan, c.host1, portI1, i1.space, to(c.host, own(i1), 80), unpinged),
+			stop(a1.space, c.host1, portI1, i1.space, to(c.host, own(i1), 80), unpinged),
 		},
 		"isolated": {
 			stop(x1.space, c.host1, hostService, nil, to(x1.space, own(c.x2), 80), silence),
@@ -516,6 +514,26 @@ func (c *city) ways(f netip.Addr) map[string][]way {
 			stop(c.lan, c.dA, 80, c.d, to(c.lan, c.host1, portD), silence),
 			stop(c.lan, c.dI, 80, c.d, to(c.lan, c.host1, portD), silence),
 		},
+	}
+}
+
+// refusing asks for published ports that lead nowhere: one that is routed, and one of an isolated network. They are reserved on the host,
+// nobody answers there, and nothing is sent where such an address may be elsewhere.
+func (c *city) refusing(t *testing.T) {
+	for _, f := range families {
+		sees := observe(t, c.lan)
+		for _, port := range []uint16{portR1, portX1} {
+			for _, from := range []*space{c.host, c.lan, c.a1.space} {
+				if err := refused(from, netip.AddrPortFrom(c.host1.of(f), port)); err != nil {
+					t.Errorf("%s: %v", from.name, err)
+				}
+			}
+		}
+		mark := control{c.host, netip.AddrPortFrom(c.lanAt.of(f), 80)}.settle(t)
+		sees.until(t, "the control", marked(mark))
+		if frame := sees.saw(synTo(80)); frame != nil {
+			t.Errorf("the LAN sees what was meant for a sandbox: % x", frame)
+		}
 	}
 }
 
