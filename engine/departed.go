@@ -22,8 +22,9 @@ func newDeparted() *departed {
 func (d *departed) note(x *index, c bridged.Change) {
 	for b, p := range c.Ports {
 		old, was := x.Ports[b]
-		if !was || p != nil && p.Endpoint == old.Endpoint {
-			continue
+		_, leaves := c.Endpoints[old.Endpoint]
+		if !was || p != nil && (p.Endpoint == old.Endpoint || !leaves) {
+			continue // a port that moves away from an endpoint that stays: its connections go on there
 		}
 		// Translated ones only: another process may have the port by now.
 		if f := flowOf(b); x.Endpoints[old.Endpoint].Addr(b.HostIP).IsValid() {

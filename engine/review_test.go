@@ -290,3 +290,25 @@ func TestRoutesLikeOurs(t *testing.T) {
 		t.Errorf("there are %d steps to be made, want %d (%v)", len(plan), mostStrays, err)
 	}
 }
+
+// TestMovedPortsConnectionsGoOn: a port that moved to another network of its sandbox has not departed; a start ends no connection of it.
+func TestMovedPortsConnectionsGoOn(t *testing.T) {
+	x := newIndex()
+	x.departed = newDeparted()
+	endpoint := func(id, network, address string) *bridged.Endpoint {
+		return &bridged.Endpoint{ID: id, Network: network, Sandbox: "web", HostInterface: "bv" + id, IPv4: netip.MustParsePrefix(address)}
+	}
+	b := bridged.Binding{HostIP: netip.IPv4Unspecified(), Proto: bridged.TCP, HostPort: 8080}
+	port := func(endpoint string) map[bridged.Binding]*bridged.Port {
+		return map[bridged.Binding]*bridged.Port{b: {Binding: b, Sandbox: "web", Endpoint: endpoint, ContainerPort: 80}}
+	}
+	x.apply(bridged.Change{Endpoints: map[string]*bridged.Endpoint{"e1": endpoint("e1", "m", "10.1.0.2/24")}, Ports: port("e1")})
+	x.apply(bridged.Change{Endpoints: map[string]*bridged.Endpoint{"e2": endpoint("e2", "a", "10.2.0.2/24")}, Ports: port("e2")})
+	if ends := x.departed.purges(x); len(ends) > 0 {
+		t.Errorf("a start would end %+v", ends)
+	}
+	x.apply(bridged.Change{Endpoints: map[string]*bridged.Endpoint{"e2": nil}, Ports: port("e1")})
+	if ends := x.departed.purges(x); len(ends) == 0 {
+		t.Error("the connections of the endpoint that left would go on")
+	}
+}

@@ -81,7 +81,7 @@ func (e *Engine) start(ctx context.Context) error {
 	for _, w := range e.lackWarnings() {
 		e.log.Warn(w)
 	}
-	if !history && !e.store.Incomplete() && !e.store.Grown() {
+	if len(e.unpurged) > 0 || !history && !e.store.Incomplete() && !e.store.Grown() {
 		return nil
 	}
 	if err := e.store.Compact(e.index.whole()); err != nil {
