@@ -173,6 +173,8 @@ func TestConformance(t *testing.T) {
 		{"GET", "/networks/nothing", "", 404, "Error"},
 		{"GET", "/containers/json", "", 200, "[Summary]"},
 		{"GET", "/containers/json?all=1&limit=1&size=1", "", 200, "[Summary]"},
+		{"GET", "/containers/json?all=false&limit=-1&size=0&trunc_cmd=0", "", 200, "[Summary]"}, // as Docker's library for Python asks
+		{"GET", "/containers/json?trunc_cmd=1", "", 400, "Error"},
 		{"GET", "/containers/json?limit=x", "", 400, "Error"},
 		{"GET", "/containers/web/json", "", 200, "Container"},
 		{"GET", "/containers/plain/json?size=true", "", 200, "Container"},

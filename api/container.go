@@ -140,7 +140,7 @@ func (s *Server) containers(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := slices.DeleteFunc(s.engine.Sandboxes(), func(sb bridged.SandboxInfo) bool {
+	found := slices.DeleteFunc(s.dockerContainers(), func(sb bridged.SandboxInfo) bool {
 		return slices.ContainsFunc(tests, func(passes containerTest) bool { return !passes(sb) })
 	})
 	slices.SortFunc(found, func(a, b bridged.SandboxInfo) int {
@@ -164,6 +164,17 @@ func (s *Server) container(c *call) (any, error) {
 	}
 	return inspectContainer(sb), nil
 }
+
+// dockerContainers are the sandboxes with those of their ports that lead somewhere: one that is in no network keeps its ports for the next.
+func (s *Server) dockerContainers() []bridged.SandboxInfo {
+	all := s.engine.Sandboxes()
+	for i := range all {
+		all[i].Ports = slices.DeleteFunc(all[i].Ports, leadsNowhere)
+	}
+	return all
+}
+
+func leadsNowhere(p bridged.Port) bool { return p.Endpoint == "" }
 
 // dockerContainer is a sandbox; that it does not exist is said in Docker's words.
 func (s *Server) dockerContainer(ref string) (bridged.SandboxInfo, error) {
@@ -189,17 +200,19 @@ func summary(sb bridged.SandboxInfo, now time.Time) containerSummary {
 }
 
 func inspectContainer(sb bridged.SandboxInfo) containerInspect {
+	asked := wireSandbox(sb).Ports
+	sb.Ports = slices.DeleteFunc(sb.Ports, leadsNowhere)
 	wire := wireSandbox(sb)
 	out := containerInspect{
 		ID: sb.ID, Created: sb.Created, Args: []string{}, Name: "/" + sb.Name, Platform: "linux", Mounts: []struct{}{},
 		State:      containerState{Status: stateRunning, Running: true, StartedAt: sb.Created},
-		HostConfig: inspectHostConfig{hostConfig{networkMode(sb)}, wire.Ports},
+		HostConfig: inspectHostConfig{hostConfig{networkMode(sb)}, asked},
 		Config:     containerConfig{ExposedPorts: make(map[string]struct{}), Labels: map[string]string{}},
 		NetworkSettings: networkSettings{
 			SandboxID: sb.Stack(), SandboxKey: sb.NetNS, Ports: wire.Ports, Networks: containerNetworks(sb),
 		},
 	}
-	for port := range wire.Ports {
+	for port := range asked {
 		out.Config.ExposedPorts[port] = struct{}{}
 	}
 	if e, ok := out.NetworkSettings.Networks[bridged.NetworkBridge]; ok {

@@ -147,14 +147,19 @@ func matchPath(pattern, path string) (params map[string]string, ok bool) {
 	return params, true
 }
 
-// checkQuery refuses query parameters that the call does not know: a misspelt one must not pass for none.
+// checkQuery refuses query parameters that the call does not know: a misspelt one must not pass for none. In Docker's calls they are accepted
+// while they are zero.
 func (rt *route) checkQuery(r *http.Request) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return bridged.Errorf(bridged.ErrInvalid, "invalid query %q: %w", r.URL.RawQuery, err)
 	}
-	for name := range query {
-		if !slices.Contains(rt.query, name) {
+	for name, values := range query {
+		says := func(value string) bool { return !slices.Contains([]string{"", "0", "false"}, value) }
+		switch {
+		case slices.Contains(rt.query, name):
+		case rt.docker && !slices.ContainsFunc(values, says):
+		default:
 			return bridged.Errorf(bridged.ErrInvalid, "unknown query parameter %q for %s %s", name, rt.method, rt.path)
 		}
 	}

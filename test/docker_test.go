@@ -116,6 +116,13 @@ func TestDockerNetworks(t *testing.T) {
 		inside := web.output(t, "ip", "-o", "link")
 		return !strings.Contains(inside, "eth1") && !strings.Contains(inside, "eth2") && strings.Contains(inside, "eth0")
 	})
+
+	// Its port waits for the next network, and is published nowhere until then.
+	w.docker(t, "network", "disconnect", "bridge", "web")
+	same(t, "port without a network", "", w.docker(t, "port", "web"))
+	w.docker(t, "network", "connect", "bridge", "web")
+	same(t, "port with one again", "80/tcp -> 0.0.0.0:8080", w.docker(t, "port", "web"))
+
 	same(t, "network rm", "backend", w.docker(t, "network", "rm", "backend"))
 	w.docker(t, "network", "create", "--label", "keep=", "kept")
 	same(t, "network prune", "Deleted Networks:\ninner\n", w.docker(t, "network", "prune", "-f", "--filter", "label!=keep"))
