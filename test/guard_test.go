@@ -428,6 +428,9 @@ func (d *den) forgedARP() []forgery {
 		send("own address, another's MAC", broadcast, 1, d.third.mac, d.attacker.ip4, mac{}, d.sibling.ip4),
 		send("probe with another's MAC", broadcast, 1, d.third.mac, netip.IPv4Unspecified(), mac{}, gw),
 		send("reverse", broadcast, 3, me, gw, mac{}, gw),
+		{"ARP/true, from another's MAC", func(mark string) [][]byte {
+			return [][]byte{ethernet(d.third.mac, broadcast, typeARP, arp(1, me, d.attacker.ip4, mac{}, d.sibling.ip4, mark))}
+		}},
 	}
 }
 

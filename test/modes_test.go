@@ -35,6 +35,7 @@ type city struct {
 	f1, f2     member // a fixed source address
 	n1, n2     member // the bridge has no IPv4 address
 	o1         member // no masquerade: others know the way
+	q1, q2     member // ICC off, and nat-unprotected
 	router     *space // has the gateway's address there
 	d          *space // in several networks
 	dA, dS, dI both   // its addresses on the default, the second, the internal one
@@ -82,6 +83,7 @@ func newCity(t testing.TB) *city {
 	}
 	const mode4, mode6 = "com.docker.network.bridge.gateway_mode_ipv4=", "com.docker.network.bridge.gateway_mode_ipv6="
 	network("quiet", "-o", "com.docker.network.bridge.enable_icc=false")
+	network("strict", "-o", "com.docker.network.bridge.enable_icc=false", "-o", mode4+"nat-unprotected", "-o", mode6+"nat-unprotected")
 	network("second")
 	network("inside", "--internal")
 	network("cut", "--internal", "-o", mode4+"isolated", "-o", mode6+"isolated")
@@ -99,6 +101,7 @@ func newCity(t testing.TB) *city {
 	c.a1 = w.member("a1", "bridge", append(publish(portA1), "-p", "127.0.0.2:8081:81", "-p", "127.0.0.2:8081:81/udp")...)
 	c.a2, c.a3 = w.member("a2", "bridge", publish(portA2)...), w.member("a3", "bridge")
 	c.b1, c.b2, c.b3 = w.member("b1", "quiet", publish(portB1)...), w.member("b2", "quiet", publish(portB2)...), w.member("b3", "quiet")
+	c.q1, c.q2 = w.member("q1", "strict"), w.member("q2", "strict")
 	c.s1 = w.member("s1", "second", publish(portS1)...)
 	c.i1, c.i2 = w.member("i1", "inside", publish(portI1)...), w.member("i2", "inside")
 	c.x1, c.x2 = w.member("x1", "cut", publish(portX1)...), w.member("x2", "cut")
@@ -114,7 +117,7 @@ func newCity(t testing.TB) *city {
 	c.hGateway.v4, c.hGateway.v6 = w.gatewayOf(c.h1)
 	c.everywhere(t, publish(portD))
 	c.neighbourhood(t)
-	for _, m := range []member{c.a1, c.a2, c.a3, c.b1, c.b2, c.b3, c.s1, c.i1, c.i2, c.x1, c.x2, c.h1, c.h2, c.r1, c.r2, c.m1, c.u1, c.t1, c.f1, c.f2, c.n1, c.n2, c.o1} {
+	for _, m := range []member{c.a1, c.a2, c.a3, c.b1, c.b2, c.b3, c.s1, c.i1, c.i2, c.x1, c.x2, c.h1, c.h2, c.r1, c.r2, c.m1, c.u1, c.t1, c.f1, c.f2, c.n1, c.n2, c.o1, c.q1, c.q2} {
 		m.space.sysctl(t, "net/ipv4/ping_group_range", "0 0")
 		serve(t, m.space, 80, 81)
 	}
@@ -188,6 +191,7 @@ func (c *city) neighbourhood(t testing.TB) {
 	for _, f := range families {
 		c.b1.space.ip(t, fmt.Sprintf("neigh replace %s lladdr %s dev eth0", c.b2.addr(f), c.b2.mac),
 			fmt.Sprintf("neigh replace %s lladdr %s dev eth0", c.b3.addr(f), c.b1.gatewayMAC))
+		c.q1.space.ip(t, fmt.Sprintf("neigh replace %s lladdr %s dev eth0", c.q2.addr(f), c.q1.gatewayMAC))
 		c.i1.space.ip(t, fmt.Sprintf("route add default via %s dev eth0", c.iGateway.of(f)))
 	}
 	// Isolated sandboxes that believe that the bridge is a gateway nevertheless.
@@ -252,6 +256,7 @@ func TestGatewayModes(t *testing.T) {
 			}
 		}
 	}
+	t.Run("broadcast", c.broadcasting)
 	t.Run("shared", c.sharedOpening)
 	t.Run("gateway", c.movingGateway)
 	t.Run("path MTU", c.pathMTU)
@@ -358,6 +363,7 @@ func (c *city) ways(f netip.Addr) map[string][]way {
 			pass(n1.space, own(c.n2), 81, "n2", own(n1), answered),
 			stop(b1.space, own(b2), 80, b2.space, to(b1.space, c.host1, portB2), silence),
 			stop(b1.space, own(c.b3), 80, c.b3.space, to(c.host, own(c.b3), 80), silence),
+			stop(c.q1.space, own(c.q2), 80, c.q2.space, to(c.lan, own(c.q2), 80), silence),
 		},
 		"own gateway": {
 			pass(a1.space, gw(a1), hostService, "host", own(a1), answered),
@@ -533,6 +539,31 @@ func (c *city) refusing(t *testing.T) {
 		sees.until(t, "the control", marked(mark))
 		if frame := sees.saw(synTo(80)); frame != nil {
 			t.Errorf("the LAN sees what was meant for a sandbox: % x", frame)
+		}
+	}
+}
+
+// broadcasting asks the host for an address by DHCP: that comes from nowhere and goes to everybody, so no route keeps it from the host.
+func (c *city) broadcasting(t *testing.T) {
+	dhcp := serveAt(t, c.host, netip.MustParseAddrPort("0.0.0.0:67"))
+	question := func(m member) string {
+		mark, none := newMark(), netip.IPv4Unspecified()
+		src, dst := netip.AddrPortFrom(none, 68), netip.MustParseAddrPort("255.255.255.255:67")
+		injector(t, m.space, "eth0").send(t, ethernet(m.mac, broadcast, typeIPv4, packet(none, dst.Addr(), protoUDP, udp(src, dst, mark))))
+		control{c.a1.space, netip.AddrPortFrom(c.a1.gw4, dst.Port())}.settle(t) // the same socket
+		return mark
+	}
+	for _, nf := range []bool{false, true} {
+		c.bridgeNetfilter(nf)
+		for _, m := range []member{c.x1, c.h1} {
+			if dhcp.got(question(m)) {
+				t.Errorf("nf=%t: the host hears %s, which is isolated", nf, m.name)
+			}
+		}
+		for _, m := range []member{c.a1, c.b1, c.i1} {
+			if mark := question(m); !dhcp.got(mark) {
+				t.Errorf("nf=%t: the host does not hear %s", nf, m.name)
+			}
 		}
 	}
 }
