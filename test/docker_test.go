@@ -261,7 +261,7 @@ func TestDockerErrors(t *testing.T) {
 func TestDockerEvents(t *testing.T) {
 	need(t, "docker")
 	w := newWorld(t)
-	w.daemon()
+	d := w.daemon()
 	const format = "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}"
 	cmd := w.dockerCommand("events", "--since", "1h", "--format", format)
 	out, err := cmd.StdoutPipe()
@@ -285,6 +285,17 @@ func TestDockerEvents(t *testing.T) {
 		cmd.Process.Kill()
 		<-ended
 	})
+	defer func() { // it ends with the daemon
+		d.stop()
+		select {
+		case <-ended:
+			if code := cmd.ProcessState.ExitCode(); code != 0 {
+				t.Errorf("docker events ends with status %d", code)
+			}
+		case <-time.After(patience):
+			t.Error("the client still waits for events of a daemon that has stopped")
+		}
+	}()
 
 	network := w.docker(t, "network", "create", "--subnet", "10.9.0.0/24", "n")
 	w.bridged("sandbox", "create", "-p", "8080:80", "web")
