@@ -190,13 +190,15 @@ func (e *Engine) hasLink(stack string) (bool, error) {
 
 // collectOne removes a sandbox whose namespace is dead, and those that share it.
 func (e *Engine) collectOne(s bridged.Sandbox, users []bridged.Sandbox) error {
-	ctx := context.Background()
+	if err := errors.Join(e.forgetSandbox(context.Background(), s, users...), e.dropMounts(s, true)); err != nil {
+		return err
+	}
 	for _, one := range append(users, s) {
 		if !one.Gone {
 			e.tellCollected(one, "its namespace "+s.NetNS+" is gone")
 		}
 	}
-	return errors.Join(e.forgetSandbox(ctx, s, users...), e.dropMounts(s, true))
+	return nil
 }
 
 // tellCollected says why a sandbox is no more.
@@ -225,7 +227,7 @@ func (e *Engine) collect() error {
 }
 
 func (e *Engine) collectAtStart(s bridged.Sandbox, inhabited func() (map[netns.File]string, error)) error {
-	reason, err := e.lost(s, inhabited)
+	reason, err := e.whyLost(s, inhabited)
 	if err != nil {
 		return err
 	}
@@ -251,8 +253,8 @@ func (e *Engine) collectAtStart(s bridged.Sandbox, inhabited func() (map[netns.F
 	return nil
 }
 
-// lost says why a sandbox is no more; "" when it is alive.
-func (e *Engine) lost(s bridged.Sandbox, inhabited func() (map[netns.File]string, error)) (reason string, err error) {
+// whyLost says why a sandbox is no more; "" when it is alive.
+func (e *Engine) whyLost(s bridged.Sandbox, inhabited func() (map[netns.File]string, error)) (reason string, err error) {
 	e.mu.Lock()
 	stack, users := e.index.Sandboxes[s.Stack()], len(e.index.users[s.ID])
 	e.mu.Unlock()

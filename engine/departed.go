@@ -12,10 +12,12 @@ import (
 type departed struct {
 	flows map[conntrack.Flow]struct{}
 	addrs map[netip.Addr]struct{}
+	// stacks are those that an endpoint left: their default route may not have come to its new place.
+	stacks map[string]struct{}
 }
 
 func newDeparted() *departed {
-	return &departed{flows: make(map[conntrack.Flow]struct{}), addrs: make(map[netip.Addr]struct{})}
+	return &departed{flows: make(map[conntrack.Flow]struct{}), addrs: make(map[netip.Addr]struct{}), stacks: make(map[string]struct{})}
 }
 
 // note looks at a change that x is about to make.
@@ -34,11 +36,21 @@ func (d *departed) note(x *index, c bridged.Change) {
 	}
 	for id, e := range c.Endpoints {
 		if e == nil {
+			d.stacks[x.Endpoints[id].Sandbox] = struct{}{}
 			for _, a := range x.Endpoints[id].Addrs() {
 				d.addrs[a] = struct{}{}
 			}
 		}
 	}
+}
+
+// left says whether an endpoint left the stack.
+func (d *departed) left(stack string) bool {
+	if d == nil {
+		return false
+	}
+	_, left := d.stacks[stack]
+	return left
 }
 
 // purges are those that are still gone.

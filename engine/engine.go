@@ -55,7 +55,8 @@ type Engine struct {
 	index    *index
 	book     *book
 	sockets  map[bridged.Binding]io.Closer
-	unpurged []purge // for the next sweep
+	unpurged []purge                // for the next sweep
+	mending  map[suspicion]struct{} // that wait to be mended
 	warnings []string
 	since    time.Time
 	// postponed is how many requests have put the compaction of the log off.
@@ -67,6 +68,7 @@ type Engine struct {
 	repairs *batch[struct{}]
 	rules   *batch[struct{}]
 	mends   *batch[suspicion]
+	lost    *batch[string] // ids of sandboxes whose namespace is not where it was
 	// repaired counts the repairs that found something to do.
 	repaired atomic.Uint64
 	// doubtful: a repair or what was done behind an answer has failed, so that the next sweep has everything compared with the kernel.
@@ -126,6 +128,7 @@ func newEngine(cfg Config) *Engine {
 		index:   newIndex(),
 		book:    newBook(),
 		sockets: make(map[bridged.Binding]io.Closer),
+		mending: make(map[suspicion]struct{}),
 	}
 	e.index.departed = newDeparted()
 	if !cfg.NoFirewall {
@@ -137,6 +140,7 @@ func newEngine(cfg Config) *Engine {
 	e.repairs = newBatch(e.repair)
 	e.rules = newBatch(e.repairRules)
 	e.mends = newBatch(e.mend)
+	e.lost = newBatch(e.findLost)
 	return e
 }
 
@@ -169,6 +173,7 @@ func (e *Engine) close() {
 	_ = e.repairs.wait(ctx, every[struct{}])
 	_ = e.rules.wait(ctx, every[struct{}])
 	_ = e.mends.wait(ctx, every[suspicion])
+	_ = e.lost.wait(ctx, every[string])
 	failpoint.Reached("stop: repairs done")
 	e.world.Lock() // requests under way end first
 	defer e.world.Unlock()

@@ -229,11 +229,12 @@ func (e *Engine) settled() {
 		e.settle()
 		_ = e.repairs.wait(ctx, every[struct{}])
 		_ = e.mends.wait(ctx, every[suspicion])
+		_ = e.lost.wait(ctx, every[string])
 		e.settle()
 		if !e.doubtful.Load() {
 			return
 		}
-		e.sweep()
+		e.sweepThrough()
 	}
 }
 

@@ -28,7 +28,7 @@ func (m *machine) observe(ctx context.Context, want objects) (objects, error) {
 	if err != nil {
 		return have, err
 	}
-	if err := m.observeLinks(&have, want, links); err != nil {
+	if err := m.observeLinks(&have, want, links, true); err != nil {
 		return have, err
 	}
 	m.observeRoutes(&have, want)
@@ -69,7 +69,7 @@ func (m *machine) look(want objects) (objects, error) {
 		}
 		links = append(links, l)
 	}
-	if err := m.observeLinks(&have, want, links); err != nil {
+	if err := m.observeLinks(&have, want, links, false); err != nil {
 		return have, err
 	}
 	maps.DeleteFunc(have.bridges, func(name string, _ bridge) bool { _, ok := want.bridges[name]; return !ok })
@@ -79,8 +79,9 @@ func (m *machine) look(want objects) (objects, error) {
 }
 
 // observeLinks finds our bridges and pairs among the links. Of a bridge's addresses it shows those that are wanted: what others added is
-// left alone.
-func (m *machine) observeLinks(have *objects, want objects, links []link.Link) error {
+// left alone. With doubt it looks whether an attach was finished, which only a start, or a repair of everything, may have to ask: what becomes of
+// the inner end later is the container's own business.
+func (m *machine) observeLinks(have *objects, want objects, links []link.Link, doubt bool) error {
 	names := make(map[int]string, len(links))
 	for _, l := range links {
 		names[l.Index] = l.Name
@@ -94,7 +95,7 @@ func (m *machine) observeLinks(have *objects, want objects, links []link.Link) e
 		if l.Kind == "veth" && l.Ours() && strings.HasPrefix(l.Name, bridged.PortPrefix) {
 			p := want.pairs[l.Name]
 			p.Host, p.Bridge, p.Isolated, p.Alias = l.Name, names[l.Master], l.Isolated, l.Alias
-			p.joined, p.astray = l.Running || !m.unjoined(p), !l.Up || !l.Hairpin
+			p.joined, p.astray = l.Running || !doubt || !m.unjoined(p), !l.Up || !l.Hairpin
 			have.pairs[l.Name] = p
 		}
 	}

@@ -111,7 +111,7 @@ func TestNobodyIsCollectedForWantOfFiles(t *testing.T) {
 	}
 	host.noFiles.Store(true)
 	e.findLost([]string{info.ID})
-	if reason, err := e.lost(info.Sandbox, e.inhabited()); reason != "" || err == nil {
+	if reason, err := e.whyLost(info.Sandbox, e.inhabited()); reason != "" || err == nil {
 		t.Errorf("a start says %q (%v)", reason, err)
 	}
 	host.noFiles.Store(false)
@@ -144,7 +144,7 @@ func TestOwnPathTakenByOthers(t *testing.T) {
 				stop()
 				e, stop = startFake(t, cfg, h)
 			}
-			e.sweep()
+			e.sweepThrough()
 			for _, name := range []string{"web", "side"} {
 				if now, err := e.Sandbox(name); err != nil || h.spaces[now.NetNS] != web.NSID || now.NetNS != lastingPath(web.Sandbox) {
 					t.Errorf("sandbox %s is at %s (%v)", name, now.NetNS, err)

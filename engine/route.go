@@ -66,10 +66,10 @@ func (k compiler) route(w *objects, from bridged.Endpoint, to netip.Prefix, gate
 }
 
 // visit names the inner ends where routes of ours may have changed since they were set up: those of all that has a link, also one that is going,
-// and of all that is in several networks.
+// and of all that is in several networks, or was under an earlier daemon.
 func (k compiler) visit(w *objects) {
 	for stack, endpoints := range k.x.endpoints {
-		if len(endpoints) < 2 && len(k.x.links[stack]) == 0 {
+		if len(endpoints) < 2 && len(k.x.links[stack]) == 0 && !k.x.departed.left(stack) {
 			continue
 		}
 		for _, id := range endpoints {
@@ -179,7 +179,13 @@ func (m *machine) observeRoutes(have *objects, want objects) {
 		err := m.inside(in, func(c *addr.Conn, index int) error {
 			all, err := c.Routes()
 			for _, r := range all {
-				if r.Link != index || r.Protocol != routeProtocol || r.Table != unix.RT_TABLE_MAIN {
+				if r.Table != unix.RT_TABLE_MAIN {
+					continue
+				}
+				if d := (routeID{host, r.Dst}); r.Dst.Bits() == 0 && r.Protocol != routeProtocol && want.routes[d].gateway.IsValid() {
+					have.routes[d] = want.routes[d] // the container has made its own
+				}
+				if r.Link != index || r.Protocol != routeProtocol {
 					continue
 				}
 				id := routeID{host, r.Dst}

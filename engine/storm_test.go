@@ -374,6 +374,7 @@ func (s *storm) equal(when string) {
 	differs := func() (string, error) {
 		s.e.settle()
 		_ = s.e.mends.wait(ctx, every[suspicion])
+		_ = s.e.lost.wait(ctx, every[string])
 		_ = s.e.repairs.wait(ctx, every[struct{}])
 		s.e.world.Lock()
 		defer s.e.world.Unlock()

@@ -75,7 +75,7 @@ func (e *Engine) sweep() {
 	for _, name := range d.bridges {
 		e.suspect(suspicion{link: name})
 	}
-	e.findLost(d.lost)
+	e.lost.add(d.lost...)
 }
 
 func (m *machine) drift(w watched) (d drift) {

@@ -71,7 +71,7 @@ func TestTakenAwayComesBack(t *testing.T) {
 	} {
 		if tt.sysctl != "" {
 			w.host.sysctl(tt.sysctl, "0")
-			w.engine.sweep()
+			w.engine.sweepThrough()
 		} else {
 			w.host.run(tt.words)
 		}
@@ -165,7 +165,7 @@ func TestDeadSandboxesAreCollected(t *testing.T) {
 
 	// The path goes, the namespace does not: its links can even be put back.
 	held.unlink()
-	e.sweep()
+	e.sweepThrough()
 	now, err := e.Sandbox("web")
 	if err != nil {
 		t.Fatal(err)
@@ -186,9 +186,10 @@ func TestDeadSandboxesAreCollected(t *testing.T) {
 	held.end()
 	await(bridged.EventSandbox, "collect", "web", "is gone")
 	none.end()
-	e.sweep()
+	e.sweepThrough()
 	await(bridged.EventSandbox, "collect", "none", "is gone")
 	_ = e.mends.wait(ctx, every[suspicion])
+	_ = e.lost.wait(ctx, every[string])
 	e.settle()
 	if left := e.Sandboxes(); len(left) > 0 {
 		t.Errorf("left are %v", left)
@@ -240,6 +241,7 @@ func TestDeadWhileNoDaemonRuns(t *testing.T) {
 	}
 	_ = e.repairs.wait(ctx, every[struct{}])
 	_ = e.mends.wait(ctx, every[suspicion])
+	_ = e.lost.wait(ctx, every[string])
 	var names []string
 	for _, s := range e.Sandboxes() {
 		names = append(names, s.Name)
@@ -266,7 +268,7 @@ func TestOwnPathComesBack(t *testing.T) {
 	h.spaces["/proc/1/ns/net"] = web.NSID
 	delete(h.spaces, web.NetNS)
 	h.mu.Unlock()
-	e.sweep()
+	e.sweepThrough()
 	if now, err := e.Sandbox("web"); err != nil || now.NetNS != web.NetNS || h.spaces[web.NetNS] != web.NSID {
 		t.Errorf("the sandbox is %+v (%v), the namespaces are %v", now.Sandbox, err, h.spaces)
 	}
@@ -274,4 +276,30 @@ func TestOwnPathComesBack(t *testing.T) {
 	delete(h.spaces, "/proc/1/ns/net")
 	h.mu.Unlock()
 	checkKernel(t, e, h)
+}
+
+// TestOwnInterfaceIsOwnBusiness: what a container does to its interface leads to no repair, however often, and fills nobody's events.
+func TestOwnInterfaceIsOwnBusiness(t *testing.T) {
+	host := giveNamespace(t)
+	e, stop := startIn(t, host, testConfig(t))
+	defer stop()
+	inside := giveNamespace(t)
+	info, err := e.CreateSandbox(t.Context(), bridged.SandboxSpec{Name: "web", NetNS: inside})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await := followEvents(t, e)
+	for range 5 {
+		in(t, inside, "ip", "addr", "flush", "dev", "eth0")
+		in(t, inside, "ip", "link", "set", "eth0", "down")
+	}
+	// The host's end is ours: by the time that it is repaired, what came before was looked at.
+	in(t, host, "ip", "link", "set", info.Joined[0].Endpoint.HostInterface, "nomaster")
+	await(bridged.EventSandbox, "repair", "web", "back into")
+	if n := e.repaired.Load(); n != 1 {
+		t.Errorf("%d repairs, want that of the host's end alone", n)
+	}
+	if addrs := in(t, inside, "ip", "-br", "addr", "show", "eth0"); strings.Contains(addrs, "172.17.") {
+		t.Errorf("the container's interface was set up again: %s", addrs)
+	}
 }

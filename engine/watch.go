@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/nft"
 )
@@ -40,8 +42,12 @@ func (e *Engine) suspect(s suspicion) {
 	}
 	e.mu.Lock()
 	_, ok := e.concerned(s)
-	e.mu.Unlock()
+	_, waits := e.mending[s]
 	if ok {
+		e.mending[s] = struct{}{}
+	}
+	e.mu.Unlock()
+	if ok && !waits {
 		e.mends.add(s)
 	}
 }
@@ -91,17 +97,23 @@ func stackLocks(s bridged.Sandbox) []string {
 	return []string{"sandbox " + s.Name, "stack " + s.ID}
 }
 
-// mend looks at the objects that suspicions are about, and makes them as wanted. Sandboxes that turn out to be dead are collected.
+// mendAtOnce is how many objects are looked at at a time: one that is locked for long keeps few others waiting.
+const mendAtOnce = 8
+
+// mend looks at the objects that suspicions are about, and makes them as wanted. Sandboxes that turn out to be lost are looked for.
 func (e *Engine) mend(suspicions []suspicion) {
-	seen := make(map[suspicion]bool, len(suspicions))
-	var lost []string
+	var group errgroup.Group
+	group.SetLimit(mendAtOnce)
 	for _, s := range suspicions {
-		if !seen[s] {
-			seen[s] = true
-			lost = append(lost, e.mendOne(s)...)
-		}
+		group.Go(func() error {
+			e.mu.Lock()
+			delete(e.mending, s) // what comes from now on is to be looked at again
+			e.mu.Unlock()
+			e.lost.add(e.mendOne(s)...)
+			return nil
+		})
 	}
-	e.findLost(lost)
+	_ = group.Wait() // it has no errors
 }
 
 func (e *Engine) mendOne(s suspicion) (lost []string) {
@@ -216,7 +228,7 @@ func (e *Engine) repairRules([]struct{}) {
 }
 
 // repair makes the kernel equal to the state when what it holds is in doubt. It waits for the requests under way.
-func (e *Engine) repair([]struct{}) { e.findLost(e.repairAll()) }
+func (e *Engine) repair([]struct{}) { e.lost.add(e.repairAll()...) }
 
 func (e *Engine) repairAll() (lost []string) {
 	e.world.Lock()

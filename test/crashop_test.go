@@ -110,6 +110,13 @@ func requests() []operation {
 			unmake: steps{`POST link {"Action": "remove", "ParentIP": "172.17.0.9", "ChildIP": "172.17.0.2"}`}, uses: linked, traces: "src=172.17.0.9 dst=172.17.0.2",
 		},
 		{name: "lease", make: lease, unmake: settle},
+		{ // with which the default route and the ports move
+			name: "connection", given: func(w *crashWorld) {
+				w.must(slices.Concat(create, steps{`POST /networks/create {"Name": "a", "IPAM": {"Config": [{"Subnet": "10.9.0.0/24"}]}}`}))
+			},
+			make:   steps{`POST /networks/a/connect {"Container": "s", "EndpointConfig": {"IPAMConfig": {"IPv4Address": "10.9.0.9"}}}`},
+			unmake: steps{`POST /networks/a/disconnect {"Container": "s"}`}, uses: sent(8081), traces: "10.9.0.9",
+		},
 	}
 	var all []operation
 	for _, p := range pairs {

@@ -308,7 +308,8 @@ var (
 		{regexp.MustCompile(` link-netns(id)? [^ ]+`), ""},
 		{regexp.MustCompile(` alias bridged .*`), " alias bridged"},
 		// The kernel comes to these some time after the change that they follow from.
-		{regexp.MustCompile(` tentative | linkdown| state (UP|DOWN|UNKNOWN|LOWERLAYERDOWN)|NO-CARRIER,`), " "},
+		{regexp.MustCompile(` tentative | linkdown| state (UP|DOWN|UNKNOWN|LOWERLAYERDOWN)`), " "},
+		{regexp.MustCompile(`NO-CARRIER,| *# progname .*`), ""}, // the name of who owns a table is looked up, and may be gone
 		{regexp.MustCompile(`(docker0|br0|bd#): <(.*),LOWER_UP>`), "$1: <$2>"},
 		{regexp.MustCompile(`fe80::[0-9a-f:]+`), "fe80::#"},
 		{regexp.MustCompile(`\b(fd[0-9a-f]{2}:[0-9a-f:]+)`), "fd#"},
