@@ -68,6 +68,7 @@ const (
 	portO1
 	portI1
 	portX1
+	portOne // of one address of the host
 )
 
 func newCity(t testing.TB) *city {
@@ -98,7 +99,9 @@ func newCity(t testing.TB) *city {
 	publish := func(port int) []string {
 		return []string{"-p", fmt.Sprintf("%d:80", port), "-p", fmt.Sprintf("%d:80/udp", port)}
 	}
-	c.a1 = w.member("a1", "bridge", append(publish(portA1), "-p", "127.0.0.2:8081:81", "-p", "127.0.0.2:8081:81/udp")...)
+	c.a1 = w.member("a1", "bridge", append(publish(portA1), "-p", "127.0.0.2:8081:81", "-p", "127.0.0.2:8081:81/udp",
+		"-p", fmt.Sprintf("%s:%d:81", c.host2.v4, portOne), "-p", fmt.Sprintf("%s:%d:81/udp", c.host2.v4, portOne),
+		"-p", fmt.Sprintf("[%s]:%d:81", c.host2.v6, portOne), "-p", fmt.Sprintf("[%s]:%d:81/udp", c.host2.v6, portOne))...)
 	c.a2, c.a3 = w.member("a2", "bridge", publish(portA2)...), w.member("a3", "bridge")
 	c.b1, c.b2, c.b3 = w.member("b1", "quiet", publish(portB1)...), w.member("b2", "quiet", publish(portB2)...), w.member("b3", "quiet")
 	c.q1, c.q2 = w.member("q1", "strict"), w.member("q2", "strict")
@@ -269,6 +272,17 @@ func TestGatewayModes(t *testing.T) {
 	c.settled()
 }
 
+// inner is the port of a sandbox that a published port would lead to.
+func inner(port uint16) uint16 {
+	switch {
+	case port == portLoopback || port == portOne:
+		return 81
+	case port >= portA1:
+		return 80
+	}
+	return port
+}
+
 func (y way) check(t *testing.T, c *city, f netip.Addr) {
 	to := netip.AddrPortFrom(y.to.of(f), y.port)
 	for _, proto := range []string{"tcp", "udp"} {
@@ -281,7 +295,7 @@ func (y way) check(t *testing.T, c *city, f netip.Addr) {
 		case y.at == nil:
 			unheard(t, y.from, proto, to, c.services, y.control)
 		default:
-			lost(t, y.from, proto, to, y.at, y.port, y.control)
+			lost(t, y.from, proto, to, y.at, inner(y.port), y.control)
 		}
 	}
 	switch y.ping {
@@ -476,6 +490,8 @@ func (c *city) ways(f netip.Addr) map[string][]way {
 			stop(c.lan, own(b1), 80, b1.space, to(c.lan, c.host1, portB1), silence),
 			pass(c.lan, c.host1, portA1, "a1", c.lanAt, unpinged),
 			pass(c.lan, c.host2, portA1, "a1", c.lanAt, unpinged),
+			pass(c.lan, c.host2, portOne, "a1", c.lanAt, unpinged),
+			stop(c.lan, c.host1, portOne, a1.space, to(c.lan, c.host1, portA1), unpinged),
 			pass(c.far, c.host2, portA1, "a1", c.farAt, unpinged),
 			pass(c.host, own(a1), 81, "a1", gw(a1), answered),
 		},
