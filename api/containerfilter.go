@@ -82,6 +82,9 @@ func (s *Server) containerTests(text string) ([]containerTest, error) {
 func patterns(texts []string) ([]*regexp.Regexp, error) {
 	var all []*regexp.Regexp
 	for _, text := range texts {
+		if len(text) > bridged.MaxName { // a long one could take long
+			return nil, bridged.Errorf(bridged.ErrInvalid, `invalid filter "name"=%.20q…: %d bytes, at most %d are possible`, text, len(text), bridged.MaxName)
+		}
 		re, err := regexp.Compile(text)
 		if err != nil {
 			return nil, bridged.Errorf(bridged.ErrInvalid, `invalid filter "name"=%q: %w`, text, err)

@@ -67,6 +67,7 @@ func TestBadInput(t *testing.T) {
 		{"GET", "/containers/json" + filter("colour", "red"), "", 400, `invalid filter "colour": possible are ancestor, before`},
 		{"GET", "/containers/json" + filter("status", "up"), "", 400, `invalid filter "status"="up": want created or`},
 		{"GET", "/containers/json" + filter("name", "["), "", 400, `invalid filter "name"="["`},
+		{"GET", "/containers/json" + filter("name", strings.Repeat("a?", 200)), "", 400, "400 bytes, at most 255 are possible"},
 		{"GET", "/containers/json" + filter("publish", "http"), "", 400, `invalid filter "publish"="http": want a port or a range`},
 		{"GET", "/containers/json" + filter("expose", "90-80"), "", 400, `invalid filter "expose"="90-80"`},
 		{"GET", "/containers/json" + filter("since", "nobody"), "", 404, "No such container: nobody"},
