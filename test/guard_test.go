@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -547,7 +548,7 @@ func (d *den) honestFrames() []forgery {
 
 // multicast joins groups in the attacker, wants its reports to be seen, and datagrams to arrive as in mDNS: to the group, and back.
 func (d *den) multicast(t *testing.T) {
-	for _, address := range []string{"224.0.0.251:5353", "[ff02::fb%eth0]:5353", "239.1.2.3:5353", "[ff05::123%eth0]:5353"} {
+	for _, address := range []string{"224.0.0.251:5353", "[ff02::fb]:5353", "239.1.2.3:5353", "[ff05::123]:5353"} {
 		to := netip.MustParseAddrPort(address)
 		sees := observe(t, d.sibling.space)
 		var listener, conn *net.UDPConn
@@ -556,21 +557,25 @@ func (d *den) multicast(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			listener, err = net.ListenMulticastUDP("udp", eth0, net.UDPAddrFromAddrPort(to))
+			listener, err = net.ListenMulticastUDP("udp", eth0, net.UDPAddrFromAddrPort(onLink(to, eth0.Index)))
 			return err
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer listener.Close()
-		sees.until(t, "the report of the group "+to.Addr().String(), reports(to.Addr().WithZone("")))
+		sees.until(t, "the report of the group "+to.Addr().String(), reports(to.Addr()))
 		mark := newMark()
 		err = d.sibling.space.do(func() (err error) {
 			src := netip.AddrPortFrom(d.sibling.addr(to.Addr()), 0)
 			if conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(src)); err != nil {
 				return err
 			}
-			_, err = conn.WriteToUDPAddrPort([]byte(mark), to)
+			index, err := linkIndex("eth0")
+			if err != nil {
+				return err
+			}
+			_, err = conn.WriteToUDPAddrPort([]byte(mark), onLink(to, index))
 			return err
 		})
 		if err != nil {
@@ -591,6 +596,14 @@ func (d *den) multicast(t *testing.T) {
 			t.Errorf("%s: the answer is %q, %v", to, buf[:n], err)
 		}
 	}
+}
+
+// onLink is a group on an interface, by its number: names are looked up once for all namespaces (package net keeps them for a minute).
+func onLink(group netip.AddrPort, index int) netip.AddrPort {
+	if group.Addr().Is4() {
+		return group
+	}
+	return netip.AddrPortFrom(group.Addr().WithZone(strconv.Itoa(index)), group.Port())
 }
 
 // reports matches frames that tell of a member of a group: IGMP, or MLD behind its router alert.
