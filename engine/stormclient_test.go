@@ -67,8 +67,10 @@ func (c *stormClient) step() {
 	switch n := c.rnd.IntN(100); {
 	case n < 25:
 		c.create()
-	case n < 40:
+	case n < 37:
 		c.remove()
+	case n < 40:
+		c.roam()
 	case n < 53:
 		c.publish()
 	case n < 63:
@@ -208,6 +210,25 @@ func (c *stormClient) removeNth(i int) {
 	}
 	c.s.ledger.forget(p.ID)
 	c.sandboxes = slices.Delete(c.sandboxes, i, i+1)
+}
+
+// roam takes one of its sandboxes into a further network, where its default route and its ports may move to, and out of it again.
+func (c *stormClient) roam() {
+	network := c.s.ledger.anyNetwork(c.rnd, true)
+	if len(c.sandboxes) == 0 || network == "" {
+		return
+	}
+	p := c.sandboxes[c.rnd.IntN(len(c.sandboxes))]
+	if len(p.Networks) == 0 || p.stack != p.ID {
+		return
+	}
+	in := client.NetworkConnect{Container: p.ID, EndpointConfig: &client.EndpointConfig{GwPriority: c.rnd.IntN(3) - 1}}
+	if !c.do("connect", func(ctx context.Context) error { return c.api.Connect(ctx, network, in) }) {
+		return
+	}
+	leave := func(ctx context.Context) error { return c.api.Disconnect(ctx, network, client.NetworkDisconnect{Container: p.ID}) }
+	for !c.must("disconnect", leave) && c.s.vandals { // who take away what it needs
+	}
 }
 
 // publish publishes ports of anybody's sandbox.
