@@ -1,0 +1,9 @@
+package engine
+
+import (
+	"testing"
+
+	"github.com/bridged/bridged/internal/nstest"
+)
+
+func TestMain(m *testing.M) { nstest.PrivateMounts(m) }
