@@ -113,14 +113,17 @@ func (c *call) readAll(body io.Reader, renew func() error) ([]byte, error) {
 // bodyUnread reports whether some of the body is still to come.
 func (c *call) bodyUnread() bool { return c.ContentLength != 0 && !c.read }
 
-// skipBody takes what is still to come of a small body. A client that is in the middle of sending when the connection ends does not get to
-// see why it was refused.
+// skipTimeout is how long the rest of a body is waited for that nobody wants.
+const skipTimeout = time.Second
+
+// skipBody takes what is still to come of a small body, if it comes soon. A client that is in the middle of sending when the connection ends does
+// not get to see why it was refused.
 func (c *call) skipBody() {
 	if !c.bodyUnread() || c.ContentLength < 0 || c.ContentLength > smallBody || c.server.stopping.Err() != nil || c.conn.does(waiting) != nil {
 		return
 	}
 	connection := http.NewResponseController(c.w)
-	_ = connection.SetReadDeadline(time.Now().Add(bodyTimeout))
+	_ = connection.SetReadDeadline(time.Now().Add(skipTimeout))
 	defer context.AfterFunc(c.server.stopping, func() { _ = connection.SetReadDeadline(time.Now()) })()
 	_, err := io.Copy(io.Discard, c.Body)
 	c.read = err == nil
