@@ -226,7 +226,9 @@ func (c *stormClient) roam() {
 	if !c.do("connect", func(ctx context.Context) error { return c.api.Connect(ctx, network, in) }) {
 		return
 	}
-	leave := func(ctx context.Context) error { return c.api.Disconnect(ctx, network, client.NetworkDisconnect{Container: p.ID}) }
+	leave := func(ctx context.Context) error {
+		return c.api.Disconnect(ctx, network, client.NetworkDisconnect{Container: p.ID})
+	}
 	for !c.must("disconnect", leave) && c.s.vandals { // who take away what it needs
 	}
 }
