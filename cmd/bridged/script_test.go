@@ -79,7 +79,7 @@ func startDaemon(env *testscript.Env) error {
 	env.Setenv("BRIDGED_HOST", "unix://"+socket)
 	env.Setenv("SOCKET_DIR", dir)
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // with the race detector each command would take a second more
-	program, err := exec.LookPath("bridged") // testscript.Main puts it there
+	program, err := exec.LookPath("bridged")  // testscript.Main puts it there
 	env.Setenv("BRIDGED", program)
 	return err
 }
