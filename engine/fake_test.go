@@ -171,7 +171,7 @@ func (f *fakeHost) ownership() (string, uint64) { return "fake", f.commits }
 func (f *fakeHost) close() error                { return nil }
 
 func (f *fakeHost) facts() (facts, error) {
-	return facts{mtu: 1400, machineID: []byte("machine"), namespace: bridged.NamespaceID{Dev: 1, Ino: 1}, noIPv6: f.noIPv6, bridgeFilter: f.bridgeFilter}, nil
+	return facts{mtu: 1400, machineID: []byte("machine"), namespace: bridged.NamespaceID{Dev: 1, Ino: 1}, noIPv6: f.noIPv6, bridgeFilter: f.bridgeFilter, taken: f.use}, nil
 }
 
 func (f *fakeHost) marked() (map[string]string, error) { return nil, nil }

@@ -58,6 +58,28 @@ func TestSubnetInUse(t *testing.T) {
 	checkKernel(t, e, h)
 }
 
+// TestKeptOverlap: what existed is kept by a start although the host uses its subnet now, with a warning and an event that name both.
+func TestKeptOverlap(t *testing.T) {
+	h, cfg := newFakeHost(), testConfig(t)
+	e, stop := startFake(t, cfg, h)
+	if _, _, err := e.CreateNetwork(t.Context(), bridged.NetworkSpec{Name: "kept", Subnets: subnet("10.5.0.0/24")}); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	h.use = hostcheck.Taken{Routes: []addr.Route{{Dst: netip.MustParsePrefix("10.0.0.0/8"), Link: 7}}, Links: map[int]string{7: "tun0"}}
+	e, stop = startFake(t, cfg, h)
+	defer stop()
+	wantWarning(t, e, "network kept is kept as it was")
+	for _, event := range kept(e) {
+		if event.Action == "overlap" && event.Name == "kept" && event.Attributes["subnet"] == "10.5.0.0/24" &&
+			strings.Contains(event.Attributes["reason"], "10.0.0.0/8 dev tun0") {
+			checkKernel(t, e, h)
+			return
+		}
+	}
+	t.Errorf("no event of the overlap among %v", kept(e))
+}
+
 // TestHostUseIsFresh: routes of the host are listed when one came or went, and a route that leads away what is meant for a network is an event.
 func TestHostUseIsFresh(t *testing.T) {
 	w := newWorld(t, testConfig(t), less{})
