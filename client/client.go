@@ -63,20 +63,30 @@ func SocketPath(host string) (string, error) {
 // Close drops the connections that wait for a further call.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// call makes one request. in, when not nil, is the body; the answer is decoded into out, when not nil.
-func (c *Client) call(ctx context.Context, method, path string, query url.Values, in, out any) error {
+// ask makes one request. The answer is one of success, whose body the caller reads and closes.
+func (c *Client) ask(ctx context.Context, method, path string, query url.Values, in any) (*http.Response, error) {
 	req, err := c.request(ctx, method, path, query, in)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.connectError(err)
+		return nil, c.connectError(err)
+	}
+	if resp.StatusCode >= 300 {
+		defer resp.Body.Close()
+		return nil, decodeError(resp)
+	}
+	return resp, nil
+}
+
+// call makes one request. in, when not nil, is the body; the answer is decoded into out, when not nil.
+func (c *Client) call(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	resp, err := c.ask(ctx, method, path, query, in)
+	if err != nil {
+		return err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode >= 300 {
-		return decodeError(resp)
-	}
 	if out == nil {
 		_, err = io.Copy(io.Discard, resp.Body)
 	} else {

@@ -84,18 +84,11 @@ func (c *Client) eachEvent(ctx context.Context, opts EventsOptions, yield func(E
 	if opts.Since != "" {
 		query.Set("since", string(opts.Since))
 	}
-	req, err := c.request(ctx, http.MethodGet, path, query, nil)
+	resp, err := c.ask(ctx, http.MethodGet, path, query, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return c.connectError(err)
-	}
 	defer resp.Body.Close()
-	if resp.StatusCode >= 300 {
-		return decodeError(resp)
-	}
 	for dec := json.NewDecoder(resp.Body); ; {
 		var e Event
 		err := dec.Decode(&e)

@@ -35,6 +35,16 @@ func (h *heldHost) purge(flows []conntrack.Flow, addrs []netip.Addr) error {
 	return h.fakeHost.purge(flows, addrs)
 }
 
+// startHeld runs an engine on a host that can be held.
+func startHeld(t *testing.T) (*Engine, *heldHost, func()) {
+	t.Helper()
+	h := &heldHost{fakeHost: newFakeHost()}
+	e := openFake(t, testConfig(t), h.fakeHost)
+	e.host = h
+	e, stop := run(t, e)
+	return e, h, stop
+}
+
 // TestAddressesAreFreeInTheEnd: an address and a MAC are somebody else's only when the endpoint that has them is gone from the kernel, with
 // its connections; until then whoever asks for them waits. An endpoint whose removal fails keeps them.
 func TestAddressesAreFreeInTheEnd(t *testing.T) {
@@ -44,10 +54,7 @@ func TestAddressesAreFreeInTheEnd(t *testing.T) {
 	for what, ask := range asks {
 		for _, failure := range []error{nil, errFake} {
 			synctest.Test(t, func(t *testing.T) {
-				h := &heldHost{fakeHost: newFakeHost()}
-				e := openFake(t, testConfig(t), h.fakeHost)
-				e.host = h
-				e, stop := run(t, e)
+				e, h, stop := startHeld(t)
 				defer stop()
 				ctx := context.Background()
 				if _, err := e.CreateSandbox(ctx, bridged.SandboxSpec{Name: "a", IPv4: ip, MAC: mac}); err != nil {
@@ -97,10 +104,7 @@ func TestSubnetsAreFreeInTheEnd(t *testing.T) {
 	} {
 		for _, failure := range []error{nil, errFake} {
 			synctest.Test(t, func(t *testing.T) {
-				h := &heldHost{fakeHost: newFakeHost()}
-				e := openFake(t, testConfig(t), h.fakeHost)
-				e.host = h
-				e, stop := run(t, e)
+				e, h, stop := startHeld(t)
 				defer stop()
 				ctx := context.Background()
 				if _, _, err := e.CreateNetwork(ctx, bridged.NetworkSpec{Name: "a", Subnets: []bridged.Subnet{subnet}, Options: name}); err != nil {
