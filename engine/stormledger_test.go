@@ -445,6 +445,25 @@ func (s *storm) same(what string, got, want []string) {
 	}
 }
 
+// waiting are the ports that lead nowhere for now: published while their sandbox was in a network with IPv6 too, by somebody else, and it is in
+// none any more.
+func (s *storm) waiting() (n int) {
+	s.t.Helper()
+	state := s.e.State()
+	for b, p := range state.Ports {
+		if p.Endpoint != "" {
+			continue
+		}
+		n++
+		for _, e := range state.Endpoints {
+			if e.Sandbox == p.Sandbox && e.Has(b.HostIP.Is6()) {
+				s.t.Errorf("port %s leads nowhere, although its sandbox has an address of that family", p)
+			}
+		}
+	}
+	return n
+}
+
 // published holds the promised ports against nft and against sockets.
 func (s *storm) published(ports []string) {
 	s.t.Helper()
@@ -454,8 +473,9 @@ func (s *storm) published(ports []string) {
 			have += strings.Count(elements, ",") + 1
 		}
 	}
-	if have != len(ports) {
-		s.t.Errorf("nft shows %d elements for %d published ports", have, len(ports))
+	waiting := s.waiting()
+	if have != len(ports)-waiting {
+		s.t.Errorf("nft shows %d elements for %d published ports, of which %d wait for a network", have, len(ports), waiting)
 	}
 	for _, p := range ports {
 		binding, _, _ := strings.Cut(p, " ")
