@@ -311,6 +311,7 @@ var (
 		{regexp.MustCompile(` tentative | linkdown| state (UP|DOWN|UNKNOWN|LOWERLAYERDOWN)`), " "},
 		{regexp.MustCompile(`NO-CARRIER,| *# progname .*`), ""}, // the name of who owns a table is looked up, and may be gone
 		{regexp.MustCompile(`(docker0|br0|bd#): <(.*),LOWER_UP>`), "$1: <$2>"},
+		{regexp.MustCompile(`scope link nodad`), "scope link"}, // a bridge's link-local address is made by the kernel or by us, whoever comes first
 		{regexp.MustCompile(`fe80::[0-9a-f:]+`), "fe80::#"},
 		{regexp.MustCompile(`\b(fd[0-9a-f]{2}:[0-9a-f:]+)`), "fd#"},
 		{regexp.MustCompile(`0xfd[0-9a-f]{30}`), "0xfd#"},
