@@ -170,11 +170,16 @@ type Subnet struct {
 	Prefix netip.Prefix
 	// Range is the part of Prefix that addresses are given out of; the zero Prefix: all of it.
 	Range netip.Prefix
+	// Ranges are such parts, in the order in which they are used, instead of a Range that is one prefix.
+	Ranges []AddrRange `json:",omitempty"`
 	// Gateway is the bridge's own address in the subnet, the members' default route.
 	Gateway netip.Addr
 	// Aux are addresses in the subnet that something else on the link has, by name: never given out.
 	Aux map[string]netip.Addr
 }
+
+// AddrRange is First to Last, both included. A zero Addr: the first or last one of the subnet that a host can have.
+type AddrRange struct{ First, Last netip.Addr }
 
 // Valid reports whether the network has this family.
 func (s Subnet) Valid() bool { return s.Prefix.IsValid() }
