@@ -10,18 +10,22 @@ type Change struct {
 	Links      map[LinkID]*Link     `json:",omitempty"`
 	Pools      map[PoolID]*Pool     `json:",omitempty"`
 	Forwarding *Forwarding          `json:",omitempty"`
+
+	Reservations map[string]*Reservation `json:",omitempty"` // by id
+	Reserved     map[PoolAddr]*Reserved  `json:",omitempty"`
 }
 
 // Empty reports whether the change touches nothing.
 func (c Change) Empty() bool {
 	return len(c.Networks) == 0 && len(c.Sandboxes) == 0 && len(c.Endpoints) == 0 && len(c.Ports) == 0 &&
-		len(c.Links) == 0 && len(c.Pools) == 0 && c.Forwarding == nil
+		len(c.Links) == 0 && len(c.Pools) == 0 && c.Forwarding == nil && len(c.Reservations) == 0 && len(c.Reserved) == 0
 }
 
 // Creates reports whether the change makes an object that was not there; inverse is what takes it back.
 func (c Change) Creates(inverse Change) bool {
 	return creates(c.Networks, inverse.Networks) || creates(c.Sandboxes, inverse.Sandboxes) || creates(c.Endpoints, inverse.Endpoints) ||
-		creates(c.Ports, inverse.Ports) || creates(c.Links, inverse.Links) || creates(c.Pools, inverse.Pools)
+		creates(c.Ports, inverse.Ports) || creates(c.Links, inverse.Links) || creates(c.Pools, inverse.Pools) ||
+		creates(c.Reservations, inverse.Reservations) || creates(c.Reserved, inverse.Reserved)
 }
 
 func creates[K comparable, V any](change, inverse map[K]*V) bool {
@@ -41,6 +45,8 @@ func (s *State) Apply(c Change) {
 	applyMap(&s.Ports, c.Ports)
 	applyMap(&s.Links, c.Links)
 	applyMap(&s.Pools, c.Pools)
+	applyMap(&s.Reservations, c.Reservations)
+	applyMap(&s.Reserved, c.Reserved)
 	if c.Forwarding != nil {
 		s.Forwarding = *c.Forwarding
 	}
@@ -68,6 +74,9 @@ func (s State) Inverse(c Change) Change {
 		Ports:     inverseMap(s.Ports, c.Ports),
 		Links:     inverseMap(s.Links, c.Links),
 		Pools:     inverseMap(s.Pools, c.Pools),
+
+		Reservations: inverseMap(s.Reservations, c.Reservations),
+		Reserved:     inverseMap(s.Reserved, c.Reserved),
 	}
 	if c.Forwarding != nil {
 		f := s.Forwarding
@@ -102,6 +111,9 @@ func (s State) Whole() Change {
 		Links:      wholeMap(s.Links),
 		Pools:      wholeMap(s.Pools),
 		Forwarding: &f,
+
+		Reservations: wholeMap(s.Reservations),
+		Reserved:     wholeMap(s.Reserved),
 	}
 }
 

@@ -14,10 +14,22 @@ func NewID() string {
 	return hex.EncodeToString(b[:])
 }
 
+var idPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// CheckID says whether id has the form of those of [NewID].
+func CheckID(kind, id string) error {
+	if !idPattern.MatchString(id) {
+		return Errorf(ErrInvalid, "invalid %s id %.70q: want 64 hex digits in lower case", kind, id)
+	}
+	return nil
+}
+
 // Link names of ours: a prefix and 12 hex digits of a random id, 14 bytes of the kernel's 15.
 const (
 	// PortPrefix begins the name of each host end of a pair, the bridge's port. The packet program knows it.
 	PortPrefix = "bv"
+	// PeerPrefix begins the name of the other end of a pair that is made for a caller, until the caller gives it another one.
+	PeerPrefix = "bp"
 	// BridgePrefix begins the name of a bridge whose name the user did not choose.
 	BridgePrefix = "bd"
 )

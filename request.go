@@ -7,6 +7,8 @@ import (
 
 // NetworkSpec asks for a network. What is left zero is chosen.
 type NetworkSpec struct {
+	// ID is 64 hex digits in lower case, for a caller that has its own name for the network; "": one is chosen.
+	ID   string
 	Name string
 	// Driver is "bridge"; "" means it too.
 	Driver string

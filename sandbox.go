@@ -62,9 +62,14 @@ type Endpoint struct {
 	// HostInterface is the host's end of the pair, a port of the bridge: "bv" and 12 hex digits, never reused. Empty: a lease,
 	// addresses without a link.
 	HostInterface string
-	// Interface is the other end's name inside, as "eth0".
+	// Interface is the other end's name inside, as "eth0"; of a lease unknown.
 	Interface string
-	MAC       MAC
+	// Peer is the name that the other end has in the daemon's own namespace, where it begins, when the caller of a lease asked for a link: "bp"
+	// and 12 hex digits. What becomes of that end is the caller's business. Empty: the link, if there is one, is a sandbox's.
+	Peer string `json:",omitempty"`
+	// Name is what people call a lease; empty: they see its key.
+	Name string `json:",omitempty"`
+	MAC  MAC
 	// MTU of the pair, in bytes: the network's when the endpoint was made.
 	MTU int
 	// IPv4 and IPv6 are the addresses with the subnet's prefix length; the zero Prefix: none of this family.
@@ -106,6 +111,9 @@ func (j Joined) before(o Joined) bool {
 	}
 	return cmp.Or(cmp.Compare(o.Endpoint.Priority, j.Endpoint.Priority), cmp.Compare(j.Network.Name, o.Network.Name)) < 0
 }
+
+// Leased reports whether the endpoint is a lease: with or without a link, no sandbox of ours has it.
+func (e Endpoint) Leased() bool { return e.HostInterface == "" || e.Peer != "" }
 
 // Has reports whether the endpoint has an address of the family.
 func (e Endpoint) Has(ipv6 bool) bool {

@@ -15,7 +15,11 @@ type State struct {
 	Links     map[LinkID]Link
 	// Forwarding: the families whose forwarding we switched on ourselves.
 	Forwarding Forwarding
-	// Pools are the histories of the networks' addresses.
+	// Reservations are subnets that are kept for callers who manage addresses with us, by id; Reserved are the addresses of them that were
+	// given out.
+	Reservations map[string]Reservation
+	Reserved     map[PoolAddr]Reserved
+	// Pools are the histories of the networks' and the reservations' addresses.
 	Pools map[PoolID]Pool
 }
 
@@ -25,9 +29,9 @@ type Forwarding struct {
 	IPv4, IPv6 bool
 }
 
-// PoolID names one family of a network.
+// PoolID names one family of a network, or a reservation.
 type PoolID struct {
-	Network string // id
+	Network string // id, or that of a reservation
 	IPv6    bool
 }
 
@@ -41,11 +45,11 @@ func (p PoolID) MarshalText() ([]byte, error) {
 
 // UnmarshalText reads what MarshalText wrote.
 func (p *PoolID) UnmarshalText(text []byte) error {
-	network, family, _ := strings.Cut(string(text), "/")
-	if family != "4" && family != "6" {
+	end := strings.LastIndexByte(string(text), '/')
+	if end < 0 || string(text[end:]) != "/4" && string(text[end:]) != "/6" {
 		return Errorf(ErrInvalid, "invalid pool id %q", text)
 	}
-	*p = PoolID{Network: network, IPv6: family == "6"}
+	*p = PoolID{Network: string(text[:end]), IPv6: string(text[end:]) == "/6"}
 	return nil
 }
 
@@ -68,7 +72,10 @@ func (s State) Clone() State {
 		Ports:      cloneMap(s.Ports),
 		Links:      cloneMap(s.Links),
 		Forwarding: s.Forwarding,
-		Pools:      cloneMap(s.Pools),
+
+		Reservations: cloneMap(s.Reservations),
+		Reserved:     cloneMap(s.Reserved),
+		Pools:        cloneMap(s.Pools),
 	}
 }
 
