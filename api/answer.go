@@ -2,17 +2,15 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
-	"time"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/client"
+	"github.com/bridged/bridged/internal/serve"
 )
 
 // plainText is an answer that is no JSON.
@@ -20,62 +18,48 @@ type plainText string
 
 // answer sends a handler's result.
 func (s *Server) answer(c *call, status int, body any) {
-	w := c.w
+	header := c.W.Header()
 	var text []byte
 	switch b := body.(type) {
 	case nil:
+		c.Answer(status, nil)
+		return
 	case stream:
 		s.send(c, status, b)
 		return
 	case plainText:
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		header.Set("Content-Type", "text/plain; charset=utf-8")
 		text = []byte(b)
 	default:
-		var buf bytes.Buffer
-		enc := json.NewEncoder(&buf)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(body); err != nil {
+		var err error
+		header.Set("Content-Type", "application/json")
+		if text, err = encode(body); err != nil {
 			s.log.Error("cannot encode an answer", "method", c.Method, "path", c.URL.Path, "error", err)
 			status, text = http.StatusInternalServerError, []byte(`{"message":"cannot encode the answer","code":"internal"}`+"\n")
-			break
 		}
-		text = buf.Bytes()
 	}
-	if body != nil {
-		if w.Header().Get("Content-Type") == "" {
-			w.Header().Set("Content-Type", "application/json")
-		}
-		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
-	}
-	if c.bodyUnread() {
-		w.Header().Set("Connection", "close") // or the body would have to come before the answer can go
-	}
-	// An error from here on means that nobody listens any more. The answer is out when the request counts as done.
-	if c.conn.does(waiting) != nil {
-		return
-	}
-	connection := http.NewResponseController(w)
-	_ = connection.SetWriteDeadline(time.Now().Add(answerTimeout))
-	defer context.AfterFunc(s.stopping, func() {
-		_ = connection.SetWriteDeadline(time.Now().Add(lastTimeout)) // a stop does not wait long for slow readers
-	})()
-	w.WriteHeader(status)
-	_, _ = w.Write(text)
-	_ = connection.Flush()
+	c.Answer(status, text)
 }
 
-// fail sends an error.
-func (s *Server) fail(c *call, err error) {
-	if noDescriptor(err) && bridged.Code(err) != "unavailable" {
-		err = bridged.Errorf(bridged.ErrUnavailable, "%v: the daemon can open no more files now; raise its limit (LimitNOFILE)", err)
-	}
+// encode is a value as a line of JSON.
+func encode(value any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(value)
+	return buf.Bytes(), err
+}
+
+// Fail sends an error.
+func (s handler) Fail(sc *serve.Call, err error) {
+	c := &call{Call: sc, server: s.Server}
 	status := httpStatus(err)
 	if status == http.StatusInternalServerError {
 		s.log.Error("a request failed", "method", c.Method, "path", c.URL.Path, "error", err)
 	}
 	var special *httpError
 	if errors.As(err, &special) && special.allow != "" {
-		c.w.Header().Set("Allow", special.allow)
+		c.W.Header().Set("Allow", special.allow)
 	}
 	s.answer(c, status, client.Error{Message: err.Error(), Code: bridged.Code(err)})
 }

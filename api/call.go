@@ -6,25 +6,30 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
+	"mime"
 	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/serve"
 )
 
 // call is a request on its way through a handler.
 type call struct {
-	*http.Request
-	w      http.ResponseWriter
-	conn   *conn
+	*serve.Call
 	server *Server
 	docker bool
-	// read: the body was, and is complete. large: it takes one of the places for large ones.
-	read, large bool
-	// ends are called when the call has been answered.
-	ends []func()
+}
+
+// readBody reads the whole body, of JSON.
+func (c *call) readBody() ([]byte, error) {
+	if header := c.Header.Get("Content-Type"); header != "" {
+		if t, _, err := mime.ParseMediaType(header); err != nil || t != "application/json" {
+			return nil, bridged.Errorf(bridged.ErrInvalid, "the body's Content-Type is %q: want application/json", header)
+		}
+	}
+	return c.ReadBody()
 }
 
 // decode reads the body, one JSON object, into the struct that out points to. What does not belong there is an error that
@@ -34,7 +39,7 @@ func (c *call) decode(out any) error {
 	if err != nil {
 		return err
 	}
-	defer c.server.bodies.decode()()
+	defer c.Decode()()
 	dec := json.NewDecoder(bytes.NewReader(text))
 	var value json.RawMessage
 	switch err := dec.Decode(&value); {

@@ -55,8 +55,8 @@ func setDockerHeaders(h http.Header) {
 }
 
 func (s *Server) ping(c *call) (any, error) {
-	c.w.Header().Set("Cache-Control", "no-cache, no-store, must-revalidate")
-	c.w.Header().Set("Pragma", "no-cache")
+	c.W.Header().Set("Cache-Control", "no-cache, no-store, must-revalidate")
+	c.W.Header().Set("Pragma", "no-cache")
 	return plainText("OK"), nil
 }
 

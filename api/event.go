@@ -39,12 +39,12 @@ func (s *Server) events(c *call) (any, error) {
 // when the time has come; the zero time never comes.
 func (c *call) follow(since, until time.Time, wire func(bridged.Event) (piece any, ok bool)) stream {
 	ctx, cancel := context.WithCancel(c.Context())
-	undo := context.AfterFunc(c.server.stopping, cancel)
-	c.ends = append(c.ends, func() { undo(); cancel() })
+	undo := context.AfterFunc(c.Stopping(), cancel)
+	c.AtEnd(func() { undo(); cancel() })
 	if !until.IsZero() {
 		var end context.CancelFunc
 		ctx, end = context.WithDeadline(ctx, until)
-		c.ends = append(c.ends, end)
+		c.AtEnd(end)
 	}
 	happens := c.server.engine.Events(ctx, since)
 	return func(yield func(any) bool) {

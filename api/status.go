@@ -15,7 +15,7 @@ func (s *Server) status(c *call) (any, error) {
 		if err != nil || d < 0 {
 			return nil, bridged.Errorf(bridged.ErrInvalid, `query parameter "wait": %q is no duration, as in 10s`, text)
 		}
-		if err := c.conn.does(lasting); err != nil {
+		if err := c.Wait(); err != nil {
 			return nil, err
 		}
 		timer := time.NewTimer(d)
@@ -23,7 +23,7 @@ func (s *Server) status(c *call) (any, error) {
 		select {
 		case <-s.engine.Ready():
 		case <-timer.C:
-		case <-s.stopping.Done():
+		case <-c.Stopping().Done():
 		case <-c.Context().Done():
 		}
 	}

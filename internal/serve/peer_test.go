@@ -1,4 +1,4 @@
-package api_test
+package serve_test
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged"
-	"github.com/bridged/bridged/api"
+	"github.com/bridged/bridged/internal/serve"
 )
 
 // connectAs connects a user with supplementary groups to a socket that is open to everybody, and returns the server's end.
@@ -77,17 +77,17 @@ func connectOn(path string, uid int, groups []uint32) error {
 
 // TestStrangersMayNotChange: on a socket that somebody has opened to all, root may change things and others may not.
 func TestStrangersMayNotChange(t *testing.T) {
-	if err := api.MayChange(connectAs(t, 0)); err != nil {
+	if err := serve.MayChange(connectAs(t, 0), ""); err != nil {
 		t.Errorf("root: %v", err)
 	}
-	err := api.MayChange(connectAs(t, 65534))
+	err := serve.MayChange(connectAs(t, 65534), "bridged")
 	if want := "denied: user 65534 may not change anything: be root or a member of the group bridged"; !errors.Is(err, bridged.ErrDenied) || err.Error() != want {
 		t.Errorf("a stranger: %v", err)
 	}
 	ours, theirs := net.Pipe()
 	defer ours.Close()
 	defer theirs.Close()
-	if err := api.MayChange(ours); !errors.Is(err, bridged.ErrDenied) {
+	if err := serve.MayChange(ours, "bridged"); !errors.Is(err, bridged.ErrDenied) {
 		t.Errorf("what is no unix socket: %v", err)
 	}
 }
@@ -98,7 +98,7 @@ func TestPeerGroups(t *testing.T) {
 		many[i] = uint32(70000 + i)
 	}
 	for _, want := range [][]uint32{{}, {4242}, {4242, 4243}, many} {
-		have, err := api.PeerGroups(connectAs(t, 65534, want...))
+		have, err := serve.PeerGroups(connectAs(t, 65534, want...))
 		if err != nil || !slices.Equal(have, want) {
 			t.Errorf("have %v, %v, want %v", have, err, want)
 		}

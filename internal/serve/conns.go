@@ -1,4 +1,4 @@
-package api
+package serve
 
 import (
 	"cmp"
@@ -49,7 +49,7 @@ const (
 type conn struct {
 	*net.UnixConn
 	fd    int // the number of its descriptor
-	peer  peer
+	peer  Peer
 	table *conns
 	// refusal, when not nil, is the answer to whatever is asked.
 	refusal error

@@ -1,4 +1,4 @@
-package api
+package serve
 
 import (
 	"cmp"
@@ -17,12 +17,9 @@ import (
 	"github.com/bridged/bridged/internal/privilege"
 )
 
-// Group is the group whose members may use the daemon, where it exists.
-const Group = "bridged"
-
-// groupID is the number of Group; false: this system does not have it.
-func groupID() (gid uint32, ok bool) {
-	g, err := user.LookupGroup(Group)
+// groupID is the number of a group; false: this system does not have it.
+func groupID(name string) (gid uint32, ok bool) {
+	g, err := user.LookupGroup(name)
 	if err != nil {
 		return 0, false // an empty root has no /etc/group at all
 	}
@@ -30,44 +27,46 @@ func groupID() (gid uint32, ok bool) {
 	return uint32(n), err == nil
 }
 
-// peer is who is at the other end of a connection, as it was when it connected.
-type peer struct {
+// Peer is who is at the other end of a connection, as it was when it connected.
+type Peer struct {
 	privilege.Peer
 	// groups are the supplementary ones.
 	groups []uint32
 	err    error
 }
 
-func peerOf(conn net.Conn) peer {
+func peerOf(conn net.Conn) Peer {
 	uc, ok := conn.(*net.UnixConn)
 	if !ok {
-		return peer{err: fmt.Errorf("%s is no unix connection", conn.RemoteAddr())}
+		return Peer{err: fmt.Errorf("%s is no unix connection", conn.RemoteAddr())}
 	}
 	p, err := privilege.PeerOf(uc)
 	if err != nil {
-		return peer{err: err}
+		return Peer{err: err}
 	}
 	groups, err := peerGroups(uc)
-	return peer{Peer: p, groups: groups, err: err}
+	return Peer{Peer: p, groups: groups, err: err}
 }
 
-// mayChange says whether the peer may change anything: root, the daemon's own user, a member of Group. The socket's mode
-// keeps others out; this holds when somebody has loosened it.
-func (p peer) mayChange() error {
+// MayChange says whether the peer may change anything: root, the daemon's own user, a member of that group, where there is one; "": no group's. The
+// socket's mode keeps others out; this holds when somebody has loosened it.
+func (p Peer) MayChange(group string) error {
 	switch {
 	case p.err != nil:
 		return bridged.Errorf(bridged.ErrDenied, "denied: cannot see who asks: %w", p.err)
 	case p.trusted():
 		return nil
+	case group == "":
+		return bridged.Errorf(bridged.ErrDenied, "denied: user %d may not change anything: be root", p.UID)
 	}
-	if gid, ok := groupID(); ok && (p.GID == gid || slices.Contains(p.groups, gid)) {
+	if gid, ok := groupID(group); ok && (p.GID == gid || slices.Contains(p.groups, gid)) {
 		return nil
 	}
-	return bridged.Errorf(bridged.ErrDenied, "denied: user %d may not change anything: be root or a member of the group %s", p.UID, Group)
+	return bridged.Errorf(bridged.ErrDenied, "denied: user %d may not change anything: be root or a member of the group %s", p.UID, group)
 }
 
 // trusted: the peer is root or the daemon's own user.
-func (p peer) trusted() bool { return p.err == nil && (p.UID == 0 || int(p.UID) == os.Geteuid()) }
+func (p Peer) trusted() bool { return p.err == nil && (p.UID == 0 || int(p.UID) == os.Geteuid()) }
 
 // peerGroups are the supplementary groups of a socket's peer: SO_PEERGROUPS, Linux 4.13. x/sys/unix has no call for it.
 func peerGroups(conn *net.UnixConn) ([]uint32, error) {

@@ -1,4 +1,4 @@
-package api_test
+package serve_test
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged"
-	"github.com/bridged/bridged/api"
+	"github.com/bridged/bridged/internal/serve"
 )
 
 // socketDir is a directory whose path is short enough for sockets.
@@ -26,9 +26,11 @@ func socketDir(t *testing.T) string {
 	return dir
 }
 
+func listen(path string) (net.Listener, error) { return serve.Listen(path, serve.Access{Mode: 0o660}) }
+
 func TestListen(t *testing.T) {
 	path := filepath.Join(socketDir(t), "new", "s")
-	l, err := api.Listen(path)
+	l, err := listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,12 +38,35 @@ func TestListen(t *testing.T) {
 	if err != nil || info.Mode() != os.ModeSocket|0o660 {
 		t.Errorf("the socket is %v, %v", info.Mode(), err)
 	}
-	if _, err := api.Listen(path); !errors.Is(err, bridged.ErrConflict) || !strings.Contains(err.Error(), "another daemon is listening") {
+	if _, err := listen(path); !errors.Is(err, bridged.ErrConflict) || !strings.Contains(err.Error(), "another daemon is listening") {
 		t.Errorf("a second time: %v", err)
 	}
 	l.Close()
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the socket behind Close: %v", err)
+	}
+}
+
+// TestCloseLeavesOthers: a socket that somebody put in the place of ours is not removed.
+func TestCloseLeavesOthers(t *testing.T) {
+	path := filepath.Join(socketDir(t), "s")
+	first, err := listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	second, err := listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	first.Close()
+	if conn, err := net.Dial("unix", path); err != nil {
+		t.Error(err)
+	} else {
+		conn.Close()
 	}
 }
 
@@ -54,11 +79,48 @@ func TestListenReplacesStale(t *testing.T) {
 	}
 	dead.SetUnlinkOnClose(false)
 	dead.Close()
-	l, err := api.Listen(path)
+	l, err := listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.Close()
+}
+
+// TestListenReplacesAtOnce: whoever looks for the socket of a dead daemon finds that one or the next, never none and never one that is not listened on.
+func TestListenReplacesAtOnce(t *testing.T) {
+	path := filepath.Join(socketDir(t), "s")
+	if err := unix.Mknod(path, unix.S_IFSOCK|0o600, 0); err != nil {
+		t.Fatal(err)
+	}
+	began, connected := make(chan struct{}), make(chan error)
+	go func() {
+		for i := 0; ; i++ {
+			conn, err := net.Dial("unix", path)
+			if i == 0 {
+				close(began)
+			}
+			if errors.Is(err, unix.ECONNREFUSED) {
+				continue
+			}
+			if err == nil {
+				err = conn.Close()
+			}
+			connected <- err
+			return
+		}
+	}()
+	<-began
+	l, err := listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := <-connected; err != nil {
+		t.Error(err)
+	}
+	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 1 {
+		t.Errorf("in the directory are %v, %v", files, err)
+	}
 }
 
 func TestListenRefuses(t *testing.T) {
@@ -73,7 +135,7 @@ func TestListenRefuses(t *testing.T) {
 		filepath.Join(dir, "a\x00b"): "invalid argument",
 		dir:                          "the file exists and is no socket",
 	} {
-		_, err := api.Listen(path)
+		_, err := listen(path)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "cannot listen on the socket") {
 			t.Errorf("%q: %v, want %q", path, err, want)
 		}
@@ -94,7 +156,7 @@ func TestListenTogether(t *testing.T) {
 		won := make(chan net.Listener, 4)
 		for range cap(won) {
 			wg.Go(func() {
-				l, err := api.Listen(path)
+				l, err := listen(path)
 				switch {
 				case err == nil:
 					won <- l

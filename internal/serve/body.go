@@ -1,11 +1,11 @@
-package api
+package serve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"runtime"
 	"time"
@@ -13,44 +13,40 @@ import (
 	"github.com/bridged/bridged"
 )
 
-// What bodies may take, all together: each connection can have one of smallBody bytes at any time, a few can have one of maxBody.
+// What bodies may take, all together: each connection can have one of smallBody bytes at any time, a few can have a longer one.
 const (
 	smallBody   = 16 << 10 // bytes; a request of a sensible size
-	maxBody     = 1 << 20  // bytes
+	defaultBody = 1 << 20  // bytes; the longest, when nobody says otherwise
 	largeBodies = 8
 )
 
 // bodies limits what the bodies of all requests take.
 type bodies struct {
+	most     int64         // how long one may be, in bytes
 	large    chan struct{} // holds one for each large body
 	decoding chan struct{} // holds one for each body that is being decoded, which takes several times as much
 }
 
-func newBodies() bodies {
-	return bodies{large: make(chan struct{}, largeBodies), decoding: make(chan struct{}, runtime.GOMAXPROCS(0))}
+func newBodies(most int64) bodies {
+	return bodies{most: cmp.Or(most, defaultBody), large: make(chan struct{}, largeBodies), decoding: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
-// decode waits until one more body may be decoded. Nothing that holds a place waits for anybody.
-func (b bodies) decode() (done func()) {
-	b.decoding <- struct{}{}
-	return func() { <-b.decoding }
+// Decode waits until one more body may be decoded. Nothing that holds a place waits for anybody.
+func (c *Call) Decode() (done func()) {
+	c.server.bodies.decoding <- struct{}{}
+	return func() { <-c.server.bodies.decoding }
 }
 
-// readBody reads the whole body within its limits of type, size and time.
-func (c *call) readBody() ([]byte, error) {
-	if header := c.Header.Get("Content-Type"); header != "" {
-		if t, _, err := mime.ParseMediaType(header); err != nil || t != "application/json" {
-			c.skipBody()
-			return nil, bridged.Errorf(bridged.ErrInvalid, "the body's Content-Type is %q: want application/json", header)
-		}
-	}
-	if c.ContentLength > maxBody {
-		return nil, tooLarge()
+// ReadBody reads the whole body within its limits of size and time.
+func (c *Call) ReadBody() ([]byte, error) {
+	most := c.server.bodies.most
+	if c.ContentLength > most {
+		return nil, tooLarge(most)
 	}
 	if err := c.conn.does(waiting); err != nil {
 		return nil, err
 	}
-	connection := http.NewResponseController(c.w)
+	connection := http.NewResponseController(c.W)
 	renew := func() error { return connection.SetReadDeadline(time.Now().Add(bodyTimeout)) }
 	if err := renew(); err != nil {
 		return nil, fmt.Errorf("cannot limit the time for the body: %w", err)
@@ -58,12 +54,12 @@ func (c *call) readBody() ([]byte, error) {
 	cancel := context.AfterFunc(c.server.stopping, func() {
 		_ = connection.SetReadDeadline(time.Now()) // a stop does not wait for bodies
 	})
-	text, err := c.readAll(http.MaxBytesReader(c.w, c.Body, maxBody), renew)
+	text, err := c.readAll(http.MaxBytesReader(c.W, c.Body, most), renew)
 	cancel()
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return nil, tooLarge()
+		return nil, tooLarge(most)
 	case err != nil && c.server.stopping.Err() != nil:
 		return nil, errStopping()
 	case errors.Is(err, bridged.ErrUnavailable):
@@ -82,12 +78,12 @@ func (c *call) readBody() ([]byte, error) {
 	return text, nil
 }
 
-func tooLarge() error {
-	return bridged.Errorf(bridged.ErrInvalid, "the body is too large: at most %d bytes are possible", maxBody)
+func tooLarge(most int64) error {
+	return bridged.Errorf(bridged.ErrInvalid, "the body is too large: at most %d bytes are possible", most)
 }
 
 // readAll reads a body to its end. What goes beyond a small one waits for its turn, and then has its time anew.
-func (c *call) readAll(body io.Reader, renew func() error) ([]byte, error) {
+func (c *Call) readAll(body io.Reader, renew func() error) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(body, smallBody))
 	if err != nil || len(text) < smallBody {
 		return text, err
@@ -111,34 +107,20 @@ func (c *call) readAll(body io.Reader, renew func() error) ([]byte, error) {
 }
 
 // bodyUnread reports whether some of the body is still to come.
-func (c *call) bodyUnread() bool { return c.ContentLength != 0 && !c.read }
+func (c *Call) bodyUnread() bool { return c.ContentLength != 0 && !c.read }
 
 // skipTimeout is how long the rest of a body is waited for that nobody wants.
 const skipTimeout = time.Second
 
-// skipBody takes what is still to come of a small body, if it comes soon. A client that is in the middle of sending when the connection ends does
+// SkipBody takes what is still to come of a small body, if it comes soon. A client that is in the middle of sending when the connection ends does
 // not get to see why it was refused.
-func (c *call) skipBody() {
+func (c *Call) SkipBody() {
 	if !c.bodyUnread() || c.ContentLength < 0 || c.ContentLength > smallBody || c.server.stopping.Err() != nil || c.conn.does(waiting) != nil {
 		return
 	}
-	connection := http.NewResponseController(c.w)
+	connection := http.NewResponseController(c.W)
 	_ = connection.SetReadDeadline(time.Now().Add(skipTimeout))
 	defer context.AfterFunc(c.server.stopping, func() { _ = connection.SetReadDeadline(time.Now()) })()
 	_, err := io.Copy(io.Discard, c.Body)
 	c.read = err == nil
-}
-
-// end gives back what the request has taken.
-func (c *call) end() {
-	for _, f := range c.ends {
-		f()
-	}
-	if c.large {
-		<-c.server.bodies.large
-	}
-	if c.bodyUnread() {
-		// net/http waits for the rest, to use the connection again. It is told that the time is over.
-		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now())
-	}
 }
