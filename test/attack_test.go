@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // attack is frames that must arrive nowhere, and frames that differ only in what is forged: they must arrive.
@@ -12,19 +14,19 @@ type attack struct {
 	name    string
 	frames  func(mark string) [][]byte
 	control func(mark string) [][]byte
-	arrives *wire // where the control's mark is seen; a service of the host answers it to the sender
+	arrives *flowtest.Wire // where the control's mark is seen; a service of the host answers it to the sender
 }
 
 // ambush is a hall with an observer wherever an attack could arrive, and the attacker's wire.
 type ambush struct {
 	*hall
-	self                  *wire            // the attacker's: writes frames
-	spared                map[string]*wire // by name: who may see the attack, because nothing is forged towards it
-	heard                 *wire            // what arrives at the attacker
-	c1, c3, c4, lan, far  *wire            // observers
-	everywhere            []*wire
+	self                  *flowtest.Wire            // the attacker's: writes frames
+	spared                map[string]*flowtest.Wire // by name: who may see the attack, because nothing is forged towards it
+	heard                 *flowtest.Wire            // what arrives at the attacker
+	c1, c3, c4, lan, far  *flowtest.Wire            // observers
+	everywhere            []*flowtest.Wire
 	marks                 map[string]string // of each attack so far: its name
-	anyService            *server           // on every address of the host
+	anyService            *flowtest.Server  // on every address of the host
 	attacker, sibling     member
 	second                member
 	hostLinkLocal         netip.Addr // of the attacker's bridge
@@ -35,15 +37,15 @@ type ambush struct {
 const anyPort = 2223
 
 // ambush opens observers for an attacker in a space; it writes to its eth0.
-func (h *hall) ambush(t testing.TB, from *space) *ambush {
+func (h *hall) ambush(t testing.TB, from *flowtest.Space) *ambush {
 	t.Helper()
-	a := &ambush{hall: h, marks: make(map[string]string), spared: make(map[string]*wire),
+	a := &ambush{hall: h, marks: make(map[string]string), spared: make(map[string]*flowtest.Wire),
 		attacker: h.c2, sibling: h.c1, second: h.c3}
-	a.self, a.heard = injector(t, from, "eth0"), observe(t, from)
-	a.c1, a.c3, a.c4 = observe(t, h.c1.space), observe(t, h.c3.space), observe(t, h.c4.space)
-	a.lan, a.far = observe(t, h.lan), observe(t, h.far)
-	a.everywhere = []*wire{a.c1, a.c3, a.c4, a.lan, a.far}
-	a.anyService = serve(t, h.host, anyPort)
+	a.self, a.heard = flowtest.Injector(t, from, "eth0"), flowtest.Observe(t, from)
+	a.c1, a.c3, a.c4 = flowtest.Observe(t, h.c1.Space), flowtest.Observe(t, h.c3.Space), flowtest.Observe(t, h.c4.Space)
+	a.lan, a.far = flowtest.Observe(t, h.lan), flowtest.Observe(t, h.far)
+	a.everywhere = []*flowtest.Wire{a.c1, a.c3, a.c4, a.lan, a.far}
+	a.anyService = flowtest.Serve(t, h.host, anyPort)
 	a.hostLinkLocal = linkLocalOf(t, h.host, h.masterOf(h.c2.HostInterface))
 	a.attackerLL, a.siblingLL = linkLocal(a.attacker.mac), linkLocal(a.sibling.mac)
 	a.hostLAN = mustMAC(linksOf(t, h.host)["lan0"].Address)
@@ -53,13 +55,13 @@ func (h *hall) ambush(t testing.TB, from *space) *ambush {
 // run makes one attack.
 func (a *ambush) run(t *testing.T, k attack) {
 	t.Run(k.name, func(t *testing.T) {
-		mark := newMark()
+		mark := flowtest.NewMark()
 		a.marks[mark] = k.name
-		a.self.send(t, k.frames(mark)...)
-		harmless := newMark()
-		a.self.send(t, k.control(harmless)...)
-		k.arrives.until(t, "the control", marked(harmless))
-		control{a.host, netip.AddrPortFrom(a.sibling.ip4, 80)}.settle(t)
+		a.self.Send(t, k.frames(mark)...)
+		harmless := flowtest.NewMark()
+		a.self.Send(t, k.control(harmless)...)
+		k.arrives.Until(t, "the control", flowtest.Marked(harmless))
+		flowtest.Via(a.host, netip.AddrPortFrom(a.sibling.ip4, 80)).Settle(t)
 		a.silent(t, mark)
 	})
 }
@@ -68,12 +70,12 @@ func (a *ambush) run(t *testing.T, k attack) {
 func (a *ambush) silent(t *testing.T, mark string) {
 	t.Helper()
 	for _, o := range a.everywhere {
-		if f := o.saw(marked(mark)); f != nil && o != a.spared[a.marks[mark]] {
-			t.Errorf("%s arrives in %s: % x", a.marks[mark], o.space.name, f)
+		if f := o.Saw(flowtest.Marked(mark)); f != nil && o != a.spared[a.marks[mark]] {
+			t.Errorf("%s arrives in %s: % x", a.marks[mark], o.Space.Name, f)
 		}
 	}
-	for _, srv := range []*server{a.services, a.anyService} {
-		if srv.got(mark) {
+	for _, srv := range []*flowtest.Server{a.services, a.anyService} {
+		if srv.Got(mark) {
 			t.Errorf("%s is heard by a service of the host", a.marks[mark])
 		}
 	}
@@ -83,7 +85,7 @@ func (a *ambush) silent(t *testing.T, mark string) {
 func TestForged(t *testing.T) {
 	worlds(t, func(t *testing.T, nf, icc bool) {
 		h := newHall(t, nf, icc)
-		a := h.ambush(t, h.c2.space)
+		a := h.ambush(t, h.c2.Space)
 		var attacks []attack
 		for _, f := range families {
 			attacks = append(attacks, a.forgedSources(f, icc)...)
@@ -143,7 +145,7 @@ func (a *ambush) forgedSources(f netip.Addr, icc bool) []attack {
 		name string
 		mac  mac
 		addr netip.Addr
-		at   *wire
+		at   *flowtest.Wire
 		when bool
 	}{
 		{"to a sibling", a.sibling.mac, a.sibling.addr(f), a.c1, icc},
@@ -455,9 +457,9 @@ func TestForgedFromLAN(t *testing.T) {
 		t.Run(fmt.Sprintf("nf=%t", nf), func(t *testing.T) {
 			h := newHall(t, nf, true)
 			// As an administrator may have set it: then the kernel lets 127.0.0.0/8 pass.
-			h.host.sysctl(t, "net/ipv4/conf/lan0/route_localnet", "1")
-			h.host.sysctl(t, "net/ipv4/conf/lan0/rp_filter", "0")
-			h.host.sysctl(t, "net/ipv4/conf/all/rp_filter", "0")
+			h.host.Sysctl(t, "net/ipv4/conf/lan0/route_localnet", "1")
+			h.host.Sysctl(t, "net/ipv4/conf/lan0/rp_filter", "0")
+			h.host.Sysctl(t, "net/ipv4/conf/all/rp_filter", "0")
 			a := h.ambush(t, h.lan)
 			lanMAC := mustMAC(linksOf(t, h.lan)["eth0"].Address)
 			send := func(src, dst netip.Addr, port uint16) func(string) [][]byte {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // await waits until a condition holds, and looks again whenever the kernel announces a change of links, addresses, routes or
@@ -15,7 +17,7 @@ func (w *world) await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	watched := w.watch(t)
 	defer watched.close()
-	end := deadline()
+	end := flowtest.Deadline()
 	for !holds() {
 		if err := watched.wait(time.Until(end)); err != nil {
 			t.Fatalf("waiting for %s: %v", what, err)
@@ -30,7 +32,7 @@ func (w *world) watch(t testing.TB) *changes {
 	t.Helper()
 	c := &changes{}
 	add := func(fd int) { c.fds = append(c.fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}) }
-	err := w.host.do(func() error {
+	err := w.host.Do(func() error {
 		for protocol, groups := range map[int]uint32{
 			unix.NETLINK_ROUTE: unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR |
 				unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE,

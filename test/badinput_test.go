@@ -13,9 +13,9 @@ import (
 func (w *world) snapshot(t testing.TB) map[string]string {
 	t.Helper()
 	s := w.stateFiles(t)
-	s["links"] = w.host.output(t, "ip", "link")
-	s["addresses"] = w.host.output(t, "ip", "addr")
-	s["routes"] = w.host.output(t, "ip", "route", "show", "table", "all") + w.host.output(t, "ip", "-6", "route", "show", "table", "all")
+	s["links"] = w.host.Output(t, "ip", "link")
+	s["addresses"] = w.host.Output(t, "ip", "addr")
+	s["routes"] = w.host.Output(t, "ip", "route", "show", "table", "all") + w.host.Output(t, "ip", "-6", "route", "show", "table", "all")
 	s["packet filter"] = w.nft("list", "ruleset")
 	s["namespaces"] = strings.Join(w.names("/run/netns"), " ")
 	return s
@@ -43,7 +43,7 @@ func TestBadRequests(t *testing.T) {
 	w.create("c0") // so that the default bridge is up, whatever comes and goes
 	w.bridged("network", "create", "--subnet", "10.9.0.0/24", "--gateway", "10.9.0.1", "mine")
 	taken := w.member("c1", "mine", "-p", "8080:80").IPAddress
-	w.host.ip(t, "link add theirs type veth peer name theirs1")
+	w.host.IP(t, "link add theirs type veth peer name theirs1")
 	bad := slices.Concat(badSandboxes(), badAddresses(taken), badPorts(), badNetworks(), badCommands())
 	for _, c := range bad {
 		name := c.args
@@ -256,7 +256,7 @@ func TestBadDaemons(t *testing.T) {
 			delete(before, w.dir+"/lock")
 			delete(after, w.dir+"/lock")
 			unchanged(t, before, after)
-			if w.host.readSysctl(t, "net/ipv4/ip_forward") != "0" {
+			if w.host.ReadSysctl(t, "net/ipv4/ip_forward") != "0" {
 				t.Error("forwarding was switched on")
 			}
 		})
@@ -270,7 +270,7 @@ func (w *world) once(attr *syscall.SysProcAttr, args ...string) result {
 	d.cmd = exec.Command(program, args...)
 	d.cmd.Env, d.cmd.SysProcAttr = []string{"PATH="}, attr
 	d.cmd.Stderr = &d.log
-	if err := w.host.start(d.cmd); err != nil {
+	if err := w.host.Start(d.cmd); err != nil {
 		w.t.Fatal(err)
 	}
 	go func() {
@@ -333,7 +333,7 @@ func (w *world) as(user syscall.Credential, args ...string) result {
 	cmd := exec.Command(program, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &user}
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := w.host.do(cmd.Run); err != nil && cmd.ProcessState == nil {
+	if err := w.host.Do(cmd.Run); err != nil && cmd.ProcessState == nil {
 		w.t.Fatal(fmt.Errorf("as user %d: %w", user.Uid, err))
 	}
 	return result{args: args, stdout: out.String(), stderr: errs.String(), code: cmd.ProcessState.ExitCode()}

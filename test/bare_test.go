@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // The daemon in a root directory that holds nothing but its binary and the kernel's file systems, with an empty PATH: it
@@ -29,7 +31,7 @@ func TestEmptyRoot(t *testing.T) {
 		var out, errs bytes.Buffer
 		cmd := bare(root, args...)
 		cmd.Stdout, cmd.Stderr = &out, &errs
-		if err := w.host.do(cmd.Run); err != nil {
+		if err := w.host.Do(cmd.Run); err != nil {
 			t.Fatalf("bridged %s: %v\n%s%s", strings.Join(args, " "), err, &out, &errs)
 		}
 		return strings.TrimSpace(out.String())
@@ -38,7 +40,7 @@ func TestEmptyRoot(t *testing.T) {
 	d := &daemon{w: w, done: make(chan struct{})}
 	d.cmd = bare(root, "daemon", "--ipv6", "--state-dir", "/run/state")
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
-	if err := w.host.start(d.cmd); err != nil {
+	if err := w.host.Start(d.cmd); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
@@ -52,9 +54,9 @@ func TestEmptyRoot(t *testing.T) {
 	run("sandbox", "create", "-p", "8080:80", "-p", "8080:80/udp", "c1")
 	run("sandbox", "create", "--network", "mine", "-p", "8081:80", "c2")
 	for i, name := range []string{"c1", "c2"} {
-		serve(t, w.host.open(t, name, root+"/run/netns/"+name), 80)
+		flowtest.Serve(t, w.host.Open(t, name, root+"/run/netns/"+name), 80)
 		for _, host := range []netip.Addr{hostLAN4, hostLAN6} {
-			reaches(t, w.lan, "tcp", netip.AddrPortFrom(host, uint16(8080+i)), name)
+			flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(host, uint16(8080+i)), name)
 		}
 	}
 	if out := run("ruleset", "--diff"); out != "" {
@@ -74,7 +76,7 @@ func TestEmptyRoot(t *testing.T) {
 // bareRoot fills a directory of the host's mount namespace: the binary, /proc, /sys, /run and an empty /dev.
 func (w *world) bareRoot(t *testing.T, root string) {
 	t.Helper()
-	err := w.host.do(func() error {
+	err := w.host.Do(func() error {
 		for _, dir := range []string{"proc", "sys", "run", "dev"} {
 			if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
 				return err

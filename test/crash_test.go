@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // The daemon is killed at the n-th thing that the kernel announces, for many n, while clients make and remove sandboxes.
@@ -24,7 +26,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 			clients.Go(func() { w.churn(book, fmt.Sprintf("n%dc%d", n, c), 20000+100*n+10*c) })
 		}
 		for range n {
-			if err := watched.wait(patience); err != nil {
+			if err := watched.wait(flowtest.Patience); err != nil {
 				t.Fatalf("killing at event %d: %v", n, err)
 			}
 		}
@@ -139,7 +141,7 @@ func (w *world) consistent(t *testing.T) {
 // insideAsSaid checks a sandbox's interface against its description.
 func (w *world) insideAsSaid(t *testing.T, host map[string]link, s sandboxJSON) {
 	t.Helper()
-	inside := linksOf(t, w.host.open(t, s.Name, s.NetNS))
+	inside := linksOf(t, w.host.Open(t, s.Name, s.NetNS))
 	for network, e := range s.Networks {
 		l, ok := inside[e.Interface]
 		if !ok {
@@ -220,7 +222,7 @@ func TestForeignNamespaceAfterCrash(t *testing.T) {
 			w.d.wait()
 			w.tell("")
 			if c.theirs {
-				w.host.output(t, "ip", "netns", "add", "s")
+				w.host.Output(t, "ip", "netns", "add", "s")
 			}
 			w.begin(usual)
 			if got := slices.Equal(w.names("/run/netns"), []string{"s"}); got != c.theirs {
@@ -230,7 +232,7 @@ func TestForeignNamespaceAfterCrash(t *testing.T) {
 				t.Errorf("a sandbox of that name: %v", err)
 			}
 			if c.theirs {
-				w.host.output(t, "ip", "-n", "s", "link")
+				w.host.Output(t, "ip", "-n", "s", "link")
 			}
 		})
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // operations are all that the daemon does.
@@ -155,26 +157,26 @@ func requests() []operation {
 // netns makes a namespace that is somebody else's.
 func (w *crashWorld) netns(name string, lines ...string) {
 	w.t.Helper()
-	w.host.output(w.t, "ip", "netns", "add", name)
-	s := w.host.open(w.t, name, "/run/netns/"+name)
-	defer s.close()
-	s.ip(w.t, lines...)
+	w.host.Output(w.t, "ip", "netns", "add", name)
+	s := w.host.Open(w.t, name, "/run/netns/"+name)
+	defer s.Close()
+	s.IP(w.t, lines...)
 }
 
 // sent makes a connection that the kernel would remember, from the LAN to a published port.
 func sent(port uint16) func(*crashWorld) {
 	return func(w *crashWorld) {
-		a := begin(w.lan, "udp", netip.AddrPortFrom(hostLAN4, port))
-		a.close()
+		a := flowtest.Begin(w.lan, "udp", netip.AddrPortFrom(hostLAN4, port))
+		a.Close()
 	}
 }
 
 // linked makes a connection over a link.
 func linked(w *crashWorld) {
-	s := w.host.open(w.t, "s", "/run/netns/s")
-	defer s.close()
-	a := begin(s, "udp", netip.MustParseAddrPort("172.17.0.2:80"))
-	a.close()
+	s := w.host.Open(w.t, "s", "/run/netns/s")
+	defer s.Close()
+	a := flowtest.Begin(s, "udp", netip.MustParseAddrPort("172.17.0.2:80"))
+	a.Close()
 }
 
 // process starts one in a network namespace of its own, and returns its id.
@@ -182,7 +184,7 @@ func (w *crashWorld) process() int {
 	w.t.Helper()
 	cmd := exec.Command("sleep", "3600")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if err := w.host.start(cmd); err != nil {
+	if err := w.host.Start(cmd); err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
@@ -221,7 +223,7 @@ func repairs() []operation {
 					now[i] = strings.ReplaceAll(l, "HOSTEND", w.attribute("c0", "HostInterface"))
 				}
 			}
-			w.host.ip(w.t, now...)
+			w.host.IP(w.t, now...)
 			return true
 		}}
 	}
@@ -233,7 +235,7 @@ func repairs() []operation {
 		damage("a bridge's route", "route del 172.17.0.0/16 dev docker0"),
 		{
 			name: "repair the rules", flags: slices.Concat(usual, []string{"--protection", "monitor"}), first: true, dies: true,
-			do: func(w *crashWorld) bool { w.host.output(w.t, "nft", "flush", "ruleset"); return true },
+			do: func(w *crashWorld) bool { w.host.Output(w.t, "nft", "flush", "ruleset"); return true },
 		},
 	}
 }
@@ -245,7 +247,7 @@ func starts() []operation {
 		{name: "start on a link without its alias", starts: true, do: launched(usual), ahead: func(w *crashWorld) {
 			host := w.attribute("c0", "HostInterface")
 			w.died()
-			w.host.output(w.t, "ip", "link", "set", "dev", host, "alias", "")
+			w.host.Output(w.t, "ip", "link", "set", "dev", host, "alias", "")
 		}},
 		{name: "first start", starts: true, fresh: true, do: launched(usual), host: func(w *crashWorld) {
 			w.sh(": >/run/empty; [ ! -e /etc/machine-id ] || mount --bind /run/empty /etc/machine-id")
@@ -279,7 +281,7 @@ func failed(flags []string) func(*crashWorld) bool {
 }
 
 func emptyBridge(w *crashWorld) {
-	w.host.ip(w.t, "link add docker0 type bridge", "addr add 172.17.42.1/16 dev docker0", "link set docker0 up")
+	w.host.IP(w.t, "link add docker0 type bridge", "addr add 172.17.42.1/16 dev docker0", "link set docker0 up")
 }
 
 // startsAfter are starts that finish what a request began whose daemon was killed at a point.
@@ -321,13 +323,13 @@ func startsWith() []operation {
 	}
 	given := with("a given bridge", nil, "-b", "br0")
 	given.host = func(w *crashWorld) {
-		w.host.ip(w.t, "link add br0 type bridge", "addr add 10.5.0.1/24 dev br0", "link set br0 up",
+		w.host.IP(w.t, "link add br0 type bridge", "addr add 10.5.0.1/24 dev br0", "link set br0 up",
 			"link add p0 type veth peer name p1", "link set p0 master br0 up", "link set p1 up")
 	}
 	back := given.undo
 	given.undo = func(w *crashWorld) { // the bridge keeps settings that it needed
 		back(w)
-		w.host.ip(w.t, "link del br0", "link del p0")
+		w.host.IP(w.t, "link del br0", "link del p0")
 		given.host(w)
 	}
 	return []operation{

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // unreachable are the steps that no daemon makes on the kernel of the tests, with the reason.
@@ -111,7 +113,7 @@ func (op operation) prepare(t *testing.T) *crash {
 	c.w.begin(op.former)
 	if !op.alone {
 		c.w.must(steps{`POST sandboxes {"Name": "c0", "IPv4Address": "172.17.0.2", "Ports": ["8080:80", "8080:80/udp"]}`})
-		serve(t, c.w.sandbox("c0"), 80)
+		flowtest.Serve(t, c.w.sandbox("c0"), 80)
 	}
 	if op.given != nil {
 		op.given(c.w)
@@ -248,15 +250,15 @@ func (c *crash) flows() {
 	case slices.Contains(c.flags, "none"):
 	case c.alone || c.fresh:
 		w.must(steps{`POST sandboxes {"Name": "p"}`})
-		s := w.host.open(w.t, "p", "/run/netns/p")
-		srv := serve(w.t, s, 80)
-		reaches(w.t, w.host, "tcp", netip.AddrPortFrom(netip.MustParseAddr(w.attribute("p", "IPAddress")), 80), "p")
-		srv.close()
-		s.close()
+		s := w.host.Open(w.t, "p", "/run/netns/p")
+		srv := flowtest.Serve(w.t, s, 80)
+		flowtest.Reaches(w.t, w.host, "tcp", netip.AddrPortFrom(netip.MustParseAddr(w.attribute("p", "IPAddress")), 80), "p")
+		srv.Close()
+		s.Close()
 		w.must(steps{`DELETE sandboxes/p`})
 	default:
-		reaches(w.t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c0")
-		reaches(w.t, w.lan, "tcp", netip.AddrPortFrom(hostLAN6, 8080), "c0")
+		flowtest.Reaches(w.t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c0")
+		flowtest.Reaches(w.t, w.lan, "tcp", netip.AddrPortFrom(hostLAN6, 8080), "c0")
 	}
 }
 
@@ -272,8 +274,8 @@ func (c *crash) trace() {
 	}
 	c.w.t.Helper()
 	var left []string
-	for end := deadline(); time.Now().Before(end); { // behind the answer; nothing but a look tells
-		out := c.w.host.output(c.w.t, "sh", "-c", "conntrack -L 2>/dev/null; conntrack -L -f ipv6 2>/dev/null; true")
+	for end := flowtest.Deadline(); time.Now().Before(end); { // behind the answer; nothing but a look tells
+		out := c.w.host.Output(c.w.t, "sh", "-c", "conntrack -L 2>/dev/null; conntrack -L -f ipv6 2>/dev/null; true")
 		left = slices.DeleteFunc(lines(out), func(line string) bool { return !strings.Contains(line, c.traces) })
 		if len(left) == 0 {
 			return

@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // armed builds the daemon with the places at which it can be told to die, once.
@@ -55,7 +57,7 @@ func newCrashWorld(t testing.TB) *crashWorld {
 		t.Fatal(err)
 	}
 	w := &crashWorld{world: newWorld(t), t: t, armed: binary, lines: make(map[string][]string)}
-	w.hidden = strings.Count(w.host.output(t, "cat", "/proc/self/mountinfo"), " /run/netns ")
+	w.hidden = strings.Count(w.host.Output(t, "cat", "/proc/self/mountinfo"), " /run/netns ")
 	dir := t.TempDir()
 	w.order, w.socket = filepath.Join(dir, "order"), filepath.Join(dir, "socket")
 	ready := filepath.Join(dir, "notify")
@@ -120,7 +122,7 @@ func (w *crashWorld) launch(flags []string) (ready bool) {
 	case <-w.d.done:
 		w.notify.SetReadDeadline(time.Now())
 		<-said
-	case <-time.After(patience):
+	case <-time.After(flowtest.Patience):
 		w.t.Fatalf("the daemon does not get ready:\n%s", w.d.log.String())
 	}
 	w.notify.SetReadDeadline(time.Time{})
@@ -242,7 +244,7 @@ var (
 func (w *crashWorld) view() []string {
 	w.t.Helper()
 	var text bytes.Buffer
-	err := w.host.do(func() error {
+	err := w.host.Do(func() error {
 		cmd := exec.Command("sh", "-c", look, "sh", w.dir, strconv.Itoa(w.hidden))
 		cmd.Stdout, cmd.Stderr = &text, &text
 		return cmd.Run()
@@ -272,7 +274,7 @@ func (w *crashWorld) view() []string {
 
 // addPorts tries which ports another process on the host could have.
 func (w *crashWorld) addPorts(text *bytes.Buffer) {
-	err := w.host.do(func() error {
+	err := w.host.Do(func() error {
 		for _, port := range watchedPorts {
 			for _, family := range []string{"4", "6"} {
 				at := fmt.Sprintf(":%d", port)
@@ -358,7 +360,7 @@ func (w *crashWorld) shows(views ...[]string) int {
 	w.t.Helper()
 	watched := w.watch(w.t)
 	defer watched.close()
-	end := deadline()
+	end := flowtest.Deadline()
 	for {
 		now := w.view()
 		for i, v := range views {

@@ -13,10 +13,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-// patience bounds every wait for something that must happen. It is long because it is only ever used up by a failure.
-const patience = 10 * time.Second
+	"github.com/bridged/bridged/internal/flowtest"
+)
 
 // daemon is a running `bridged daemon`.
 type daemon struct {
@@ -71,7 +70,7 @@ func (w *world) launch(cmd *exec.Cmd) *daemon {
 	d := &daemon{w: w, cmd: cmd, done: make(chan struct{})}
 	d.cmd.Env = append(d.cmd.Env, "PATH=", "GORACE=halt_on_error=1 atexit_sleep_ms=0")
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
-	if err := w.host.start(d.cmd); err != nil {
+	if err := w.host.Start(d.cmd); err != nil {
 		w.t.Fatalf("cannot start the daemon: %v", err)
 	}
 	go func() {
@@ -124,7 +123,7 @@ func (d *daemon) wait() {
 	d.w.t.Helper()
 	select {
 	case <-d.done:
-	case <-time.After(patience):
+	case <-time.After(flowtest.Patience):
 		d.w.t.Fatalf("the daemon does not end:\n%s", d.log.String())
 	}
 }
@@ -146,7 +145,7 @@ func (w *world) try(args ...string) result {
 	cmd := exec.Command(program, args...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0"}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := w.host.do(cmd.Run)
+	err := w.host.Do(cmd.Run)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return result{args: args, stderr: err.Error(), code: -1}
@@ -253,7 +252,7 @@ func (w *world) settled() {
 func (w *world) stateFiles(t testing.TB) map[string]string {
 	t.Helper()
 	files := make(map[string]string)
-	err := w.host.do(func() error {
+	err := w.host.Do(func() error {
 		return filepath.WalkDir(w.dir, func(path string, e os.DirEntry, err error) error {
 			if err != nil || !e.Type().IsRegular() {
 				return err

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // disk is a small file system of the host that a test can fill, and make read-only.
@@ -23,7 +25,7 @@ type disk struct {
 func (w *world) disk(path string) disk {
 	w.t.Helper()
 	const size = 256 << 10 // bytes
-	err := w.host.do(func() error {
+	err := w.host.Do(func() error {
 		if err := os.MkdirAll(path, 0o755); err != nil {
 			return err
 		}
@@ -38,7 +40,7 @@ func (w *world) disk(path string) disk {
 // fill leaves no byte free.
 func (d disk) fill() {
 	d.w.t.Helper()
-	err := d.w.host.do(func() error {
+	err := d.w.host.Do(func() error {
 		f, err := os.Create(filepath.Join(d.path, "filler"))
 		if err != nil {
 			return err
@@ -59,7 +61,7 @@ func (d disk) fill() {
 // free makes room again.
 func (d disk) free() {
 	d.w.t.Helper()
-	if err := d.w.host.do(func() error { return os.Remove(filepath.Join(d.path, "filler")) }); err != nil {
+	if err := d.w.host.Do(func() error { return os.Remove(filepath.Join(d.path, "filler")) }); err != nil {
 		d.w.t.Fatal(err)
 	}
 }
@@ -67,7 +69,7 @@ func (d disk) free() {
 // readOnly puts a read-only view of it over it, or takes that away. Files that are open stay open for writing.
 func (d disk) readOnly(on bool) {
 	d.w.t.Helper()
-	err := d.w.host.do(func() error {
+	err := d.w.host.Do(func() error {
 		if !on {
 			return unix.Unmount(d.path, 0)
 		}
@@ -98,7 +100,7 @@ func TestRunDirectoryOutOfOrder(t *testing.T) {
 			run := w.disk(runDir)
 			d := w.daemon("--ipv6")
 			m := w.member("c1", "bridge", "-p", "8080:80", "-p", "8080:80/udp")
-			serve(t, m.space, 80)
+			flowtest.Serve(t, m.Space, 80)
 			w.bridged("network", "create", "spare")
 			w.bridged("port", "add", "c1", "8082:80")
 			w.create("c3")
@@ -167,7 +169,7 @@ func TestStateDirectoryOutOfOrder(t *testing.T) {
 			state := w.disk(w.dir)
 			d := w.daemon("--ipv6")
 			m := w.member("c1", "bridge", "-p", "8080:80")
-			serve(t, m.space, 80)
+			flowtest.Serve(t, m.Space, 80)
 			w.bridged("network", "create", "spare")
 			load := w.load(t, 200, flow{from: w.lan, proto: "tcp", to: netip.AddrPortFrom(hostLAN4, 8080), server: "c1"})
 			before, text := w.told(), w.kernel()
@@ -247,7 +249,7 @@ func (w *world) useUp(t *testing.T) {
 // kernelAlone is kernel where there are no tables of ours.
 func (w *world) kernelAlone() string {
 	w.t.Helper()
-	return w.nft("list", "ruleset") + w.host.output(w.t, "ip", "addr") + strings.Join(w.names("/run/netns"), " ")
+	return w.nft("list", "ruleset") + w.host.Output(w.t, "ip", "addr") + strings.Join(w.names("/run/netns"), " ")
 }
 
 // refused makes calls that the disk does not let through: each says which file it is about, why, and what to do.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // dockerCommand is Docker's own client, with its configuration in the test's directory, as a command on the host.
@@ -28,7 +30,7 @@ func (w *world) tryDocker(t *testing.T, args ...string) (stdout, stderr string, 
 	var out, errs bytes.Buffer
 	cmd := w.dockerCommand(args...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := w.host.do(cmd.Run)
+	err := w.host.Do(cmd.Run)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
@@ -72,7 +74,7 @@ func TestDockerNetworks(t *testing.T) {
 			t.Errorf("network create prints %q", id)
 		}
 	}
-	w.host.output(t, "ip", "link", "show", "backend0")
+	w.host.Output(t, "ip", "link", "show", "backend0")
 
 	ids := make(map[string]string)
 	for _, n := range decode[[]struct{ Name, ID string }](w, "network", "ls", "--json") {
@@ -97,7 +99,7 @@ func TestDockerNetworks(t *testing.T) {
 
 	w.docker(t, "network", "connect", "--ip", "10.9.0.77", "--alias", "www", "backend", "web")
 	w.docker(t, "network", "connect", "--ip6", "fd00:8::77", ids["inner"], webID[:10])
-	inside := web.output(t, "ip", "-o", "addr")
+	inside := web.Output(t, "ip", "-o", "addr")
 	for _, want := range []string{"eth1 +inet 10.9.0.77/24 ", "eth2 +inet 10.8.0.2/24 ", "eth2 +inet6 fd00:8::77/64 "} {
 		if !regexp.MustCompile(want).MatchString(inside) {
 			t.Errorf("no %q in the sandbox:\n%s", want, inside)
@@ -113,7 +115,7 @@ func TestDockerNetworks(t *testing.T) {
 	w.docker(t, "network", "disconnect", "backend", "web")
 	w.docker(t, "network", "disconnect", "-f", "inner", "web")
 	w.await(t, "the interfaces to go", func() bool {
-		inside := web.output(t, "ip", "-o", "link")
+		inside := web.Output(t, "ip", "-o", "link")
 		return !strings.Contains(inside, "eth1") && !strings.Contains(inside, "eth2") && strings.Contains(inside, "eth0")
 	})
 
@@ -153,11 +155,11 @@ func TestDockerNewer(t *testing.T) {
 	run("network", "connect", "modern", "web")
 	same(t, "inspect of modern", "false true fd00:6::/64 fd00:6::1 ",
 		w.docker(t, "network", "inspect", "-f", "{{.EnableIPv4}} {{.EnableIPv6}} {{range .IPAM.Config}}{{.Subnet}} {{.Gateway}} {{end}}", "modern"))
-	addrs := web.output(t, "ip", "-o", "addr", "show", "dev", "eth2")
+	addrs := web.Output(t, "ip", "-o", "addr", "show", "dev", "eth2")
 	if strings.Contains(addrs, "inet ") || !strings.Contains(addrs, "inet6 fd00:6::2/64") {
 		t.Errorf("in the network without IPv4:\n%s", addrs)
 	}
-	if routes := web.output(t, "ip", "route"); !strings.Contains(routes, "default via 10.9.0.1 dev eth1") {
+	if routes := web.Output(t, "ip", "route"); !strings.Contains(routes, "default via 10.9.0.1 dev eth1") {
 		t.Errorf("the default route is not with the higher priority:\n%s", routes)
 	}
 	w.settled()
@@ -268,7 +270,7 @@ func TestDockerEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.host.start(cmd); err != nil {
+	if err := w.host.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	seen := make(chan string, 1000)
@@ -292,7 +294,7 @@ func TestDockerEvents(t *testing.T) {
 			if code := cmd.ProcessState.ExitCode(); code != 0 {
 				t.Errorf("docker events ends with status %d", code)
 			}
-		case <-time.After(patience):
+		case <-time.After(flowtest.Patience):
 			t.Error("the client still waits for events of a daemon that has stopped")
 		}
 	}()
@@ -309,7 +311,7 @@ func TestDockerEvents(t *testing.T) {
 		"network disconnect bridge", "container destroy web",
 	}
 	var all []string
-	for deadline := time.After(patience); len(all) < len(want); {
+	for deadline := time.After(flowtest.Patience); len(all) < len(want); {
 		select {
 		case line := <-seen:
 			if line != "network create bridge" { // the start's

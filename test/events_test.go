@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 type eventJSON struct {
@@ -39,7 +41,7 @@ func (w *world) follow(t testing.TB, flags ...string) *follower {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.host.start(f.cmd); err != nil {
+	if err := w.host.Start(f.cmd); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
@@ -68,7 +70,7 @@ func (f *follower) next() (eventJSON, bool) {
 	select {
 	case e, ok := <-f.events:
 		return e, ok
-	case <-time.After(patience):
+	case <-time.After(flowtest.Patience):
 		f.t.Fatalf("no event comes; stderr:\n%s", f.errs.String())
 		return eventJSON{}, false
 	}
@@ -177,7 +179,7 @@ func TestManyFollowers(t *testing.T) {
 	}
 	began := time.Now()
 	d.stop()
-	if took := time.Since(began); took > patience/2 { // the server's own limit for requests that do not end
+	if took := time.Since(began); took > flowtest.Patience/2 { // the server's own limit for requests that do not end
 		t.Errorf("the stop took %s", took)
 	}
 	for _, f := range all {

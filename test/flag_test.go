@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // Without masquerade the world sees a sandbox's own address.
@@ -11,18 +13,18 @@ func TestNoMasquerade(t *testing.T) {
 	w := newWorld(t)
 	d := w.daemon("--ipv6", "--ip-masq=false")
 	m := w.member("c1", "bridge", "-p", "8080:80")
-	serve(t, m.space, 80)
-	serve(t, w.lan, 80)
+	flowtest.Serve(t, m.Space, 80)
+	flowtest.Serve(t, w.lan, 80)
 	seen := func() [2]netip.Addr {
 		return [2]netip.Addr{
-			reaches(t, m.space, "tcp", netip.AddrPortFrom(lan4, 80), "lan").source.Addr(),
-			reaches(t, m.space, "udp", netip.AddrPortFrom(lan6, 80), "lan").source.Addr(),
+			flowtest.Reaches(t, m.Space, "tcp", netip.AddrPortFrom(lan4, 80), "lan").Source.Addr(),
+			flowtest.Reaches(t, m.Space, "udp", netip.AddrPortFrom(lan6, 80), "lan").Source.Addr(),
 		}
 	}
 	if got := seen(); got != [2]netip.Addr{m.ip4, m.ip6} {
 		t.Errorf("the LAN saw %v", got)
 	}
-	reaches(t, m.space, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1") // hairpin needs its masquerade all the same
+	flowtest.Reaches(t, m.Space, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1") // hairpin needs its masquerade all the same
 	d.stop()
 	// The flag that changed is applied at once.
 	w.daemon("--ipv6")
@@ -37,16 +39,16 @@ func TestICCChanged(t *testing.T) {
 	w := newWorld(t)
 	d := w.daemon("--ipv6")
 	c1, c2 := w.member("c1", "bridge", "-p", "8080:80/udp"), w.member("c2", "bridge")
-	serve(t, c1.space, 80)
+	flowtest.Serve(t, c1.Space, 80)
 	check := func(icc bool) {
 		t.Helper()
 		for _, f := range families {
 			for _, proto := range []string{"tcp", "udp"} {
 				to := netip.AddrPortFrom(c1.addr(f), 80)
 				if icc {
-					reaches(t, c2.space, proto, to, "c1")
+					flowtest.Reaches(t, c2.Space, proto, to, "c1")
 				} else {
-					lost(t, c2.space, proto, to, c1.space, 80, control{c2.space, netip.AddrPortFrom(pick(f, hostLAN4, hostLAN6), 8080)})
+					flowtest.Lost(t, c2.Space, proto, to, c1.Space, 80, flowtest.Via(c2.Space, netip.AddrPortFrom(pick(f, hostLAN4, hostLAN6), 8080)))
 				}
 			}
 		}
@@ -67,10 +69,10 @@ func TestNetworkICC(t *testing.T) {
 	w.daemon()
 	w.bridged("network", "create", "--ipv6", "-o", "com.docker.network.bridge.enable_icc=false", "apart")
 	c1, c2 := w.member("c1", "apart", "-p", "8080:80/udp"), w.member("c2", "apart")
-	serve(t, c1.space, 80)
+	flowtest.Serve(t, c1.Space, 80)
 	for _, f := range families {
-		lost(t, c2.space, "tcp", netip.AddrPortFrom(c1.addr(f), 80), c1.space, 80,
-			control{c2.space, netip.AddrPortFrom(pick(f, hostLAN4, hostLAN6), 8080)})
+		flowtest.Lost(t, c2.Space, "tcp", netip.AddrPortFrom(c1.addr(f), 80), c1.Space, 80,
+			flowtest.Via(c2.Space, netip.AddrPortFrom(pick(f, hostLAN4, hostLAN6), 8080)))
 	}
 }
 
@@ -80,11 +82,11 @@ func TestSourceGuardOff(t *testing.T) {
 	w.daemon()
 	w.bridged("network", "create", "-o", "bridged.source-guard=false", "free")
 	c1, c2 := w.member("c1", "free"), w.member("c2", "free")
-	serve(t, c1.space, 80)
-	o, in := observe(t, c1.space), injector(t, c2.space, "eth0")
-	mark := newMark()
-	in.send(t, datagram(mustMAC("02:42:de:ad:be:ef"), c1.mac, netip.MustParseAddr("10.11.12.13"), c1.ip4, 80, mark))
-	o.until(t, "a frame with a MAC and an address that were not given", marked(mark))
+	flowtest.Serve(t, c1.Space, 80)
+	o, in := flowtest.Observe(t, c1.Space), flowtest.Injector(t, c2.Space, "eth0")
+	mark := flowtest.NewMark()
+	in.Send(t, datagram(mustMAC("02:42:de:ad:be:ef"), c1.mac, netip.MustParseAddr("10.11.12.13"), c1.ip4, 80, mark))
+	o.Until(t, "a frame with a MAC and an address that were not given", flowtest.Marked(mark))
 	w.settled()
 }
 
@@ -102,12 +104,12 @@ func TestBridgeFlags(t *testing.T) {
 	if bridge.MTU != 1300 || bridge.LinkInfo.Kind != "bridge" || bridge.State != "UP" {
 		t.Errorf("the bridge is %+v", bridge)
 	}
-	if linksOf(t, m.space)["eth0"].MTU != 1300 {
-		t.Errorf("inside: %+v", linksOf(t, m.space)["eth0"])
+	if linksOf(t, m.Space)["eth0"].MTU != 1300 {
+		t.Errorf("inside: %+v", linksOf(t, m.Space)["eth0"])
 	}
-	serve(t, w.lan, 80)
-	reaches(t, m.space, "tcp", netip.AddrPortFrom(lan4, 80), "lan")
-	reaches(t, m.space, "tcp", netip.AddrPortFrom(lan6, 80), "lan")
+	flowtest.Serve(t, w.lan, 80)
+	flowtest.Reaches(t, m.Space, "tcp", netip.AddrPortFrom(lan4, 80), "lan")
+	flowtest.Reaches(t, m.Space, "tcp", netip.AddrPortFrom(lan6, 80), "lan")
 }
 
 // What would move running sandboxes is refused while there are any, and the data path stays as it is.
@@ -115,19 +117,19 @@ func TestFlagsThatMoveSandboxes(t *testing.T) {
 	w := newWorld(t)
 	d := w.daemon("--ipv6")
 	m := w.member("c1", "bridge", "-p", "8080:80")
-	serve(t, m.space, 80)
+	flowtest.Serve(t, m.Space, 80)
 	d.stop()
 	for _, flags := range []string{"--ipv6 --bip 10.1.0.1/24", "", "-b none", "--ipv6 --bip6 2001:db8:99::1/64"} {
 		r := w.once(nil, append([]string{"daemon", "--state-dir", w.dir}, strings.Fields(flags)...)...)
 		if r.code <= 0 {
 			t.Errorf("should be refused with a sandbox there: %v", r)
 		}
-		reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
-		reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN6, 8080), "c1")
+		flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
+		flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN6, 8080), "c1")
 	}
 	d = w.daemon("--ipv6", "--mtu", "1400")
-	if got := w.member("c2", "bridge"); linksOf(t, got.space)["eth0"].MTU != 1400 {
-		t.Errorf("a new sandbox has %+v", linksOf(t, got.space)["eth0"])
+	if got := w.member("c2", "bridge"); linksOf(t, got.Space)["eth0"].MTU != 1400 {
+		t.Errorf("a new sandbox has %+v", linksOf(t, got.Space)["eth0"])
 	}
 	w.bridged("sandbox", "rm", "c1", "c2")
 	d.stop()

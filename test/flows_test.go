@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // Ports of the flows' world.
@@ -21,7 +23,7 @@ type hall struct {
 	c1, c2, c3, c4, c5 member
 	internal4          netip.Addr // the gateways of the internal network
 	internal6          netip.Addr
-	services           *server // on the host
+	services           *flowtest.Server // on the host
 }
 
 // newHall starts the daemon, and everything in its world.
@@ -41,11 +43,11 @@ func newHall(t testing.TB, nf, icc bool) *hall {
 	h.c5 = h.member("c5", "inside")
 	h.internal4, h.internal6 = h.gatewayOf(h.c4)
 	for _, m := range []member{h.c1, h.c2, h.c3, h.c4, h.c5} {
-		serve(t, m.space, 80, 81)
+		flowtest.Serve(t, m.Space, 80, 81)
 	}
-	serve(t, h.lan, 80)
-	serve(t, h.far, 80)
-	h.services = serveAt(t, h.host,
+	flowtest.Serve(t, h.lan, 80)
+	flowtest.Serve(t, h.far, 80)
+	h.services = flowtest.ServeAt(t, h.host,
 		netip.AddrPortFrom(hostLAN4, hostService), netip.AddrPortFrom(hostLAN6, hostService),
 		netip.AddrPortFrom(h.c1.gw4, hostService), netip.AddrPortFrom(h.c1.gw6, hostService),
 		netip.AddrPortFrom(h.internal4, hostService), netip.AddrPortFrom(h.internal6, hostService),
@@ -94,7 +96,7 @@ func (h *hall) open(t *testing.T, f netip.Addr, proto string, icc bool) {
 	farSide := pick(f, netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8:2::1"))
 	gateway, inside := h.c1.gateway(f), pick(f, h.internal4, h.internal6)
 	rows := []struct {
-		from   *space
+		from   *flowtest.Space
 		to     netip.Addr
 		port   uint16
 		answer string
@@ -103,34 +105,34 @@ func (h *hall) open(t *testing.T, f netip.Addr, proto string, icc bool) {
 	}{
 		{h.lan, host, published, "c1", lan, true},
 		{h.host, host, published, "c1", netip.Addr{}, true},
-		{h.c1.space, host, published, "c1", gateway, true},
-		{h.c2.space, host, published, "c1", gateway, true},
-		{h.c3.space, host, published, "c1", gateway, true},
-		{h.c1.space, gateway, published, "c1", gateway, true},
-		{h.c2.space, gateway, published, "c1", gateway, true},
-		{h.c3.space, h.c3.gateway(f), published, "c1", gateway, true},
+		{h.c1.Space, host, published, "c1", gateway, true},
+		{h.c2.Space, host, published, "c1", gateway, true},
+		{h.c3.Space, host, published, "c1", gateway, true},
+		{h.c1.Space, gateway, published, "c1", gateway, true},
+		{h.c2.Space, gateway, published, "c1", gateway, true},
+		{h.c3.Space, h.c3.gateway(f), published, "c1", gateway, true},
 		{h.host, netip.MustParseAddr("127.0.0.1"), published, "c1", gateway, f.Is4()},
 		{h.host, netip.MustParseAddr("127.0.0.2"), loopbackPort, "c1", gateway, f.Is4()},
 		{h.host, h.c1.addr(f), 80, "c1", gateway, true},
 		{h.host, h.c4.addr(f), 80, "c4", inside, true},
 		{h.host, host, internalPort, "c4", inside, true},
-		{h.c1.space, lan, 80, "lan", host, true},
-		{h.c3.space, lan, 80, "lan", host, true},
-		{h.c1.space, far, 80, "far", farSide, true},
-		{h.c1.space, gateway, hostService, "host", h.c1.addr(f), true},
-		{h.c1.space, host, hostService, "host", h.c1.addr(f), true},
-		{h.c4.space, inside, hostService, "host", h.c4.addr(f), true},
-		{h.c4.space, h.c5.addr(f), 80, "c5", h.c4.addr(f), true},
-		{h.c1.space, h.c2.addr(f), 80, "c2", h.c1.addr(f), icc},
+		{h.c1.Space, lan, 80, "lan", host, true},
+		{h.c3.Space, lan, 80, "lan", host, true},
+		{h.c1.Space, far, 80, "far", farSide, true},
+		{h.c1.Space, gateway, hostService, "host", h.c1.addr(f), true},
+		{h.c1.Space, host, hostService, "host", h.c1.addr(f), true},
+		{h.c4.Space, inside, hostService, "host", h.c4.addr(f), true},
+		{h.c4.Space, h.c5.addr(f), 80, "c5", h.c4.addr(f), true},
+		{h.c1.Space, h.c2.addr(f), 80, "c2", h.c1.addr(f), icc},
 	}
 	for _, r := range rows {
 		if !r.when {
 			continue
 		}
-		t.Run(fmt.Sprintf("%s_to_%s:%d", r.from.name, r.to, r.port), func(t *testing.T) {
-			a := reaches(t, r.from, proto, netip.AddrPortFrom(r.to, r.port), r.answer)
-			if r.source.IsValid() && a.source.Addr() != r.source {
-				t.Errorf("%s saw the source %s, not %s", a.server, a.source.Addr(), r.source)
+		t.Run(fmt.Sprintf("%s_to_%s:%d", r.from.Name, r.to, r.port), func(t *testing.T) {
+			a := flowtest.Reaches(t, r.from, proto, netip.AddrPortFrom(r.to, r.port), r.answer)
+			if r.source.IsValid() && a.Source.Addr() != r.source {
+				t.Errorf("%s saw the source %s, not %s", a.Server, a.Source.Addr(), r.source)
 			}
 		})
 	}
@@ -143,48 +145,48 @@ func (h *hall) closed(t *testing.T, f netip.Addr, proto string, icc bool) {
 	gateway, inside := h.c1.gateway(f), pick(f, h.internal4, h.internal6)
 	toPublished := at(host, published)
 	rows := []struct {
-		from    *space
+		from    *flowtest.Space
 		to      netip.AddrPort
-		at      *space // nil: a service of the host
+		at      *flowtest.Space // nil: a service of the host
 		port    uint16
-		control control
+		control flowtest.Control
 		when    bool
 	}{
-		{h.c3.space, at(h.c1.addr(f), 80), h.c1.space, 80, control{h.c3.space, toPublished}, true},
-		{h.c1.space, at(h.c3.addr(f), 80), h.c3.space, 80, control{h.host, at(h.c3.addr(f), 80)}, true},
-		{h.lan, at(h.c1.addr(f), 80), h.c1.space, 80, control{h.lan, toPublished}, true},
-		{h.lan, at(h.c2.addr(f), 80), h.c2.space, 80, control{h.host, at(h.c2.addr(f), 80)}, true},
-		{h.far, at(h.c1.addr(f), 80), h.c1.space, 80, control{h.far, toPublished}, true},
-		{h.lan, at(gateway, hostService), nil, 0, control{h.lan, at(host, hostService)}, true},
-		{h.lan, at(gateway, published), h.c1.space, 80, control{h.lan, toPublished}, true},
-		{h.c4.space, at(lan, 80), h.lan, 80, control{h.host, at(lan, 80)}, true},
-		{h.c4.space, toPublished, h.c1.space, 80, control{h.host, toPublished}, true},
-		{h.c4.space, at(inside, published), h.c1.space, 80, control{h.host, toPublished}, true},
-		{h.c4.space, at(gateway, published), h.c1.space, 80, control{h.host, toPublished}, true},
-		{h.c4.space, at(h.c1.addr(f), 80), h.c1.space, 80, control{h.host, toPublished}, true},
-		{h.c4.space, at(host, hostService), nil, 0, control{h.c4.space, at(inside, hostService)}, true},
-		{h.c4.space, at(gateway, hostService), nil, 0, control{h.c4.space, at(inside, hostService)}, true},
-		{h.c1.space, at(h.c4.addr(f), 80), h.c4.space, 80, control{h.host, at(h.c4.addr(f), 80)}, true},
-		{h.c1.space, at(host, internalPort), h.c4.space, 80, control{h.host, at(host, internalPort)}, true},
-		{h.c1.space, at(inside, hostService), nil, 0, control{h.c1.space, at(gateway, hostService)}, true},
-		{h.lan, at(host, internalPort), h.c4.space, 80, control{h.host, at(host, internalPort)}, true},
-		{h.lan, at(h.c4.addr(f), 80), h.c4.space, 80, control{h.host, at(h.c4.addr(f), 80)}, true},
-		{h.lan, at(far, 80), h.far, 80, control{h.c1.space, at(far, 80)}, true},
-		{h.far, at(lan, 80), h.lan, 80, control{h.c1.space, at(lan, 80)}, true},
-		{h.c1.space, at(h.c2.addr(f), 80), h.c2.space, 80, control{h.host, at(h.c2.addr(f), 80)}, !icc},
-		{h.c2.space, at(h.c1.addr(f), 80), h.c1.space, 80, control{h.c2.space, toPublished}, !icc},
+		{h.c3.Space, at(h.c1.addr(f), 80), h.c1.Space, 80, flowtest.Via(h.c3.Space, toPublished), true},
+		{h.c1.Space, at(h.c3.addr(f), 80), h.c3.Space, 80, flowtest.Via(h.host, at(h.c3.addr(f), 80)), true},
+		{h.lan, at(h.c1.addr(f), 80), h.c1.Space, 80, flowtest.Via(h.lan, toPublished), true},
+		{h.lan, at(h.c2.addr(f), 80), h.c2.Space, 80, flowtest.Via(h.host, at(h.c2.addr(f), 80)), true},
+		{h.far, at(h.c1.addr(f), 80), h.c1.Space, 80, flowtest.Via(h.far, toPublished), true},
+		{h.lan, at(gateway, hostService), nil, 0, flowtest.Via(h.lan, at(host, hostService)), true},
+		{h.lan, at(gateway, published), h.c1.Space, 80, flowtest.Via(h.lan, toPublished), true},
+		{h.c4.Space, at(lan, 80), h.lan, 80, flowtest.Via(h.host, at(lan, 80)), true},
+		{h.c4.Space, toPublished, h.c1.Space, 80, flowtest.Via(h.host, toPublished), true},
+		{h.c4.Space, at(inside, published), h.c1.Space, 80, flowtest.Via(h.host, toPublished), true},
+		{h.c4.Space, at(gateway, published), h.c1.Space, 80, flowtest.Via(h.host, toPublished), true},
+		{h.c4.Space, at(h.c1.addr(f), 80), h.c1.Space, 80, flowtest.Via(h.host, toPublished), true},
+		{h.c4.Space, at(host, hostService), nil, 0, flowtest.Via(h.c4.Space, at(inside, hostService)), true},
+		{h.c4.Space, at(gateway, hostService), nil, 0, flowtest.Via(h.c4.Space, at(inside, hostService)), true},
+		{h.c1.Space, at(h.c4.addr(f), 80), h.c4.Space, 80, flowtest.Via(h.host, at(h.c4.addr(f), 80)), true},
+		{h.c1.Space, at(host, internalPort), h.c4.Space, 80, flowtest.Via(h.host, at(host, internalPort)), true},
+		{h.c1.Space, at(inside, hostService), nil, 0, flowtest.Via(h.c1.Space, at(gateway, hostService)), true},
+		{h.lan, at(host, internalPort), h.c4.Space, 80, flowtest.Via(h.host, at(host, internalPort)), true},
+		{h.lan, at(h.c4.addr(f), 80), h.c4.Space, 80, flowtest.Via(h.host, at(h.c4.addr(f), 80)), true},
+		{h.lan, at(far, 80), h.far, 80, flowtest.Via(h.c1.Space, at(far, 80)), true},
+		{h.far, at(lan, 80), h.lan, 80, flowtest.Via(h.c1.Space, at(lan, 80)), true},
+		{h.c1.Space, at(h.c2.addr(f), 80), h.c2.Space, 80, flowtest.Via(h.host, at(h.c2.addr(f), 80)), !icc},
+		{h.c2.Space, at(h.c1.addr(f), 80), h.c1.Space, 80, flowtest.Via(h.c2.Space, toPublished), !icc},
 	}
 	for _, r := range rows {
 		if !r.when {
 			continue
 		}
-		t.Run(fmt.Sprintf("%s_not_to_%s", r.from.name, r.to), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s_not_to_%s", r.from.Name, r.to), func(t *testing.T) {
 			undo := h.knowNeighbours(t, r.from, r.to.Addr())
 			defer undo()
 			if r.at == nil {
-				unheard(t, r.from, proto, r.to, h.services, r.control)
+				flowtest.Unheard(t, r.from, proto, r.to, h.services, r.control)
 			} else {
-				lost(t, r.from, proto, r.to, r.at, r.port, r.control)
+				flowtest.Lost(t, r.from, proto, r.to, r.at, r.port, r.control)
 			}
 		})
 	}
@@ -195,25 +197,25 @@ func (h *hall) closed(t *testing.T, f netip.Addr, proto string, icc bool) {
 
 // knowNeighbours makes a sandbox know the way as an attacker would: its siblings' MACs without asking, and routes to what
 // it has none to. The returned function takes that back.
-func (h *hall) knowNeighbours(t testing.TB, from *space, to netip.Addr) func() {
+func (h *hall) knowNeighbours(t testing.TB, from *flowtest.Space, to netip.Addr) func() {
 	t.Helper()
 	var undo []string
 	for _, m := range []member{h.c1, h.c2} {
-		if (m.ip4 == to || m.ip6 == to) && (from == h.c1.space || from == h.c2.space) {
-			from.ip(t, fmt.Sprintf("neigh replace %s lladdr %s dev eth0", to, m.mac))
+		if (m.ip4 == to || m.ip6 == to) && (from == h.c1.Space || from == h.c2.Space) {
+			from.IP(t, fmt.Sprintf("neigh replace %s lladdr %s dev eth0", to, m.mac))
 			undo = append(undo, fmt.Sprintf("neigh del %s dev eth0", to))
 		}
 	}
-	if from == h.c4.space {
+	if from == h.c4.Space {
 		via := pick(to, h.internal4, h.internal6)
 		if to != via {
-			from.ip(t, fmt.Sprintf("route replace %s via %s dev eth0", to, via))
+			from.IP(t, fmt.Sprintf("route replace %s via %s dev eth0", to, via))
 			undo = append(undo, fmt.Sprintf("route del %s", to))
 		}
 	}
 	return func() {
 		if len(undo) > 0 {
-			from.ip(t, undo...)
+			from.IP(t, undo...)
 		}
 	}
 }
@@ -222,19 +224,19 @@ func (h *hall) knowNeighbours(t testing.TB, from *space, to netip.Addr) func() {
 func (h *hall) loopback6(t *testing.T, proto string) {
 	to := netip.AddrPortFrom(netip.IPv6Loopback(), published)
 	if proto == "tcp" {
-		if err := refused(h.host, to); err != nil {
+		if err := flowtest.Refused(h.host, to); err != nil {
 			t.Error(err)
 		}
 	}
-	lost(t, h.host, proto, to, h.c1.space, 80, control{h.host, netip.AddrPortFrom(hostLAN6, published)})
+	flowtest.Lost(t, h.host, proto, to, h.c1.Space, 80, flowtest.Via(h.host, netip.AddrPortFrom(hostLAN6, published)))
 }
 
 // Forwarding that was on before the daemon came stays on, for everybody.
 func TestForwardingThatWasOn(t *testing.T) {
 	for _, flags := range [][]string{{"--ipv6"}, {"--ipv6", "--ip-forward=false"}} {
 		w := newWorld(t)
-		w.host.sysctl(t, "net/ipv4/ip_forward", "1")
-		w.host.sysctl(t, "net/ipv6/conf/all/forwarding", "1")
+		w.host.Sysctl(t, "net/ipv4/ip_forward", "1")
+		w.host.Sysctl(t, "net/ipv6/conf/all/forwarding", "1")
 		w.daemon(flags...)
 		w.crossing(t, true)
 	}
@@ -244,7 +246,7 @@ func TestForwardingThatWasOn(t *testing.T) {
 func TestForwardingSwitchedOn(t *testing.T) {
 	w := newWorld(t)
 	d := w.daemon("--ipv6")
-	if w.host.readSysctl(t, "net/ipv4/ip_forward") != "1" || w.host.readSysctl(t, "net/ipv6/conf/all/forwarding") != "1" {
+	if w.host.ReadSysctl(t, "net/ipv4/ip_forward") != "1" || w.host.ReadSysctl(t, "net/ipv6/conf/all/forwarding") != "1" {
 		t.Fatal("the daemon did not switch forwarding on")
 	}
 	w.crossing(t, false)
@@ -264,7 +266,7 @@ func TestForwardingSwitchedOn(t *testing.T) {
 func TestForwardingForbidden(t *testing.T) {
 	w := newWorld(t)
 	w.daemon("--ipv6", "--ip-forward=false")
-	if w.host.readSysctl(t, "net/ipv4/ip_forward") != "0" || w.host.readSysctl(t, "net/ipv6/conf/all/forwarding") != "0" {
+	if w.host.ReadSysctl(t, "net/ipv4/ip_forward") != "0" || w.host.ReadSysctl(t, "net/ipv6/conf/all/forwarding") != "0" {
 		t.Error("forwarding was switched on with --ip-forward=false")
 	}
 }
@@ -275,13 +277,13 @@ func (w *world) crossing(t *testing.T, want bool) {
 	for _, f := range families {
 		to := netip.AddrPortFrom(pick(f, far4, far6), 80)
 		for _, proto := range []string{"tcp", "udp"} {
-			srv := serve(t, w.far, 80)
+			srv := flowtest.Serve(t, w.far, 80)
 			if want {
-				reaches(t, w.lan, proto, to, "far")
+				flowtest.Reaches(t, w.lan, proto, to, "far")
 			} else {
-				lost(t, w.lan, proto, to, w.far, 80, control{w.host, to})
+				flowtest.Lost(t, w.lan, proto, to, w.far, 80, flowtest.Via(w.host, to))
 			}
-			srv.close()
+			srv.Close()
 		}
 	}
 }

@@ -21,7 +21,7 @@ type generations struct {
 func (w *world) generations() *generations {
 	w.t.Helper()
 	g := &generations{}
-	err := w.host.do(func() (err error) {
+	err := w.host.Do(func() (err error) {
 		if g.fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER); err != nil {
 			return err
 		}

@@ -3,10 +3,11 @@ package test
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // Addresses on the bridge that somebody made: the host's, and those of two of its own machines.
@@ -19,7 +20,7 @@ var (
 // given is a world whose host has a bridge with machines that are not ours.
 type given struct {
 	*world
-	their [2]*space // machines on the bridge
+	their [2]*flowtest.Space // machines on the bridge
 }
 
 func newGiven(t *testing.T) *given {
@@ -28,13 +29,13 @@ func newGiven(t *testing.T) *given {
 		"addr add 10.5.0.1/24 dev br0", "addr add fd00:5::1/64 dev br0 nodad")}
 	for i := range g.their {
 		name := fmt.Sprintf("their%d", i+1)
-		g.their[i] = newSpace(t, name, false)
-		g.host.ip(t,
+		g.their[i] = flowtest.NewSpace(t, name, false)
+		g.host.IP(t,
 			fmt.Sprintf("link add %s type veth peer name %speer", name, name),
-			fmt.Sprintf("link set %speer netns /proc/%d/fd/%d name eth0", name, os.Getpid(), g.their[i].net.Fd()),
+			fmt.Sprintf("link set %speer netns %s name eth0", name, g.their[i].Path()),
 			fmt.Sprintf("link set %s master br0 up", name),
 		)
-		g.their[i].ip(t, "link set eth0 up",
+		g.their[i].IP(t, "link set eth0 up",
 			fmt.Sprintf("addr add %s/24 dev eth0", theirs4[i]), fmt.Sprintf("addr add %s/64 dev eth0 nodad", theirs6[i]),
 			"route add default via 10.5.0.1", "route add default via fd00:5::1")
 	}
@@ -53,10 +54,10 @@ func TestGivenBridge(t *testing.T) {
 			const publish = "8080:80"
 			c1, c2 := g.member("c1", "bridge", "-p", publish, "-p", publish+"/udp"), g.member("c2", "bridge")
 			c3 := g.member("c3", "second")
-			for _, s := range []*space{g.lan, g.far, c1.space, c2.space, c3.space, g.their[0], g.their[1]} {
-				serve(t, s, 80)
+			for _, s := range []*flowtest.Space{g.lan, g.far, c1.Space, c2.Space, c3.Space, g.their[0], g.their[1]} {
+				flowtest.Serve(t, s, 80)
 			}
-			serve(t, g.host, 90)
+			flowtest.Serve(t, g.host, 90)
 			check := func(t *testing.T) {
 				for _, f := range families {
 					for _, proto := range []string{"tcp", "udp"} {
@@ -82,7 +83,7 @@ func (g *given) theyGoOn(t *testing.T, f netip.Addr, proto string, c3 member) {
 	t.Helper()
 	at := func(v4, v6 netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(pick(f, v4, v6), port) }
 	for _, r := range []struct {
-		from   *space
+		from   *flowtest.Space
 		to     netip.AddrPort
 		answer string
 		source netip.Addr
@@ -95,11 +96,11 @@ func (g *given) theyGoOn(t *testing.T, f netip.Addr, proto string, c3 member) {
 		{g.lan, at(theirs4[0], theirs6[0], 80), "their1", pick(f, lan4, lan6)},
 		{g.far, at(theirs4[1], theirs6[1], 80), "their2", pick(f, far4, far6)},
 		{g.host, at(theirs4[0], theirs6[0], 80), "their1", pick(f, givenHost4, givenHost6)},
-		{c3.space, at(theirs4[0], theirs6[0], 80), "their1", netip.Addr{}},
+		{c3.Space, at(theirs4[0], theirs6[0], 80), "their1", netip.Addr{}},
 		{g.lan, at(hostLAN4, hostLAN6, 8080), "c1", pick(f, lan4, lan6)},
 	} {
-		if a := reaches(t, r.from, proto, r.to, r.answer); r.source.IsValid() && a.source.Addr() != r.source {
-			t.Errorf("%s to %s: %s saw %s, not %s", r.from.name, r.to, a.server, a.source.Addr(), r.source)
+		if a := flowtest.Reaches(t, r.from, proto, r.to, r.answer); r.source.IsValid() && a.Source.Addr() != r.source {
+			t.Errorf("%s to %s: %s saw %s, not %s", r.from.Name, r.to, a.Server, a.Source.Addr(), r.source)
 		}
 	}
 }
@@ -109,33 +110,33 @@ func (g *given) oursAreFenced(t *testing.T, f netip.Addr, proto string, c1, c2, 
 	t.Helper()
 	at := func(v4, v6 netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(pick(f, v4, v6), port) }
 	to1, to2, published := netip.AddrPortFrom(c1.addr(f), 80), netip.AddrPortFrom(c2.addr(f), 80), at(hostLAN4, hostLAN6, 8080)
-	lost(t, g.lan, proto, to1, c1.space, 80, control{g.lan, published})
-	lost(t, g.lan, proto, to2, c2.space, 80, control{g.host, to2})
-	lost(t, g.far, proto, to1, c1.space, 80, control{g.far, published})
-	lost(t, c3.space, proto, to1, c1.space, 80, control{c3.space, published})
-	lost(t, g.their[0], proto, netip.AddrPortFrom(c3.addr(f), 80), c3.space, 80, control{g.host, netip.AddrPortFrom(c3.addr(f), 80)})
+	flowtest.Lost(t, g.lan, proto, to1, c1.Space, 80, flowtest.Via(g.lan, published))
+	flowtest.Lost(t, g.lan, proto, to2, c2.Space, 80, flowtest.Via(g.host, to2))
+	flowtest.Lost(t, g.far, proto, to1, c1.Space, 80, flowtest.Via(g.far, published))
+	flowtest.Lost(t, c3.Space, proto, to1, c1.Space, 80, flowtest.Via(c3.Space, published))
+	flowtest.Lost(t, g.their[0], proto, netip.AddrPortFrom(c3.addr(f), 80), c3.Space, 80, flowtest.Via(g.host, netip.AddrPortFrom(c3.addr(f), 80)))
 	theirs := at(theirs4[0], theirs6[0], 80)
-	reaches(t, c1.space, proto, at(lan4, lan6, 80), "lan")
-	reaches(t, c2.space, proto, published, "c1")
+	flowtest.Reaches(t, c1.Space, proto, at(lan4, lan6, 80), "lan")
+	flowtest.Reaches(t, c2.Space, proto, published, "c1")
 	if icc {
-		reaches(t, c1.space, proto, to2, "c2")
-		reaches(t, c1.space, proto, theirs, "their1")
-		reaches(t, g.their[0], proto, to2, "c2")
+		flowtest.Reaches(t, c1.Space, proto, to2, "c2")
+		flowtest.Reaches(t, c1.Space, proto, theirs, "their1")
+		flowtest.Reaches(t, g.their[0], proto, to2, "c2")
 		return
 	}
-	lost(t, c1.space, proto, to2, c2.space, 80, control{g.host, to2})
-	lost(t, c1.space, proto, theirs, g.their[0], 80, control{g.host, theirs})
+	flowtest.Lost(t, c1.Space, proto, to2, c2.Space, 80, flowtest.Via(g.host, to2))
+	flowtest.Lost(t, c1.Space, proto, theirs, g.their[0], 80, flowtest.Via(g.host, theirs))
 }
 
 // Without masquerade they are seen with their own addresses.
 func TestGivenBridgeNoMasquerade(t *testing.T) {
 	g := newGiven(t)
 	g.daemon("-b", "br0", "--ipv6", "--ip-masq=false")
-	serve(t, g.lan, 80)
+	flowtest.Serve(t, g.lan, 80)
 	for _, f := range families {
-		a := reaches(t, g.their[0], "tcp", netip.AddrPortFrom(pick(f, lan4, lan6), 80), "lan")
-		if want := pick(f, theirs4[0], theirs6[0]); a.source.Addr() != want {
-			t.Errorf("the LAN saw %s, not %s", a.source.Addr(), want)
+		a := flowtest.Reaches(t, g.their[0], "tcp", netip.AddrPortFrom(pick(f, lan4, lan6), 80), "lan")
+		if want := pick(f, theirs4[0], theirs6[0]); a.Source.Addr() != want {
+			t.Errorf("the LAN saw %s, not %s", a.Source.Addr(), want)
 		}
 	}
 }
@@ -147,7 +148,7 @@ func TestGivenBridgeMAC(t *testing.T) {
 	before := linksOf(t, g.host)["br0"].Address
 	g.daemon("-b", "br0", "--icc=false")
 	c1 := g.member("c1", "bridge", "--mac-address", "00:00:00:00:00:02")
-	g.host.ip(t, "link del their1", "link del their2")
+	g.host.IP(t, "link del their1", "link del their2")
 	if err := pingGateways(c1); err != nil {
 		t.Error(err)
 	}
@@ -169,7 +170,7 @@ func TestGivenBridgeDown(t *testing.T) {
 	if slices.Contains(linksOf(t, w.host)["br0"].Flags, "UP") {
 		t.Error("the bridge is up")
 	}
-	w.host.ip(t, "link set br0 up")
+	w.host.IP(t, "link set br0 up")
 	if err := pingGateways(c1); err != nil {
 		t.Error(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // IPv6 extension headers, and further types of messages.
@@ -26,19 +28,19 @@ const (
 // den is an attacker on a network, and who is with it there.
 type den struct {
 	attacker, sibling, third member
-	self                     *wire // the attacker's
-	sees                     *wire // the sibling's
+	self                     *flowtest.Wire // the attacker's
+	sees                     *flowtest.Wire // the sibling's
 	gatewayLL                netip.Addr
 }
 
 func (w *world) den(t testing.TB, network string) *den {
 	t.Helper()
 	d := &den{attacker: w.member(network+"2", network), sibling: w.member(network+"1", network), third: w.member(network+"3", network)}
-	d.self, d.sees = injector(t, d.attacker.space, "eth0"), observe(t, d.sibling.space)
+	d.self, d.sees = flowtest.Injector(t, d.attacker.Space, "eth0"), flowtest.Observe(t, d.sibling.Space)
 	d.gatewayLL = linkLocalOf(t, w.host, w.masterOf(d.sibling.HostInterface))
 	// The sibling believes what it hears: routers, and a neighbour that was heard just before.
-	d.sibling.space.sysctl(t, "net/ipv6/conf/eth0/accept_ra", "2")
-	d.sibling.space.sysctl(t, "net/ipv4/neigh/eth0/locktime", "0")
+	d.sibling.Space.Sysctl(t, "net/ipv6/conf/eth0/accept_ra", "2")
+	d.sibling.Space.Sysctl(t, "net/ipv4/neigh/eth0/locktime", "0")
 	return d
 }
 
@@ -56,8 +58,8 @@ func TestSourceGuard(t *testing.T) {
 	w.bridged("network", "create", "--ipv6", "-o", "bridged.source-guard=false", "open")
 	w.bridged("network", "create", "--ipv6", "second")
 	guarded, open, peer := w.den(t, "bridge"), w.den(t, "open"), w.member("peer", "second")
-	lan := observe(t, w.lan)
-	serve(t, w.lan, 80)
+	lan := flowtest.Observe(t, w.lan)
+	flowtest.Serve(t, w.lan, 80)
 	for _, nf := range []bool{false, true} {
 		w.bridgeNetfilter(nf)
 		t.Run(fmt.Sprintf("nf=%t", nf), func(t *testing.T) {
@@ -71,9 +73,9 @@ func TestSourceGuard(t *testing.T) {
 			guarded.believes(t, guarded.attacker.gatewayMAC, false)
 			for _, k := range open.forgeries() {
 				t.Run("without a guard/"+k.name, func(t *testing.T) {
-					mark := newMark()
-					open.self.send(t, k.frames(mark)...)
-					open.sees.until(t, k.name, marked(mark))
+					mark := flowtest.NewMark()
+					open.self.Send(t, k.frames(mark)...)
+					open.sees.Until(t, k.name, flowtest.Marked(mark))
 				})
 			}
 			open.believes(t, open.attacker.mac, true)
@@ -93,19 +95,19 @@ func TestSourceGuard(t *testing.T) {
 func (d *den) meetGateway(t *testing.T) {
 	t.Helper()
 	for _, gateway := range []netip.Addr{d.sibling.gw4, d.sibling.gw6, d.gatewayLL} {
-		d.sibling.space.ip(t, fmt.Sprintf("neigh replace %s lladdr %s dev eth0 nud stale", gateway, d.sibling.gatewayMAC))
+		d.sibling.Space.IP(t, fmt.Sprintf("neigh replace %s lladdr %s dev eth0 nud stale", gateway, d.sibling.gatewayMAC))
 	}
 }
 
 // drops sends a forgery, and after it a frame that is none. Only that may arrive.
-func (d *den) drops(t *testing.T, k forgery, lan *wire) {
-	mark, harmless := newMark(), newMark()
-	d.self.send(t, k.frames(mark)...)
-	d.self.send(t, d.honest(harmless)...)
-	d.sees.until(t, "the control", marked(harmless))
-	for _, o := range []*wire{d.sees, lan} {
-		if f := o.saw(marked(mark)); f != nil {
-			t.Errorf("it arrives in %s: % x", o.space.name, f)
+func (d *den) drops(t *testing.T, k forgery, lan *flowtest.Wire) {
+	mark, harmless := flowtest.NewMark(), flowtest.NewMark()
+	d.self.Send(t, k.frames(mark)...)
+	d.self.Send(t, d.honest(harmless)...)
+	d.sees.Until(t, "the control", flowtest.Marked(harmless))
+	for _, o := range []*flowtest.Wire{d.sees, lan} {
+		if f := o.Saw(flowtest.Marked(mark)); f != nil {
+			t.Errorf("it arrives in %s: % x", o.Space.Name, f)
 		}
 	}
 }
@@ -118,30 +120,30 @@ func (d *den) honest(mark string) [][]byte {
 // believes checks where the sibling's own kernel believes its gateway, and whether it has found another router.
 func (d *den) believes(t *testing.T, gatewayMAC mac, router bool) {
 	t.Helper()
-	known := (&world{t: t, host: d.sibling.space}).neighbours(t)
+	known := (&world{t: t, host: d.sibling.Space}).neighbours(t)
 	for _, a := range []netip.Addr{d.sibling.gw4, d.sibling.gw6, d.gatewayLL} {
 		if known[a.String()] != gatewayMAC.String() {
-			t.Errorf("%s believes that %s is at %s, not %s", d.sibling.name, a, known[a.String()], gatewayMAC)
+			t.Errorf("%s believes that %s is at %s, not %s", d.sibling.Name, a, known[a.String()], gatewayMAC)
 		}
 	}
-	routes := d.sibling.space.output(t, "ip", "-6", "route", "show", "default")
+	routes := d.sibling.Space.Output(t, "ip", "-6", "route", "show", "default")
 	if has := strings.Contains(routes, linkLocal(d.attacker.mac).String()); has != router {
-		t.Errorf("the attacker is a router of %s: %t, want %t:\n%s", d.sibling.name, has, router, routes)
+		t.Errorf("the attacker is a router of %s: %t, want %t:\n%s", d.sibling.Name, has, router, routes)
 	}
 }
 
 // nested sends from an address behind the attacker, as a router does, to the LAN; and from its own one afterwards.
-func (d *den) nested(t *testing.T, f netip.Addr, lan *wire, passes bool) {
+func (d *den) nested(t *testing.T, f netip.Addr, lan *flowtest.Wire, passes bool) {
 	t.Helper()
 	send := func(src netip.Addr) string {
-		mark := newMark()
-		d.self.send(t, datagram(d.attacker.mac, d.attacker.gatewayMAC, src, pick(f, lan4, lan6), 9, mark))
+		mark := flowtest.NewMark()
+		d.self.Send(t, datagram(d.attacker.mac, d.attacker.gatewayMAC, src, pick(f, lan4, lan6), 9, mark))
 		return mark
 	}
 	behind := send(pick(f, netip.MustParseAddr("10.99.0.1"), netip.MustParseAddr("fd99::1")))
-	lan.until(t, "the control", marked(send(d.attacker.addr(f))))
-	if arrives := lan.saw(marked(behind)) != nil; arrives != passes {
-		t.Errorf("what is behind %s reaches the LAN: %t, want %t", d.attacker.name, arrives, passes)
+	lan.Until(t, "the control", flowtest.Marked(send(d.attacker.addr(f))))
+	if arrives := lan.Saw(flowtest.Marked(behind)) != nil; arrives != passes {
+		t.Errorf("what is behind %s reaches the LAN: %t, want %t", d.attacker.Name, arrives, passes)
 	}
 }
 
@@ -155,16 +157,16 @@ func (d *den) overlap(t *testing.T) {
 		echo := append(append([]byte{}, options...), icmp6(src, allNodes, 128, 0, make([]byte, 60))...)
 		id := uint32(1000 + i)
 		first := fragment(protoDestOpts, id, 0, true, echo)
-		second := fragment(protoDestOpts, id, len(options), false, k.payload(newMark()))
+		second := fragment(protoDestOpts, id, len(options), false, k.payload(flowtest.NewMark()))
 		for _, order := range [][][]byte{{first, second}, {second, first}} {
 			for _, f := range order {
-				d.self.send(t, d.frame(allNodes, typeIPv6, packet(src, allNodes, protoFragment, f)))
+				d.self.Send(t, d.frame(allNodes, typeIPv6, packet(src, allNodes, protoFragment, f)))
 			}
 		}
 	}
-	mark := newMark()
-	d.self.send(t, d.honest(mark)...)
-	d.sees.until(t, "the control", marked(mark))
+	mark := flowtest.NewMark()
+	d.self.Send(t, d.honest(mark)...)
+	d.sees.Until(t, "the control", flowtest.Marked(mark))
 }
 
 // frame is the attacker's, to the sibling or a group.
@@ -497,9 +499,9 @@ func (d *den) otherFrames() []forgery {
 func (d *den) works(t *testing.T, w *world, peer member) {
 	for _, k := range d.honestFrames() {
 		t.Run("works/"+k.name, func(t *testing.T) {
-			mark := newMark()
-			d.self.send(t, k.frames(mark)...)
-			d.sees.until(t, k.name, marked(mark))
+			mark := flowtest.NewMark()
+			d.self.Send(t, k.frames(mark)...)
+			d.sees.Until(t, k.name, flowtest.Marked(mark))
 		})
 	}
 	t.Run("works/multicast", d.multicast)
@@ -550,9 +552,9 @@ func (d *den) honestFrames() []forgery {
 func (d *den) multicast(t *testing.T) {
 	for _, address := range []string{"224.0.0.251:5353", "[ff02::fb]:5353", "239.1.2.3:5353", "[ff05::123]:5353"} {
 		to := netip.MustParseAddrPort(address)
-		sees := observe(t, d.sibling.space)
+		sees := flowtest.Observe(t, d.sibling.Space)
 		var listener, conn *net.UDPConn
-		err := d.attacker.space.do(func() (err error) {
+		err := d.attacker.Space.Do(func() (err error) {
 			eth0, err := net.InterfaceByName("eth0")
 			if err != nil {
 				return err
@@ -564,14 +566,14 @@ func (d *den) multicast(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer listener.Close()
-		sees.until(t, "the report of the group "+to.Addr().String(), reports(to.Addr()))
-		mark := newMark()
-		err = d.sibling.space.do(func() (err error) {
+		sees.Until(t, "the report of the group "+to.Addr().String(), reports(to.Addr()))
+		mark := flowtest.NewMark()
+		err = d.sibling.Space.Do(func() (err error) {
 			src := netip.AddrPortFrom(d.sibling.addr(to.Addr()), 0)
 			if conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(src)); err != nil {
 				return err
 			}
-			index, err := linkIndex("eth0")
+			index, err := flowtest.LinkIndex("eth0")
 			if err != nil {
 				return err
 			}
@@ -583,8 +585,8 @@ func (d *den) multicast(t *testing.T) {
 		}
 		defer conn.Close()
 		buf := make([]byte, 256)
-		listener.SetDeadline(deadline())
-		conn.SetDeadline(deadline())
+		listener.SetDeadline(flowtest.Deadline())
+		conn.SetDeadline(flowtest.Deadline())
 		n, from, err := listener.ReadFromUDPAddrPort(buf)
 		if err != nil || string(buf[:n]) != mark {
 			t.Fatalf("%s: %q from %s, %v", to, buf[:n], from, err)
@@ -621,14 +623,14 @@ func reports(group netip.Addr) func([]byte) bool {
 
 // detection lets the attacker's kernel detect duplicates of its own address; there are none.
 func (d *den) detection(t *testing.T) {
-	sees := observe(t, d.sibling.space)
-	s, address := d.attacker.space, fmt.Sprintf("%s/%d", d.attacker.ip6, d.attacker.GlobalIPv6PrefixLen)
+	sees := flowtest.Observe(t, d.sibling.Space)
+	s, address := d.attacker.Space, fmt.Sprintf("%s/%d", d.attacker.ip6, d.attacker.GlobalIPv6PrefixLen)
 	for name, value := range map[string]string{"accept_dad": "1", "dad_transmits": "1", "router_solicitation_delay": "0"} {
-		s.sysctl(t, "net/ipv6/conf/eth0/"+name, value)
+		s.Sysctl(t, "net/ipv6/conf/eth0/"+name, value)
 	}
-	s.sysctl(t, "net/ipv6/neigh/eth0/retrans_time_ms", "20")
-	s.ip(t, "addr del "+address+" dev eth0", "addr add "+address+" dev eth0")
-	for end := deadline(); ; {
+	s.Sysctl(t, "net/ipv6/neigh/eth0/retrans_time_ms", "20")
+	s.IP(t, "addr del "+address+" dev eth0", "addr add "+address+" dev eth0")
+	for end := flowtest.Deadline(); ; {
 		var here, tentative bool
 		for _, a := range linksOf(t, s)["eth0"].AddrInfo {
 			if a.Local == d.attacker.ip6.String() {
@@ -642,34 +644,34 @@ func (d *den) detection(t *testing.T) {
 			t.Fatalf("%s is tentative for ever", address)
 		}
 	}
-	s.ip(t, "route replace default via "+d.attacker.gw6.String()+" dev eth0")
+	s.IP(t, "route replace default via "+d.attacker.gw6.String()+" dev eth0")
 	target := d.attacker.ip6.AsSlice()
-	if sees.saw(func(f []byte) bool {
+	if sees.Saw(func(f []byte) bool {
 		return len(f) >= 78 && binary.BigEndian.Uint16(f[12:]) == typeIPv6 && f[54] == neighbourNS && string(f[62:78]) == string(target) &&
 			netip.AddrFrom16([16]byte(f[22:38])).IsUnspecified()
 	}) == nil {
-		t.Errorf("%s has not seen that %s asked for duplicates", d.sibling.name, d.attacker.name)
+		t.Errorf("%s has not seen that %s asked for duplicates", d.sibling.Name, d.attacker.Name)
 	}
 }
 
 // secondAddress puts the attacker in a second network: it may use either of its addresses there and here, and nobody else's.
 func (d *den) secondAddress(t *testing.T, w *world, peer member) {
 	networkCall := func(verb string) {
-		w.host.output(t, "curl", "-sS", "--fail-with-body", "--unix-socket", "/run/bridged/bridged.sock", "-X", "POST",
-			"-H", "Content-Type: application/json", "-d", fmt.Sprintf(`{"Container": %q}`, d.attacker.name), "http://bridged/networks/second/"+verb)
+		w.host.Output(t, "curl", "-sS", "--fail-with-body", "--unix-socket", "/run/bridged/bridged.sock", "-X", "POST",
+			"-H", "Content-Type: application/json", "-d", fmt.Sprintf(`{"Container": %q}`, d.attacker.Name), "http://bridged/networks/second/"+verb)
 	}
 	networkCall("connect")
 	defer networkCall("disconnect")
-	e := w.endpoint(d.attacker.name, "second")
+	e := w.endpoint(d.attacker.Name, "second")
 	other := both{addrOrNone(e.IPAddress), addrOrNone(e.GlobalIPv6Address)}
 	there := mustMAC(e.MacAddress)
 	gatewayThere := mustMAC(linksOf(t, w.host)[w.masterOf(e.HostInterface)].Address)
-	lan, second := observe(t, w.lan), injector(t, d.attacker.space, "eth1")
-	third := injector(t, d.third.space, "eth0")
+	lan, second := flowtest.Observe(t, w.lan), flowtest.Injector(t, d.attacker.Space, "eth1")
+	third := flowtest.Injector(t, d.third.Space, "eth0")
 	for _, f := range families {
 		to := pick(f, lan4, lan6)
 		for name, k := range map[string]struct {
-			by     *wire
+			by     *flowtest.Wire
 			mac    mac
 			bridge mac
 			own    netip.Addr
@@ -685,10 +687,10 @@ func (d *den) secondAddress(t *testing.T, w *world, peer member) {
 			"the gateway's of there, here":         {d.self, d.attacker.mac, d.attacker.gatewayMAC, d.attacker.addr(f), peer.gateway(f), false},
 		} {
 			t.Run(familyName(f)+"/"+name, func(t *testing.T) {
-				mark, harmless := newMark(), newMark()
-				k.by.send(t, datagram(k.mac, k.bridge, k.source, to, 9, mark), datagram(k.mac, k.bridge, k.own, to, 9, harmless))
-				lan.until(t, "the control", marked(harmless))
-				if arrives := lan.saw(marked(mark)) != nil; arrives != k.passes {
+				mark, harmless := flowtest.NewMark(), flowtest.NewMark()
+				k.by.Send(t, datagram(k.mac, k.bridge, k.source, to, 9, mark), datagram(k.mac, k.bridge, k.own, to, 9, harmless))
+				lan.Until(t, "the control", flowtest.Marked(harmless))
+				if arrives := lan.Saw(flowtest.Marked(mark)) != nil; arrives != k.passes {
 					t.Errorf("it arrives: %t, want %t", arrives, k.passes)
 				}
 			})

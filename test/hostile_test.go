@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 const daemonSocket = "/run/bridged/bridged.sock"
@@ -34,7 +36,7 @@ func (w *world) knock(t testing.TB, n int, text string) (leave func()) {
 		}
 		fds = nil
 	}
-	err := w.host.do(func() error {
+	err := w.host.Do(func() error {
 		for range n {
 			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 			if err != nil {
@@ -42,7 +44,7 @@ func (w *world) knock(t testing.TB, n int, text string) (leave func()) {
 			}
 			fds = append(fds, fd)
 			// The time for connect(2), which waits while the queue is full.
-			limit := unix.NsecToTimeval(patience.Nanoseconds())
+			limit := unix.NsecToTimeval(flowtest.Patience.Nanoseconds())
 			if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
 				return err
 			}
@@ -74,7 +76,7 @@ func (w *world) knock(t testing.TB, n int, text string) (leave func()) {
 func (w *world) dialDaemon(t testing.TB) *net.UnixConn {
 	t.Helper()
 	var c net.Conn
-	err := w.host.do(func() (err error) {
+	err := w.host.Do(func() (err error) {
 		c, err = net.Dial("unix", daemonSocket)
 		return err
 	})
@@ -82,7 +84,7 @@ func (w *world) dialDaemon(t testing.TB) *net.UnixConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(deadline())
+	c.SetDeadline(flowtest.Deadline())
 	return c.(*net.UnixConn)
 }
 
@@ -129,14 +131,14 @@ var throughPort = netip.AddrPortFrom(hostLAN4, 8080)
 // passage publishes a server in a sandbox, and connects to it.
 func (w *world) passage(t testing.TB) passage {
 	t.Helper()
-	serve(t, w.create("-p", "8080:80", "c1"), 80)
-	c, err := dial(w.lan, "tcp", throughPort, "")
+	flowtest.Serve(t, w.create("-p", "8080:80", "c1"), 80)
+	c, err := flowtest.Dial(w.lan, "tcp", throughPort, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
 	f := passage{c, bufio.NewReader(c), w}
-	c.SetDeadline(deadline())
+	c.SetDeadline(flowtest.Deadline())
 	if _, err := f.r.ReadString('\n'); err != nil { // the server's greeting
 		t.Fatal(err)
 	}
@@ -146,15 +148,15 @@ func (w *world) passage(t testing.TB) passage {
 // check ends the test unless the connection goes on, and another one can be made.
 func (f passage) check(t testing.TB, when string) {
 	t.Helper()
-	f.SetDeadline(deadline())
-	mark := newMark() + "\n"
+	f.SetDeadline(flowtest.Deadline())
+	mark := flowtest.NewMark() + "\n"
 	if _, err := io.WriteString(f, mark); err != nil {
 		t.Fatalf("%s: the connection through the port broke: %v", when, err)
 	}
 	if echo, err := f.r.ReadString('\n'); err != nil || echo != mark {
 		t.Fatalf("%s: the connection through the port answers %q, %v", when, echo, err)
 	}
-	if _, err := ask(f.w.lan, "tcp", throughPort); err != nil {
+	if _, err := flowtest.Ask(f.w.lan, "tcp", throughPort); err != nil {
 		t.Fatalf("%s: a new connection to the port: %v", when, err)
 	}
 }
@@ -237,8 +239,8 @@ func TestGarbage(t *testing.T) {
 	} {
 		c.text = strings.Clone(c.text)
 		conn := w.dialDaemon(t)
-		conn.SetDeadline(time.Now().Add(patience / 2)) // less than a slow client is waited for
-		go io.WriteString(conn, c.text)                // what is too long may not be taken
+		conn.SetDeadline(time.Now().Add(flowtest.Patience / 2)) // less than a slow client is waited for
+		go io.WriteString(conn, c.text)                         // what is too long may not be taken
 		line, err := bufio.NewReader(conn).ReadString('\n')
 		if want := "HTTP/1.1 " + c.status + " "; err != nil || !strings.HasPrefix(line, want) {
 			t.Errorf("%s: the answer is %q, %v, want %s", name, line, err, want)

@@ -75,7 +75,7 @@ func TestFlagsChanged(t *testing.T) {
 			check: func(t *testing.T, w *world) {
 				c2 := w.member("c2", "bridge")
 				// The bridge has no larger MTU than any of its ports, or what it forwards would be lost there.
-				if l, in, c1 := linksOf(t, w.host)["docker0"], linksOf(t, c2.space)["eth0"], linksOf(t, w.sandbox("c1"))["eth0"]; l.MTU != 1300 ||
+				if l, in, c1 := linksOf(t, w.host)["docker0"], linksOf(t, c2.Space)["eth0"], linksOf(t, w.sandbox("c1"))["eth0"]; l.MTU != 1300 ||
 					in.MTU != 1400 || c1.MTU != 1300 {
 					t.Errorf("the bridge has %d, c1 %d, c2 %d", l.MTU, c1.MTU, in.MTU)
 				}

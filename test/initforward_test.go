@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // Forwarding: switched on where it must be, and then the host is no router for others.
@@ -48,11 +50,11 @@ func TestStartForwarding(t *testing.T) {
 		{
 			name: "a network needs it later", flags: "-b none", bridge: "none", sysctls: []string{off6},
 			check: func(t *testing.T, w *world) {
-				if got := w.host.readSysctl(t, "net/ipv4/ip_forward"); got != "0" {
+				if got := w.host.ReadSysctl(t, "net/ipv4/ip_forward"); got != "0" {
 					t.Errorf("without a network that needs it, forwarding is %s", got)
 				}
 				w.bridged("network", "create", "mine")
-				if got := w.host.readSysctl(t, "net/ipv4/ip_forward"); got != "1" {
+				if got := w.host.ReadSysctl(t, "net/ipv4/ip_forward"); got != "1" {
 					t.Errorf("forwarding is %s", got)
 				}
 				if text := w.nft("list", "set", "inet", "bridged", "norouter"); !strings.Contains(text, "elements = { ipv4 }") {
@@ -67,15 +69,15 @@ func TestStartForwarding(t *testing.T) {
 func TestNoOpenRouter(t *testing.T) {
 	w := newWorld(t)
 	srv := netip.AddrPortFrom(far4, 80)
-	w.host.sysctl(t, "net/ipv6/conf/all/forwarding", "1") // by the administrator: that family goes on
-	serve(t, w.far, 80)
-	serve(t, w.host, 81)
+	w.host.Sysctl(t, "net/ipv6/conf/all/forwarding", "1") // by the administrator: that family goes on
+	flowtest.Serve(t, w.far, 80)
+	flowtest.Serve(t, w.host, 81)
 	closed := func() {
 		t.Helper()
 		// What is lost goes out of far0, where the control's answers do.
-		lost(t, w.lan, "tcp", srv, w.far, 80, control{w.lan, netip.AddrPortFrom(far6, 80)})
-		lost(t, w.lan, "udp", srv, w.far, 80, control{w.lan, netip.AddrPortFrom(far6, 80)})
-		reaches(t, w.lan, "tcp", netip.AddrPortFrom(far6, 80), "far")
+		flowtest.Lost(t, w.lan, "tcp", srv, w.far, 80, flowtest.Via(w.lan, netip.AddrPortFrom(far6, 80)))
+		flowtest.Lost(t, w.lan, "udp", srv, w.far, 80, flowtest.Via(w.lan, netip.AddrPortFrom(far6, 80)))
+		flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(far6, 80), "far")
 	}
 	for _, flags := range []string{"", "", "--ip-forward=false", "-b none", "--ipv6", "--iptables=false"} {
 		d := w.daemon(strings.Fields(flags)...)
@@ -84,7 +86,7 @@ func TestNoOpenRouter(t *testing.T) {
 		closed()
 	}
 	d := w.daemon("--ip-forward-no-drop")
-	reaches(t, w.lan, "tcp", srv, "far")
+	flowtest.Reaches(t, w.lan, "tcp", srv, "far")
 	d.kill()
 	w.daemon()
 	closed()
@@ -169,10 +171,10 @@ func TestStartWithoutFirewall(t *testing.T) {
 				w.bridged("network", "create", "--ipv6", "--subnet", "10.9.0.0/24", "mine")
 				w.bridged("network", "create", "-o", "bridged.source-guard=false", "open")
 				c1, c2 := w.member("c1", "mine"), w.member("c2", "mine")
-				serve(t, c1.space, 80)
+				flowtest.Serve(t, c1.Space, 80)
 				for _, f := range families {
-					reaches(t, c2.space, "tcp", netip.AddrPortFrom(c1.addr(f), 80), "c1")
-					reaches(t, w.host, "tcp", netip.AddrPortFrom(c1.addr(f), 80), "c1")
+					flowtest.Reaches(t, c2.Space, "tcp", netip.AddrPortFrom(c1.addr(f), 80), "c1")
+					flowtest.Reaches(t, w.host, "tcp", netip.AddrPortFrom(c1.addr(f), 80), "c1")
 				}
 				w.fails(4, []string{"--firewall=false"}, "port", "add", "c1", "8080:80")
 			},

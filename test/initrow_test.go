@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // start is one row of the tables of initialisations: a host prepared so and flags so lead to this bridge and this ruleset,
@@ -83,13 +85,13 @@ ip route add default via 2001:db8:1::2
 func newHost(t testing.TB) *world {
 	t.Helper()
 	need(t)
-	return &world{t: t, dir: t.TempDir(), sandboxes: make(map[string]*space), host: newSpace(t, "host", true)}
+	return &world{t: t, dir: t.TempDir(), sandboxes: make(map[string]*flowtest.Space), host: flowtest.NewSpace(t, "host", true)}
 }
 
 // sh runs lines of sh on the host.
 func (w *world) sh(script string) string {
 	w.t.Helper()
-	return w.host.input(w.t, script, "sh", "-s")
+	return w.host.Input(w.t, script, "sh", "-s")
 }
 
 func runStarts(t *testing.T, rows []start) {
@@ -134,7 +136,7 @@ func (r start) run(t *testing.T) {
 // little later, and would look like something that the daemon did.
 func (w *world) complete(t testing.TB) bool {
 	t.Helper()
-	local := w.host.output(t, "ip", "-6", "route", "show", "table", "local")
+	local := w.host.Output(t, "ip", "-6", "route", "show", "table", "local")
 	for _, l := range linksOf(t, w.host) {
 		if l.Group == ourGroup || !slices.Contains(l.Flags, "UP") || !slices.Contains(l.Flags, "LOWER_UP") {
 			continue
@@ -189,7 +191,7 @@ func (r start) starts(t *testing.T, w *world) {
 	}
 	for _, s := range r.sysctls {
 		name, want, _ := strings.Cut(s, " ")
-		if got := w.host.readSysctl(t, name); got != want {
+		if got := w.host.ReadSysctl(t, name); got != want {
 			t.Errorf("%s is %s, want %s", name, got, want)
 		}
 	}
@@ -243,7 +245,7 @@ func (r start) checkBridge(t *testing.T, w *world) {
 		t.Errorf("the bridge is %q, want %q", got, r.bridge)
 	}
 	m := w.member("new", "bridge")
-	inside := linksOf(t, m.space)["eth0"]
+	inside := linksOf(t, m.Space)["eth0"]
 	got := strings.Join(globalAddresses(inside), " ") + " via " + strings.TrimSpace(m.Gateway+" "+m.IPv6Gateway)
 	if r.sandbox != "" && got != r.sandbox {
 		t.Errorf("the sandbox is %q, want %q", got, r.sandbox)
@@ -266,10 +268,10 @@ func (r start) checkBridge(t *testing.T, w *world) {
 
 // pingGateways asks the sandbox's gateways.
 func pingGateways(m member) error {
-	err := m.do(func() error { return os.WriteFile("/proc/sys/net/ipv4/ping_group_range", []byte("0 0"), 0) })
+	err := m.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/ping_group_range", []byte("0 0"), 0) })
 	for _, gw := range []netip.Addr{m.gw4, m.gw6} {
 		if gw.IsValid() && err == nil {
-			err = ping(m.space, gw)
+			err = flowtest.Ping(m.Space, gw)
 		}
 	}
 	if err != nil {
@@ -343,7 +345,7 @@ func (w *world) hostSnapshot(t testing.TB) map[string]string {
 			s[name] = carrier.ReplaceAllString(text, "")
 		}
 	}
-	err := w.host.do(func() error {
+	err := w.host.Do(func() error {
 		for _, dir := range []string{"net/ipv4/conf", "net/ipv6/conf", "net/bridge"} {
 			settings, err := readSettings(dir)
 			if err != nil {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/netip"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // link is an interface with its addresses, as `ip -j -d addr` shows it.
@@ -34,10 +36,10 @@ type link struct {
 }
 
 // linksOf are the interfaces of a space, by name.
-func linksOf(t testing.TB, s *space) map[string]link {
+func linksOf(t testing.TB, s *flowtest.Space) map[string]link {
 	t.Helper()
 	var all []link
-	if err := json.Unmarshal([]byte(s.output(t, "ip", "-j", "-d", "addr")), &all); err != nil {
+	if err := json.Unmarshal([]byte(s.Output(t, "ip", "-j", "-d", "addr")), &all); err != nil {
 		t.Fatal(err)
 	}
 	byName := make(map[string]link)
@@ -53,10 +55,10 @@ type route struct {
 }
 
 // routesOf are the main table's routes of a space, family "-4" or "-6".
-func routesOf(t testing.TB, s *space, family string) []route {
+func routesOf(t testing.TB, s *flowtest.Space, family string) []route {
 	t.Helper()
 	var all []route
-	if err := json.Unmarshal([]byte(s.output(t, "ip", "-j", family, "route")), &all); err != nil {
+	if err := json.Unmarshal([]byte(s.Output(t, "ip", "-j", family, "route")), &all); err != nil {
 		t.Fatal(err)
 	}
 	return all
@@ -66,7 +68,7 @@ func routesOf(t testing.TB, s *space, family string) []route {
 func (w *world) neighbours(t testing.TB) map[string]string {
 	t.Helper()
 	var all []struct{ Dst, LLAddr string }
-	if err := json.Unmarshal([]byte(w.host.output(t, "ip", "-j", "neigh")), &all); err != nil {
+	if err := json.Unmarshal([]byte(w.host.Output(t, "ip", "-j", "neigh")), &all); err != nil {
 		t.Fatal(err)
 	}
 	known := make(map[string]string)
@@ -80,7 +82,7 @@ func (w *world) neighbours(t testing.TB) map[string]string {
 func (w *world) portOf(t testing.TB, m mac) string {
 	t.Helper()
 	var all []struct{ MAC, IfName string }
-	if err := json.Unmarshal([]byte(w.host.output(t, "bridge", "-j", "fdb")), &all); err != nil {
+	if err := json.Unmarshal([]byte(w.host.Output(t, "bridge", "-j", "fdb")), &all); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range all {
@@ -92,13 +94,13 @@ func (w *world) portOf(t testing.TB, m mac) string {
 }
 
 // linkLocalOf is an interface's own link-local address.
-func linkLocalOf(t testing.TB, s *space, name string) netip.Addr {
+func linkLocalOf(t testing.TB, s *flowtest.Space, name string) netip.Addr {
 	t.Helper()
 	for _, a := range linksOf(t, s)[name].AddrInfo {
 		if addr := addrOrNone(a.Local); addr.IsLinkLocalUnicast() && addr.Is6() {
 			return addr
 		}
 	}
-	t.Fatalf("%s in %s has no link-local address", name, s.name)
+	t.Fatalf("%s in %s has no link-local address", name, s.Name)
 	return netip.Addr{}
 }

@@ -1,15 +1,15 @@
 package test
 
 import (
-	"bufio"
 	"fmt"
-	"net"
 	"net/netip"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // restarts are the ways in which a daemon ends before the next one starts.
@@ -29,7 +29,7 @@ func TestRestartWritesNothing(t *testing.T) {
 		d := w.daemon("--ipv6", flag)
 		w.populate()
 		for name, end := range restarts {
-			objects, filter, links := w.objects(), w.nft("list", "ruleset"), w.host.output(t, "ip", "addr")
+			objects, filter, links := w.objects(), w.nft("list", "ruleset"), w.host.Output(t, "ip", "addr")
 			g := w.generations()
 			end(d)
 			if all := g.take(t); len(all) != 0 {
@@ -50,7 +50,7 @@ func TestRestartWritesNothing(t *testing.T) {
 			w.settled()
 			same(t, name+": objects", objects, w.objects())
 			same(t, name+": packet filter", filter, w.nft("list", "ruleset"))
-			same(t, name+": links", links, w.host.output(t, "ip", "addr"))
+			same(t, name+": links", links, w.host.Output(t, "ip", "addr"))
 			if s := decode[statusJSON](w, "status", "--json"); s.Repairs != 0 || !s.Ready {
 				t.Errorf("%s: status after the restart: %+v", name, s)
 			}
@@ -109,17 +109,17 @@ func TestConnectionsOutliveTheDaemon(t *testing.T) {
 			w := newWorld(t)
 			d := w.daemon("--ipv6")
 			m := w.member("c1", "bridge", "-p", "8080:80", "-p", "8080:80/udp")
-			serve(t, m.space, 80)
-			conns := make(map[netip.Addr]*echo)
+			flowtest.Serve(t, m.Space, 80)
+			conns := make(map[netip.Addr]*flowtest.Echo)
 			for _, host := range []netip.Addr{hostLAN4, hostLAN6} {
-				conns[host] = openEcho(t, w.lan, netip.AddrPortFrom(host, 8080))
+				conns[host] = flowtest.OpenEcho(t, w.lan, netip.AddrPortFrom(host, 8080))
 			}
 			check := func() {
 				t.Helper()
 				for host, c := range conns {
-					c.say(t, "still there?")
+					c.Say(t, "still there?")
 					for _, proto := range []string{"tcp", "udp"} {
-						reaches(t, w.lan, proto, netip.AddrPortFrom(host, 8080), "c1")
+						flowtest.Reaches(t, w.lan, proto, netip.AddrPortFrom(host, 8080), "c1")
 					}
 				}
 			}
@@ -129,37 +129,6 @@ func TestConnectionsOutliveTheDaemon(t *testing.T) {
 			w.daemon("--ipv6")
 			check()
 		})
-	}
-}
-
-// echo is a TCP connection to a server, which repeats each line.
-type echo struct {
-	conn  net.Conn
-	lines *bufio.Reader
-}
-
-func openEcho(t testing.TB, from *space, to netip.AddrPort) *echo {
-	t.Helper()
-	c, err := dial(from, "tcp", to, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	e := &echo{conn: c, lines: bufio.NewReader(c)}
-	c.SetDeadline(deadline())
-	if _, err := e.lines.ReadString('\n'); err != nil {
-		t.Fatalf("no greeting from %s: %v", to, err)
-	}
-	return e
-}
-
-// say sends a line and wants it back.
-func (e *echo) say(t testing.TB, text string) {
-	t.Helper()
-	e.conn.SetDeadline(deadline())
-	fmt.Fprintln(e.conn, text)
-	if got, err := e.lines.ReadString('\n'); err != nil || got != text+"\n" {
-		t.Fatalf("the connection to %s is broken: %q, %v", e.conn.RemoteAddr(), got, err)
 	}
 }
 
@@ -174,9 +143,9 @@ func TestRulesetText(t *testing.T) {
 	same(t, "the default text", plain(w.bridged("ruleset")), plain(w.bridged("ruleset", "--desired")))
 
 	// What was printed can be loaded, and says the same again.
-	other := newSpace(t, "other", false)
-	other.input(t, unowned(kernel), "nft", "-f", "-")
-	same(t, "the text after loading it", plain(kernel), plain(other.output(t, "nft", "-s", "list", "ruleset")))
+	other := flowtest.NewSpace(t, "other", false)
+	other.Input(t, unowned(kernel), "nft", "-f", "-")
+	same(t, "the text after loading it", plain(kernel), plain(other.Output(t, "nft", "-s", "list", "ruleset")))
 }
 
 // plain is a ruleset's lines without what nft versions differ in: indentation, empty lines, comments, table flags, and the
@@ -223,17 +192,17 @@ func TestFlushRuleset(t *testing.T) {
 		w := newWorld(t)
 		w.daemon("--ipv6", flag)
 		m := w.member("c1", "bridge", "-p", "8080:80", "-p", "8080:80/udp")
-		serve(t, m.space, 80)
+		flowtest.Serve(t, m.Space, 80)
 		before := w.filter()
 		owned := strings.Contains(decode[statusJSON](w, "status", "--json").Protection, "owner")
-		w.host.output(t, "nft", "flush", "ruleset")
+		w.host.Output(t, "nft", "flush", "ruleset")
 		if !owned {
 			w.await(t, "the repair", func() bool { return w.filter() == before })
 		}
 		same(t, "the packet filter", before, w.filter())
 		for _, host := range []netip.Addr{hostLAN4, hostLAN6} {
 			for _, proto := range []string{"tcp", "udp"} {
-				reaches(t, w.lan, proto, netip.AddrPortFrom(host, 8080), "c1")
+				flowtest.Reaches(t, w.lan, proto, netip.AddrPortFrom(host, 8080), "c1")
 			}
 		}
 		w.settled()
@@ -249,7 +218,7 @@ func TestRepair(t *testing.T) {
 	w := newWorld(t)
 	w.daemon("--ipv6", "--protection=monitor")
 	w.member("c1", "bridge", "-p", "8080:80")
-	w.host.input(t, "table inet other { chain c { type filter hook input priority 0; counter comment \"theirs\"; }; }", "nft", "-f", "-")
+	w.host.Input(t, "table inet other { chain c { type filter hook input priority 0; counter comment \"theirs\"; }; }", "nft", "-f", "-")
 	before := w.filter()
 	for _, damage := range []string{
 		"delete table inet bridged",
@@ -261,7 +230,7 @@ func TestRepair(t *testing.T) {
 		"add rule inet bridged forward counter accept",
 		"insert rule bridge bridged prerouting accept",
 	} {
-		w.host.output(t, "nft", strings.Fields(damage)...)
+		w.host.Output(t, "nft", strings.Fields(damage)...)
 		w.await(t, "the repair of: "+damage, func() bool { return w.filter() == before })
 	}
 	w.settled()
@@ -275,7 +244,7 @@ func (w *world) filter() string {
 	w.t.Helper()
 	var all string
 	for _, family := range []string{"inet", "bridge"} {
-		err := w.host.do(func() error {
+		err := w.host.Do(func() error {
 			// A table may be missing for a moment.
 			out, _ := exec.Command("nft", "-s", "list", "table", family, "bridged").Output()
 			all += plain(string(out)) + "\n"
@@ -293,7 +262,7 @@ func TestRepairOfLinks(t *testing.T) {
 	w := newWorld(t)
 	w.daemon("--ipv6")
 	m := w.member("c1", "bridge", "-p", "8080:80")
-	serve(t, m.space, 80)
+	flowtest.Serve(t, m.Space, 80)
 	for _, damage := range []string{
 		fmt.Sprintf("addr del %s/%d dev docker0", m.gw4, m.IPPrefixLen),
 		fmt.Sprintf("addr del %s/%d dev docker0", m.gw6, m.GlobalIPv6PrefixLen),
@@ -301,7 +270,7 @@ func TestRepairOfLinks(t *testing.T) {
 		fmt.Sprintf("link set %s nomaster", m.HostInterface),
 		fmt.Sprintf("link set %s down", m.HostInterface),
 	} {
-		w.host.ip(t, damage)
+		w.host.IP(t, damage)
 		w.await(t, "the repair of: "+damage, func() bool {
 			links := linksOf(t, w.host)
 			found := make(map[string]bool)
@@ -314,11 +283,11 @@ func TestRepairOfLinks(t *testing.T) {
 		})
 	}
 	// What others add stays.
-	w.host.ip(t, "addr add 10.200.0.1/24 dev docker0")
+	w.host.IP(t, "addr add 10.200.0.1/24 dev docker0")
 	for _, host := range []netip.Addr{hostLAN4, hostLAN6} {
-		reaches(t, w.lan, "tcp", netip.AddrPortFrom(host, 8080), "c1")
+		flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(host, 8080), "c1")
 	}
-	if !strings.Contains(w.host.output(t, "ip", "addr", "show", "docker0"), "10.200.0.1/24") {
+	if !strings.Contains(w.host.Output(t, "ip", "addr", "show", "docker0"), "10.200.0.1/24") {
 		t.Error("an address that somebody added to the bridge is gone")
 	}
 	w.settled()

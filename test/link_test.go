@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // chain is four sandboxes on a network without ICC, and the link c1 → c2:80, TCP and UDP.
@@ -25,7 +27,7 @@ func newChain(t testing.TB, nf bool) *chain {
 	h.c3 = h.member("c3", "bridge")
 	h.c4 = h.member("c4", "bridge")
 	for _, m := range []member{h.c1, h.c2, h.c3, h.c4} {
-		serve(t, m.space, 80, 81)
+		flowtest.Serve(t, m.Space, 80, 81)
 	}
 	h.bridged("link", "add", "--port", "80/tcp", "--port", "80/udp", "c1", "c2")
 	return h
@@ -49,8 +51,8 @@ func bothNetfilters(t *testing.T, f func(t *testing.T, nf bool)) {
 // through makes a sandbox know the way to another by the gateway, as an attacker would, and takes that back.
 func through(t testing.TB, from member, to netip.Addr) func() {
 	t.Helper()
-	from.space.ip(t, fmt.Sprintf("route replace %s via %s dev eth0 metric 1", to, from.gateway(to)))
-	return func() { from.space.ip(t, fmt.Sprintf("route del %s via %s dev eth0 metric 1", to, from.gateway(to))) }
+	from.Space.IP(t, fmt.Sprintf("route replace %s via %s dev eth0 metric 1", to, from.gateway(to)))
+	return func() { from.Space.IP(t, fmt.Sprintf("route del %s via %s dev eth0 metric 1", to, from.gateway(to))) }
 }
 
 // The rows of DESIGN.md on links: who reaches whom, and what the server sees.
@@ -60,9 +62,9 @@ func TestLinkFlows(t *testing.T) {
 		h.cases(t, func(t *testing.T, f netip.Addr, proto string) {
 			at := func(m member, port uint16) netip.AddrPort { return netip.AddrPortFrom(m.addr(f), port) }
 			for range 2 {
-				a := reaches(t, h.c1.space, proto, at(h.c2, 80), "c2")
-				if a.source.Addr() != h.c1.addr(f) {
-					t.Errorf("c2 saw the source %s, not %s", a.source.Addr(), h.c1.addr(f))
+				a := flowtest.Reaches(t, h.c1.Space, proto, at(h.c2, 80), "c2")
+				if a.Source.Addr() != h.c1.addr(f) {
+					t.Errorf("c2 saw the source %s, not %s", a.Source.Addr(), h.c1.addr(f))
 				}
 			}
 			for _, r := range []struct {
@@ -72,9 +74,9 @@ func TestLinkFlows(t *testing.T) {
 				{h.c1, h.c2, 81}, {h.c2, h.c1, 80}, {h.c2, h.c1, 81}, {h.c1, h.c3, 80}, {h.c3, h.c1, 80},
 				{h.c3, h.c2, 80}, {h.c2, h.c3, 80}, {h.c3, h.c4, 80},
 			} {
-				t.Run(fmt.Sprintf("%s_not_to_%s:%d", r.from.name, r.to.name, r.port), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s_not_to_%s:%d", r.from.Name, r.to.Name, r.port), func(t *testing.T) {
 					defer through(t, r.from, r.to.addr(f))()
-					lost(t, r.from.space, proto, at(r.to, r.port), r.to.space, r.port, control{h.host, at(r.to, 80)})
+					flowtest.Lost(t, r.from.Space, proto, at(r.to, r.port), r.to.Space, r.port, flowtest.Via(h.host, at(r.to, 80)))
 				})
 			}
 		})
@@ -89,10 +91,10 @@ func TestLinkAttacks(t *testing.T) {
 		h := newChain(t, nf)
 		for _, f := range families {
 			// The flow that attackers hope to be taken for a part of.
-			reaches(t, h.c1.space, "tcp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
-			reaches(t, h.c1.space, "udp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
+			flowtest.Reaches(t, h.c1.Space, "tcp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
+			flowtest.Reaches(t, h.c1.Space, "udp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
 			for _, k := range h.attacks(f) {
-				t.Run(familyName(f)+"/"+k.from.name+"_to_"+k.to.name+"/"+k.name, func(t *testing.T) { h.assault(t, f, k) })
+				t.Run(familyName(f)+"/"+k.from.Name+"_to_"+k.to.Name+"/"+k.name, func(t *testing.T) { h.assault(t, f, k) })
 			}
 		}
 		h.settled()
@@ -107,14 +109,14 @@ type assault struct {
 }
 
 func (h *chain) assault(t *testing.T, f netip.Addr, k assault) {
-	target, friend := observe(t, k.to.space), observe(t, h.c2.space)
-	mark, harmless := newMark(), newMark()
-	injector(t, k.from.space, "eth0").send(t, k.frame(mark))
-	injector(t, h.c1.space, "eth0").send(t, segment(h.c1, h.c1.gatewayMAC, h.c1.addr(f), h.c2.addr(f), 40003, 80, protoUDP, 0, harmless))
-	friend.until(t, "the control", marked(harmless))
-	control{h.host, netip.AddrPortFrom(k.to.addr(f), 80)}.settle(t)
-	if frame := target.saw(marked(mark)); frame != nil {
-		t.Errorf("it arrives in %s: % x", k.to.name, frame)
+	target, friend := flowtest.Observe(t, k.to.Space), flowtest.Observe(t, h.c2.Space)
+	mark, harmless := flowtest.NewMark(), flowtest.NewMark()
+	flowtest.Injector(t, k.from.Space, "eth0").Send(t, k.frame(mark))
+	flowtest.Injector(t, h.c1.Space, "eth0").Send(t, segment(h.c1, h.c1.gatewayMAC, h.c1.addr(f), h.c2.addr(f), 40003, 80, protoUDP, 0, harmless))
+	friend.Until(t, "the control", flowtest.Marked(harmless))
+	flowtest.Via(h.host, netip.AddrPortFrom(k.to.addr(f), 80)).Settle(t)
+	if frame := target.Saw(flowtest.Marked(mark)); frame != nil {
+		t.Errorf("it arrives in %s: % x", k.to.Name, frame)
 	}
 }
 
@@ -180,15 +182,15 @@ func TestLinkRemovalCloses(t *testing.T) {
 	bothNetfilters(t, func(t *testing.T, nf bool) {
 		h := newChain(t, nf)
 		type flow struct {
-			tcp *echo
+			tcp *flowtest.Echo
 			udp talker
 			to  netip.AddrPort
 		}
 		var flows []flow
 		for _, f := range families {
 			to := netip.AddrPortFrom(h.c2.addr(f), 80)
-			fl := flow{openEcho(t, h.c1.space, to), newTalker(t, h.c1.space, to), to}
-			fl.tcp.say(t, "are you there?")
+			fl := flow{flowtest.OpenEcho(t, h.c1.Space, to), newTalker(t, h.c1.Space, to), to}
+			fl.tcp.Say(t, "are you there?")
 			fl.udp.ask(t, "c2")
 			flows = append(flows, fl)
 		}
@@ -198,25 +200,25 @@ func TestLinkRemovalCloses(t *testing.T) {
 			// The way that the link's routes were is still open to them.
 			through(t, h.c1, h.c2.addr(fl.to.Addr()))
 			through(t, h.c2, h.c1.addr(fl.to.Addr()))
-			out, back := observe(t, h.c2.space), observe(t, h.c1.space)
-			segmentMark, datagramMark := newMark(), newMark()
-			if _, err := fl.tcp.conn.Write([]byte(segmentMark)); err != nil {
+			out, back := flowtest.Observe(t, h.c2.Space), flowtest.Observe(t, h.c1.Space)
+			segmentMark, datagramMark := flowtest.NewMark(), flowtest.NewMark()
+			if _, err := fl.tcp.Conn.Write([]byte(segmentMark)); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := fl.udp.conn.Write([]byte(datagramMark)); err != nil {
 				t.Fatal(err)
 			}
-			control{h.host, fl.to}.settle(t)
-			control{h.host, netip.AddrPortFrom(h.c1.addr(fl.to.Addr()), 80)}.settle(t)
+			flowtest.Via(h.host, fl.to).Settle(t)
+			flowtest.Via(h.host, netip.AddrPortFrom(h.c1.addr(fl.to.Addr()), 80)).Settle(t)
 			for _, mark := range []string{segmentMark, datagramMark} {
-				if out.saw(marked(mark)) != nil || back.saw(marked(mark)) != nil {
+				if out.Saw(flowtest.Marked(mark)) != nil || back.Saw(flowtest.Marked(mark)) != nil {
 					t.Errorf("a flow to %s goes on without its link", fl.to)
 				}
 			}
 		}
 		h.cases(t, func(t *testing.T, f netip.Addr, proto string) {
 			to := netip.AddrPortFrom(h.c2.addr(f), 80)
-			lost(t, h.c1.space, proto, to, h.c2.space, 80, control{h.host, to})
+			flowtest.Lost(t, h.c1.Space, proto, to, h.c2.Space, 80, flowtest.Via(h.host, to))
 		})
 		h.settled()
 	})
@@ -227,7 +229,7 @@ func (h *chain) linkRoutes(t testing.TB, m member) []string {
 	t.Helper()
 	var all []string
 	for _, family := range []string{"-4", "-6"} {
-		for _, r := range routesOf(t, m.space, family) {
+		for _, r := range routesOf(t, m.Space, family) {
 			if _, err := netip.ParseAddr(r.Dst); err == nil && r.Gateway != "" {
 				all = append(all, r.Dst+" via "+r.Gateway)
 			}
@@ -240,7 +242,7 @@ func (h *chain) noRoutes(t testing.TB, members ...member) {
 	t.Helper()
 	for _, m := range members {
 		if r := h.linkRoutes(t, m); len(r) > 0 {
-			t.Errorf("%s has routes left: %q", m.name, r)
+			t.Errorf("%s has routes left: %q", m.Name, r)
 		}
 	}
 }
@@ -249,17 +251,17 @@ func (h *chain) noRoutes(t testing.TB, members ...member) {
 func TestLinksThatCross(t *testing.T) {
 	h := newChain(t, true)
 	h.bridged("link", "add", "--port", "81", "c2", "c1")
-	var flows []*echo
+	var flows []*flowtest.Echo
 	for _, f := range families {
-		reaches(t, h.c1.space, "tcp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
-		flows = append(flows, openEcho(t, h.c2.space, netip.AddrPortFrom(h.c1.addr(f), 81)))
+		flowtest.Reaches(t, h.c1.Space, "tcp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
+		flows = append(flows, flowtest.OpenEcho(t, h.c2.Space, netip.AddrPortFrom(h.c1.addr(f), 81)))
 	}
 	h.bridged("link", "rm", "c1", "c2")
 	for i, f := range families {
-		flows[i].say(t, "still there?")
-		reaches(t, h.c2.space, "tcp", netip.AddrPortFrom(h.c1.addr(f), 81), "c1")
+		flows[i].Say(t, "still there?")
+		flowtest.Reaches(t, h.c2.Space, "tcp", netip.AddrPortFrom(h.c1.addr(f), 81), "c1")
 		to := netip.AddrPortFrom(h.c2.addr(f), 80)
-		lost(t, h.c1.space, "tcp", to, h.c2.space, 80, control{h.host, to})
+		flowtest.Lost(t, h.c1.Space, "tcp", to, h.c2.Space, 80, flowtest.Via(h.host, to))
 	}
 	h.bridged("link", "rm", "c2", "c1")
 	h.noRoutes(t, h.c1, h.c2)
@@ -271,15 +273,15 @@ func TestLinkOutlivesTheDaemon(t *testing.T) {
 	for name, end := range restarts {
 		t.Run(name, func(t *testing.T) {
 			h := newChain(t, true)
-			var flows []*echo
+			var flows []*flowtest.Echo
 			for _, f := range families {
-				flows = append(flows, openEcho(t, h.c1.space, netip.AddrPortFrom(h.c2.addr(f), 80)))
+				flows = append(flows, flowtest.OpenEcho(t, h.c1.Space, netip.AddrPortFrom(h.c2.addr(f), 80)))
 			}
 			check := func() {
 				t.Helper()
 				for i, f := range families {
-					flows[i].say(t, "still there?")
-					reaches(t, h.c1.space, "udp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
+					flows[i].Say(t, "still there?")
+					flowtest.Reaches(t, h.c1.Space, "udp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
 				}
 			}
 			routes := h.linkRoutes(t, h.c1)
@@ -313,31 +315,31 @@ func TestLinkFollowsPublications(t *testing.T) {
 	closed := func(proto string) {
 		t.Helper()
 		for _, f := range families {
-			lost(t, h.c1.space, proto, at(f), h.c3.space, 80, control{h.host, at(f)})
+			flowtest.Lost(t, h.c1.Space, proto, at(f), h.c3.Space, 80, flowtest.Via(h.host, at(f)))
 		}
 	}
 	closed("tcp")
 	h.bridged("port", "add", "c3", "9000:80", "127.0.0.2:9001:80")
-	var flows []*echo
+	var flows []*flowtest.Echo
 	for _, f := range families {
-		flows = append(flows, openEcho(t, h.c1.space, at(f)))
+		flows = append(flows, flowtest.OpenEcho(t, h.c1.Space, at(f)))
 	}
 	closed("udp")
 	h.bridged("port", "rm", "c3", "9000:80") // the other publication of the same port stays
 	for _, e := range flows {
-		e.say(t, "still there?")
+		e.Say(t, "still there?")
 	}
 	h.bridged("port", "rm", "c3", "9001:80")
 	closed("tcp")
 	// Connections end behind the answer, when the port is free again.
 	h.released("tcp", netip.MustParseAddrPort("127.0.0.2:9001"))
 	for i, f := range families {
-		o, mark := observe(t, h.c3.space), newMark()
-		if _, err := flows[i].conn.Write([]byte(mark)); err != nil {
+		o, mark := flowtest.Observe(t, h.c3.Space), flowtest.NewMark()
+		if _, err := flows[i].Conn.Write([]byte(mark)); err != nil {
 			t.Fatal(err)
 		}
-		control{h.host, at(f)}.settle(t)
-		if o.saw(marked(mark)) != nil {
+		flowtest.Via(h.host, at(f)).Settle(t)
+		if o.Saw(flowtest.Marked(mark)) != nil {
 			t.Errorf("a connection to %s outlives the publication", at(f))
 		}
 	}
@@ -348,19 +350,19 @@ func TestLinkFollowsPublications(t *testing.T) {
 func TestNoRedirects(t *testing.T) {
 	bothNetfilters(t, func(t *testing.T, nf bool) {
 		h := newChain(t, nf)
-		h.host.sysctl(t, "net/ipv4/conf/all/send_redirects", "1")
-		watched := []*wire{observe(t, h.c1.space), observe(t, h.c2.space)}
+		h.host.Sysctl(t, "net/ipv4/conf/all/send_redirects", "1")
+		watched := []*flowtest.Wire{flowtest.Observe(t, h.c1.Space), flowtest.Observe(t, h.c2.Space)}
 		h.cases(t, func(t *testing.T, f netip.Addr, proto string) {
 			to := netip.AddrPortFrom(h.c2.addr(f), 80)
 			for range 5 {
-				reaches(t, h.c1.space, proto, to, "c2")
+				flowtest.Reaches(t, h.c1.Space, proto, to, "c2")
 			}
 		})
 		for _, o := range watched {
-			control{h.host, netip.AddrPortFrom(h.c1.ip4, 80)}.settle(t)
-			control{h.host, netip.AddrPortFrom(h.c2.ip4, 80)}.settle(t)
-			if f := o.saw(redirect); f != nil {
-				t.Errorf("%s is redirected: % x", o.space.name, f)
+			flowtest.Via(h.host, netip.AddrPortFrom(h.c1.ip4, 80)).Settle(t)
+			flowtest.Via(h.host, netip.AddrPortFrom(h.c2.ip4, 80)).Settle(t)
+			if f := o.Saw(redirect); f != nil {
+				t.Errorf("%s is redirected: % x", o.Space.Name, f)
 			}
 		}
 	})
@@ -390,16 +392,16 @@ func TestLinkAndICC(t *testing.T) {
 	d := h.world.daemon("--ipv6")
 	h.noRoutes(t, h.c1, h.c2)
 	for _, f := range families {
-		reaches(t, h.c1.space, "tcp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
-		reaches(t, h.c2.space, "tcp", netip.AddrPortFrom(h.c1.addr(f), 81), "c1")
+		flowtest.Reaches(t, h.c1.Space, "tcp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
+		flowtest.Reaches(t, h.c2.Space, "tcp", netip.AddrPortFrom(h.c1.addr(f), 81), "c1")
 	}
 	h.settled()
 	d.stop()
 	h.world.daemon("--ipv6", "--icc=false")
 	for _, f := range families {
-		reaches(t, h.c1.space, "tcp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
+		flowtest.Reaches(t, h.c1.Space, "tcp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
 		to := netip.AddrPortFrom(h.c1.addr(f), 81)
-		lost(t, h.c2.space, "tcp", to, h.c1.space, 81, control{h.host, to})
+		flowtest.Lost(t, h.c2.Space, "tcp", to, h.c1.Space, 81, flowtest.Via(h.host, to))
 	}
 	h.settled()
 }
@@ -415,11 +417,11 @@ func TestLinkGoesWithItsSandbox(t *testing.T) {
 	}
 	delete(h.sandboxes, "c2")
 	next := h.member("c2", "bridge", "--ip", ip4.String(), "--ip6", ip6.String())
-	serve(t, next.space, 80)
+	flowtest.Serve(t, next.Space, 80)
 	h.cases(t, func(t *testing.T, f netip.Addr, proto string) {
 		to := netip.AddrPortFrom(next.addr(f), 80)
 		defer through(t, h.c1, to.Addr())()
-		lost(t, h.c1.space, proto, to, next.space, 80, control{h.host, to})
+		flowtest.Lost(t, h.c1.Space, proto, to, next.Space, 80, flowtest.Via(h.host, to))
 	})
 	h.settled()
 }
@@ -430,7 +432,7 @@ func TestLinkOfAContainerThatMeddles(t *testing.T) {
 	for _, damage := range []string{
 		"route flush dev eth0", "-6 route flush dev eth0", "link set eth0 down", "addr flush dev eth0", "link set eth0 name mine",
 	} {
-		h.c2.space.output(t, "ip", strings.Fields(damage)...)
+		h.c2.Space.Output(t, "ip", strings.Fields(damage)...)
 		h.bridged("link", "rm", "c1", "c2")
 		h.bridged("link", "add", "c1", "c2")
 		h.bridged("link", "add", "c2", "c3")
@@ -440,7 +442,7 @@ func TestLinkOfAContainerThatMeddles(t *testing.T) {
 		h.bridged("link", "rm", "c2", "c3")
 	}
 	h.bridged("link", "add", "--port", "80", "c3", "c4")
-	reaches(t, h.c3.space, "tcp", netip.AddrPortFrom(h.c4.ip4, 80), "c4")
+	flowtest.Reaches(t, h.c3.Space, "tcp", netip.AddrPortFrom(h.c4.ip4, 80), "c4")
 	h.bridged("sandbox", "rm", "c2")
 	h.noRoutes(t, h.c1)
 	h.settled()
@@ -451,8 +453,8 @@ func TestLinkOnOtherNetworks(t *testing.T) {
 	check := func(t *testing.T, w *world, network string, dual bool) {
 		t.Helper()
 		a, b := w.member("a", network), w.member("b", network)
-		serve(t, a.space, 80)
-		serve(t, b.space, 80, 81)
+		flowtest.Serve(t, a.Space, 80)
+		flowtest.Serve(t, b.Space, 80, 81)
 		w.bridged("link", "add", "--port", "80/tcp", "--port", "80/udp", "a", "b")
 		for _, f := range families {
 			if f.Is6() && !dual {
@@ -460,15 +462,15 @@ func TestLinkOnOtherNetworks(t *testing.T) {
 			}
 			for _, proto := range []string{"tcp", "udp"} {
 				at := func(m member, port uint16) netip.AddrPort { return netip.AddrPortFrom(m.addr(f), port) }
-				if s := reaches(t, a.space, proto, at(b, 80), "b").source.Addr(); s != a.addr(f) {
+				if s := flowtest.Reaches(t, a.Space, proto, at(b, 80), "b").Source.Addr(); s != a.addr(f) {
 					t.Errorf("b saw the source %s, not %s", s, a.addr(f))
 				}
-				lost(t, a.space, proto, at(b, 81), b.space, 81, control{w.host, at(b, 80)})
-				lost(t, b.space, proto, at(a, 80), a.space, 80, control{w.host, at(a, 80)})
+				flowtest.Lost(t, a.Space, proto, at(b, 81), b.Space, 81, flowtest.Via(w.host, at(b, 80)))
+				flowtest.Lost(t, b.Space, proto, at(a, 80), a.Space, 80, flowtest.Via(w.host, at(a, 80)))
 			}
 		}
 		w.bridged("link", "rm", "a", "b")
-		lost(t, a.space, "tcp", netip.AddrPortFrom(b.ip4, 80), b.space, 80, control{w.host, netip.AddrPortFrom(b.ip4, 80)})
+		flowtest.Lost(t, a.Space, "tcp", netip.AddrPortFrom(b.ip4, 80), b.Space, 80, flowtest.Via(w.host, netip.AddrPortFrom(b.ip4, 80)))
 		w.settled()
 	}
 	t.Run("internal", func(t *testing.T) {
@@ -485,7 +487,7 @@ func TestLinkOnOtherNetworks(t *testing.T) {
 	})
 	t.Run("given", func(t *testing.T) {
 		w := newWorld(t, "link add br0 type bridge", "addr add 10.9.0.1/24 dev br0", "link set br0 up")
-		w.host.sysctl(t, "net/ipv4/conf/all/send_redirects", "1")
+		w.host.Sysctl(t, "net/ipv4/conf/all/send_redirects", "1")
 		w.daemon("-b", "br0", "--icc=false")
 		check(t, w, "bridge", false)
 	})

@@ -8,13 +8,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // call makes a call on the daemon's socket, as another program would, and decodes its answer; it ends the test unless the
 // status is this one.
 func (w *world) call(t testing.TB, status int, method, path, body string, answer any) {
 	t.Helper()
-	out := w.host.output(t, "curl", "-s", "--unix-socket", "/run/bridged/bridged.sock", "-X", method,
+	out := w.host.Output(t, "curl", "-s", "--unix-socket", "/run/bridged/bridged.sock", "-X", method,
 		"-H", "Content-Type: application/json", "-d", body, "-w", "\n%{http_code}", "http://bridged/bridged/v1/"+path)
 	end := strings.LastIndex(out, "\n")
 	text, code := out[:end], out[end+1:]
@@ -100,12 +102,12 @@ func TestLinkHandler(t *testing.T) {
 	}
 	open := func(f netip.Addr, port uint16) {
 		t.Helper()
-		reaches(t, h.c3.space, "tcp", netip.AddrPortFrom(h.c4.addr(f), port), "c4")
+		flowtest.Reaches(t, h.c3.Space, "tcp", netip.AddrPortFrom(h.c4.addr(f), port), "c4")
 	}
 	closed := func(f netip.Addr, port uint16) {
 		t.Helper()
 		to := netip.AddrPortFrom(h.c4.addr(f), port)
-		lost(t, h.c3.space, "tcp", to, h.c4.space, port, control{h.host, to})
+		flowtest.Lost(t, h.c3.Space, "tcp", to, h.c4.Space, port, flowtest.Via(h.host, to))
 	}
 	v4, v6 := families[0], families[1]
 	link(204, "add", h.c3.ip4, h.c4.ip4, `"80/tcp"`)
@@ -197,12 +199,12 @@ func TestKilledAmongLinks(t *testing.T) {
 		var clients sync.WaitGroup
 		for _, p := range pairs {
 			clients.Go(func() {
-				for h.try("link", "add", "--port", "80", p[0].name, p[1].name).code != 69 && h.try("link", "rm", p[0].name, p[1].name).code != 69 {
+				for h.try("link", "add", "--port", "80", p[0].Name, p[1].Name).code != 69 && h.try("link", "rm", p[0].Name, p[1].Name).code != 69 {
 				}
 			})
 		}
 		for range n {
-			if err := watched.wait(patience); err != nil {
+			if err := watched.wait(flowtest.Patience); err != nil {
 				t.Fatalf("killing at event %d: %v", n, err)
 			}
 		}
@@ -219,11 +221,11 @@ func TestKilledAmongLinks(t *testing.T) {
 			for _, end := range [][2]member{p, {p[1], p[0]}} {
 				r := h.linkRoutes(t, end[0])
 				want := 0
-				if linked[end[0].name+end[1].name] {
+				if linked[end[0].Name+end[1].Name] {
 					want = len(families)
 				}
 				if len(r) != want {
-					t.Fatalf("killed at event %d: %s has the routes %q; linked: %v\n%s", n, end[0].name, r, linked, h.daemon.log.String())
+					t.Fatalf("killed at event %d: %s has the routes %q; linked: %v\n%s", n, end[0].Name, r, linked, h.daemon.log.String())
 				}
 			}
 		}

@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // flow is requests from a space to a server, which says its name.
 type flow struct {
-	from   *space
+	from   *flowtest.Space
 	proto  string
 	to     netip.AddrPort
 	server string
@@ -29,7 +31,7 @@ func (f flow) String() string {
 	if f.stands {
 		kind = "standing"
 	}
-	return fmt.Sprintf("%s %s from %s to %s", kind, f.proto, f.from.name, f.to)
+	return fmt.Sprintf("%s %s from %s to %s", kind, f.proto, f.from.Name, f.to)
 }
 
 // load is requests that are made until it is stopped, and none of which may fail, be refused, or need a second SYN.
@@ -46,7 +48,7 @@ type load struct {
 func (w *world) load(t testing.TB, rate int, flows ...flow) *load {
 	t.Helper()
 	for _, f := range flows { // links that just came up may lose the first packet on a busy machine
-		reaches(t, f.from, f.proto, f.to, f.server)
+		flowtest.Reaches(t, f.from, f.proto, f.to, f.server)
 	}
 	l := &load{began: time.Now(), stop: make(chan struct{})}
 	t.Cleanup(l.wait)
@@ -96,7 +98,7 @@ func (l *load) end(t testing.TB) {
 
 // run makes a request whenever next says so, until the first that fails.
 func (f flow) run(next func() bool) error {
-	return f.from.do(func() error {
+	return f.from.Do(func() error {
 		for next() {
 			c, lines, err := f.open()
 			if err != nil {
@@ -117,7 +119,7 @@ func (f flow) run(next func() bool) error {
 
 // open connects, and checks who is there.
 func (f flow) open() (net.Conn, *bufio.Reader, error) {
-	d := net.Dialer{Timeout: patience}
+	d := net.Dialer{Timeout: flowtest.Patience}
 	c, err := d.Dial(f.proto, f.to.String())
 	if err != nil || f.proto == "udp" {
 		return c, nil, err
@@ -127,7 +129,7 @@ func (f flow) open() (net.Conn, *bufio.Reader, error) {
 		return nil, nil, err
 	}
 	lines := bufio.NewReader(c)
-	c.SetDeadline(deadline())
+	c.SetDeadline(flowtest.Deadline())
 	text, err := lines.ReadString('\n')
 	if err == nil && !isFrom(text, f.server) {
 		err = fmt.Errorf("%q answered, not %s", text, f.server)
@@ -167,15 +169,15 @@ func onceOnly(c *net.TCPConn) error {
 
 // ask sends a text and wants it back.
 func (f flow) ask(c net.Conn, lines *bufio.Reader) error {
-	mark := newMark()
-	c.SetDeadline(deadline())
+	mark := flowtest.NewMark()
+	c.SetDeadline(flowtest.Deadline())
 	if f.proto == "udp" {
 		if _, err := c.Write([]byte(mark)); err != nil {
 			return err
 		}
-		a, err := readAnswer(c, mark)
-		if err == nil && a.server != f.server {
-			err = fmt.Errorf("%s answered, not %s", a.server, f.server)
+		a, err := flowtest.ReadAnswer(c, mark)
+		if err == nil && a.Server != f.server {
+			err = fmt.Errorf("%s answered, not %s", a.Server, f.server)
 		}
 		return err
 	}

@@ -3,11 +3,13 @@ package test
 import (
 	"net/netip"
 	"strings"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // member is a sandbox on a network, as `sandbox inspect` describes it.
 type member struct {
-	*space
+	*flowtest.Space
 	endpointJSON
 	mac        mac
 	ip4, ip6   netip.Addr
@@ -19,7 +21,7 @@ type member struct {
 func (w *world) member(name, network string, args ...string) member {
 	w.t.Helper()
 	s := w.create(append(append([]string{"--network", network}, args...), name)...)
-	m := member{space: s, endpointJSON: w.endpoint(name, network)}
+	m := member{Space: s, endpointJSON: w.endpoint(name, network)}
 	m.mac = mustMAC(m.MacAddress)
 	m.ip4, m.ip6 = addrOrNone(m.IPAddress), addrOrNone(m.GlobalIPv6Address)
 	m.gw4, m.gw6 = addrOrNone(m.Gateway), addrOrNone(m.IPv6Gateway)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // both is one thing's address in each family.
@@ -22,32 +24,32 @@ func (m member) gateways() both { return both{m.gw4, m.gw6} }
 // city is a world with a network of every kind, and at least one sandbox in each.
 type city struct {
 	*world
-	a1, a2, a3 member // the default network
-	b1, b2, b3 member // ICC off
-	s1         member // a second network
-	i1, i2     member // internal
-	x1, x2     member // isolated in both families
-	h1, h2     member // internal; isolated in IPv4 only
-	r1, r2     member // routed
-	m1         member // IPv4 nat, IPv6 routed
-	u1         member // nat-unprotected
-	t1         member // trusts lan0
-	f1, f2     member // a fixed source address
-	n1, n2     member // the bridge has no IPv4 address
-	o1         member // no masquerade: others know the way
-	q1, q2     member // ICC off, and nat-unprotected
-	router     *space // has the gateway's address there
-	d          *space // in several networks
-	dA, dS, dI both   // its addresses on the default, the second, the internal one
-	dU         both   // and on the unprotected one
-	iGateway   both   // of the internal network, where sandboxes have none
+	a1, a2, a3 member          // the default network
+	b1, b2, b3 member          // ICC off
+	s1         member          // a second network
+	i1, i2     member          // internal
+	x1, x2     member          // isolated in both families
+	h1, h2     member          // internal; isolated in IPv4 only
+	r1, r2     member          // routed
+	m1         member          // IPv4 nat, IPv6 routed
+	u1         member          // nat-unprotected
+	t1         member          // trusts lan0
+	f1, f2     member          // a fixed source address
+	n1, n2     member          // the bridge has no IPv4 address
+	o1         member          // no masquerade: others know the way
+	q1, q2     member          // ICC off, and nat-unprotected
+	router     *flowtest.Space // has the gateway's address there
+	d          *flowtest.Space // in several networks
+	dA, dS, dI both            // its addresses on the default, the second, the internal one
+	dU         both            // and on the unprotected one
+	iGateway   both            // of the internal network, where sandboxes have none
 	hGateway   both
-	services   *server // on the host
-	host1      both    // the host's address on the LAN
-	host2      both    // and its second one
+	services   *flowtest.Server // on the host
+	host1      both             // the host's address on the LAN
+	host2      both             // and its second one
 	lanAt      both
 	farAt      both
-	beyond     *space // behind the neighbour, by a narrow link
+	beyond     *flowtest.Space // behind the neighbour, by a narrow link
 	beyondAt   both
 }
 
@@ -121,19 +123,19 @@ func newCity(t testing.TB) *city {
 	c.everywhere(t, publish(portD))
 	c.neighbourhood(t)
 	for _, m := range []member{c.a1, c.a2, c.a3, c.b1, c.b2, c.b3, c.s1, c.i1, c.i2, c.x1, c.x2, c.h1, c.h2, c.r1, c.r2, c.m1, c.u1, c.t1, c.f1, c.f2, c.n1, c.n2, c.o1, c.q1, c.q2} {
-		m.space.sysctl(t, "net/ipv4/ping_group_range", "0 0")
-		serve(t, m.space, 80, 81)
+		m.Space.Sysctl(t, "net/ipv4/ping_group_range", "0 0")
+		flowtest.Serve(t, m.Space, 80, 81)
 	}
-	for _, s := range []*space{w.host, w.lan, w.far, c.router, c.d, c.beyond} {
-		s.sysctl(t, "net/ipv4/ping_group_range", "0 0")
+	for _, s := range []*flowtest.Space{w.host, w.lan, w.far, c.router, c.d, c.beyond} {
+		s.Sysctl(t, "net/ipv4/ping_group_range", "0 0")
 	}
-	serve(t, w.lan, 80)
-	serve(t, w.far, 80)
-	serve(t, c.router, 80)
-	serve(t, c.beyond, 80)
-	serve(t, c.d, 80)
+	flowtest.Serve(t, w.lan, 80)
+	flowtest.Serve(t, w.far, 80)
+	flowtest.Serve(t, c.router, 80)
+	flowtest.Serve(t, c.beyond, 80)
+	flowtest.Serve(t, c.d, 80)
 	// A server that must answer datagrams from the address that was asked, and not from the one nearest to the client, says so.
-	serveAt(t, c.d, netip.AddrPortFrom(c.dU.v4, 82), netip.AddrPortFrom(c.dU.v6, 82))
+	flowtest.ServeAt(t, c.d, netip.AddrPortFrom(c.dU.v4, 82), netip.AddrPortFrom(c.dU.v6, 82))
 	// So does one of the host.
 	var at []netip.AddrPort
 	for _, a := range []both{c.host1, c.a1.gateways(), c.b1.gateways(), c.r1.gateways(), c.t1.gateways(), c.iGateway, {v6: c.hGateway.v6}, {v6: c.n1.gw6}} {
@@ -143,7 +145,7 @@ func newCity(t testing.TB) *city {
 			}
 		}
 	}
-	c.services = serveAt(t, w.host, at...)
+	c.services = flowtest.ServeAt(t, w.host, at...)
 	return c
 }
 
@@ -170,7 +172,7 @@ func (c *city) connect(t testing.TB, network, sandbox string, priority int) {
 
 func (c *city) networkCall(t testing.TB, network, verb, body string) {
 	t.Helper()
-	c.host.output(t, "curl", "-sS", "--fail-with-body", "--unix-socket", "/run/bridged/bridged.sock", "-X", "POST",
+	c.host.Output(t, "curl", "-sS", "--fail-with-body", "--unix-socket", "/run/bridged/bridged.sock", "-X", "POST",
 		"-H", "Content-Type: application/json", "-d", body, "http://bridged/networks/"+network+"/"+verb)
 }
 
@@ -178,55 +180,55 @@ func (c *city) networkCall(t testing.TB, network, verb, body string) {
 func (c *city) neighbourhood(t testing.TB) {
 	t.Helper()
 	// The router of the network whose bridge has no IPv4 address.
-	c.router = newSpace(t, "router", false)
+	c.router = flowtest.NewSpace(t, "router", false)
 	c.join(t, c.host, "rt0", c.router, "eth0")
-	c.host.ip(t, fmt.Sprintf("link set rt0 master %s up", c.masterOf(c.n1.HostInterface)))
-	c.router.ip(t, "link set eth0 up", fmt.Sprintf("addr add %s/%d dev eth0", c.n1.gw4, c.n1.IPPrefixLen))
+	c.host.IP(t, fmt.Sprintf("link set rt0 master %s up", c.masterOf(c.n1.HostInterface)))
+	c.router.IP(t, "link set eth0 up", fmt.Sprintf("addr add %s/%d dev eth0", c.n1.gw4, c.n1.IPPrefixLen))
 	// What is behind the neighbour.
-	c.beyond = newSpace(t, "beyond", false)
+	c.beyond = flowtest.NewSpace(t, "beyond", false)
 	c.join(t, c.lan, "narrow", c.beyond, "eth0")
-	c.lan.sysctl(t, "net/ipv4/ip_forward", "1")
-	c.lan.sysctl(t, "net/ipv6/conf/all/forwarding", "1")
-	c.lan.ip(t, "link set narrow mtu 1280 up", "addr add 203.0.113.1/24 dev narrow", "addr add 2001:db8:3::1/64 dev narrow nodad")
-	c.beyond.ip(t, "link set eth0 mtu 1280 up", "addr add 203.0.113.2/24 dev eth0", "addr add 2001:db8:3::2/64 dev eth0 nodad",
+	c.lan.Sysctl(t, "net/ipv4/ip_forward", "1")
+	c.lan.Sysctl(t, "net/ipv6/conf/all/forwarding", "1")
+	c.lan.IP(t, "link set narrow mtu 1280 up", "addr add 203.0.113.1/24 dev narrow", "addr add 2001:db8:3::1/64 dev narrow nodad")
+	c.beyond.IP(t, "link set eth0 mtu 1280 up", "addr add 203.0.113.2/24 dev eth0", "addr add 2001:db8:3::2/64 dev eth0 nodad",
 		"route add default via 203.0.113.1", "route add default via 2001:db8:3::1")
 	// Siblings that ICC separates: by their MAC, and by way of the gateway.
 	for _, f := range families {
-		c.b1.space.ip(t, fmt.Sprintf("neigh replace %s lladdr %s dev eth0", c.b2.addr(f), c.b2.mac),
+		c.b1.Space.IP(t, fmt.Sprintf("neigh replace %s lladdr %s dev eth0", c.b2.addr(f), c.b2.mac),
 			fmt.Sprintf("neigh replace %s lladdr %s dev eth0", c.b3.addr(f), c.b1.gatewayMAC))
-		c.q1.space.ip(t, fmt.Sprintf("neigh replace %s lladdr %s dev eth0", c.q2.addr(f), c.q1.gatewayMAC))
-		c.i1.space.ip(t, fmt.Sprintf("route add default via %s dev eth0", c.iGateway.of(f)))
+		c.q1.Space.IP(t, fmt.Sprintf("neigh replace %s lladdr %s dev eth0", c.q2.addr(f), c.q1.gatewayMAC))
+		c.i1.Space.IP(t, fmt.Sprintf("route add default via %s dev eth0", c.iGateway.of(f)))
 	}
 	// Isolated sandboxes that believe that the bridge is a gateway nevertheless.
 	for _, m := range []member{c.x1, c.h1} {
-		m.space.ip(t, fmt.Sprintf("neigh replace 10.255.255.1 lladdr %s dev eth0", m.gatewayMAC),
+		m.Space.IP(t, fmt.Sprintf("neigh replace 10.255.255.1 lladdr %s dev eth0", m.gatewayMAC),
 			"route add default via 10.255.255.1 dev eth0 onlink")
 	}
-	c.x1.space.ip(t, fmt.Sprintf("neigh replace fe80::1 lladdr %s dev eth0", c.x1.gatewayMAC), "route add default via fe80::1 dev eth0")
-	c.h1.space.ip(t, fmt.Sprintf("route add default via %s dev eth0", c.hGateway.v6))
+	c.x1.Space.IP(t, fmt.Sprintf("neigh replace fe80::1 lladdr %s dev eth0", c.x1.gatewayMAC), "route add default via fe80::1 dev eth0")
+	c.h1.Space.IP(t, fmt.Sprintf("route add default via %s dev eth0", c.hGateway.v6))
 	// Those who believe that 127.0.0.2 is not their own; and a host that would let it in.
-	c.host.sysctl(t, "net/ipv4/conf/lan0/route_localnet", "1")
-	for s, via := range map[*space]netip.Addr{c.lan: hostLAN4, c.s1.space: c.s1.gw4, c.a3.space: c.a3.gw4} {
-		s.sysctl(t, "net/ipv4/conf/eth0/route_localnet", "1")
-		s.ip(t, "addr del 127.0.0.1/8 dev lo", fmt.Sprintf("route add 127.0.0.2 via %s", via))
+	c.host.Sysctl(t, "net/ipv4/conf/lan0/route_localnet", "1")
+	for s, via := range map[*flowtest.Space]netip.Addr{c.lan: hostLAN4, c.s1.Space: c.s1.gw4, c.a3.Space: c.a3.gw4} {
+		s.Sysctl(t, "net/ipv4/conf/eth0/route_localnet", "1")
+		s.IP(t, "addr del 127.0.0.1/8 dev lo", fmt.Sprintf("route add 127.0.0.2 via %s", via))
 	}
 }
 
 // join makes a veth pair between two spaces.
-func (c *city) join(t testing.TB, from *space, link string, to *space, peer string) {
+func (c *city) join(t testing.TB, from *flowtest.Space, link string, to *flowtest.Space, peer string) {
 	t.Helper()
-	from.ip(t, fmt.Sprintf("link add %s type veth peer name %s netns /proc/%d/fd/%d", link, peer, unix.Getpid(), to.net.Fd()))
+	from.IP(t, fmt.Sprintf("link add %s type veth peer name %s netns %s", link, peer, to.Path()))
 }
 
 // way is a flow, and what becomes of it.
 type way struct {
-	from    *space
+	from    *flowtest.Space
 	to      both
 	port    uint16
-	server  string  // who answers; "": nobody, and then
-	at      *space  // where the packet must not arrive; nil: at the host's own services
-	control control // what arrives there, later, on the same way
-	source  both    // of a flow that is answered, as the server sees it
+	server  string           // who answers; "": nobody, and then
+	at      *flowtest.Space  // where the packet must not arrive; nil: at the host's own services
+	control flowtest.Control // what arrives there, later, on the same way
+	source  both             // of a flow that is answered, as the server sees it
 	ping    pinged
 	only    netip.Addr // one family; the zero Addr: both
 }
@@ -252,7 +254,7 @@ func TestGatewayModes(t *testing.T) {
 					if y.only.IsValid() && y.only != f || !y.to.of(f).IsValid() {
 						continue
 					}
-					t.Run(fmt.Sprintf("nf=%t/%s/%s/%d:%s_to_%s:%d", nf, familyName(f), name, i, y.from.name, y.to.of(f), y.port), func(t *testing.T) {
+					t.Run(fmt.Sprintf("nf=%t/%s/%s/%d:%s_to_%s:%d", nf, familyName(f), name, i, y.from.Name, y.to.of(f), y.port), func(t *testing.T) {
 						y.check(t, c, f)
 					})
 				}
@@ -288,19 +290,19 @@ func (y way) check(t *testing.T, c *city, f netip.Addr) {
 	for _, proto := range []string{"tcp", "udp"} {
 		switch {
 		case y.server != "":
-			a := reaches(t, y.from, proto, to, y.server)
-			if want := y.source.of(f); want.IsValid() && a.source.Addr() != want {
-				t.Errorf("%s/%s: %s saw the source %s, not %s", to, proto, y.server, a.source.Addr(), want)
+			a := flowtest.Reaches(t, y.from, proto, to, y.server)
+			if want := y.source.of(f); want.IsValid() && a.Source.Addr() != want {
+				t.Errorf("%s/%s: %s saw the source %s, not %s", to, proto, y.server, a.Source.Addr(), want)
 			}
 		case y.at == nil:
-			unheard(t, y.from, proto, to, c.services, y.control)
+			flowtest.Unheard(t, y.from, proto, to, c.services, y.control)
 		default:
-			lost(t, y.from, proto, to, y.at, inner(y.port), y.control)
+			flowtest.Lost(t, y.from, proto, to, y.at, inner(y.port), y.control)
 		}
 	}
 	switch y.ping {
 	case answered:
-		if err := ping(y.from, to.Addr()); err != nil {
+		if err := flowtest.Ping(y.from, to.Addr()); err != nil {
 			t.Errorf("ping to %s: %v", to.Addr(), err)
 		}
 	case silence:
@@ -309,48 +311,48 @@ func (y way) check(t *testing.T, c *city, f netip.Addr) {
 }
 
 // unanswered sends an echo request that must not arrive at a space, nor be answered. at may be nil: then only the answer counts.
-func unanswered(t *testing.T, from *space, to netip.Addr, at *space, c control) {
+func unanswered(t *testing.T, from *flowtest.Space, to netip.Addr, at *flowtest.Space, c flowtest.Control) {
 	t.Helper()
-	var o *wire
+	var o *flowtest.Wire
 	if at != nil {
-		o = observe(t, at)
+		o = flowtest.Observe(t, at)
 	}
 	family, proto, request := unix.AF_INET, unix.IPPROTO_ICMP, byte(8)
 	if to.Is6() {
 		family, proto, request = unix.AF_INET6, unix.IPPROTO_ICMPV6, 128
 	}
-	mark, fd := newMark(), -1
-	err := from.do(func() (err error) {
-		if err := onFirstCPU(); err != nil {
+	mark, fd := flowtest.NewMark(), -1
+	err := from.Do(func() (err error) {
+		if err := flowtest.OnFirstCPU(); err != nil {
 			return err
 		}
 		if fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto); err != nil {
 			return err
 		}
-		return unix.Sendto(fd, append([]byte{request, 0, 0, 0, 0, 0, 0, 1}, mark...), 0, sockaddr(netip.AddrPortFrom(to, 0)))
+		return unix.Sendto(fd, append([]byte{request, 0, 0, 0, 0, 0, 0, 1}, mark...), 0, flowtest.Sockaddr(netip.AddrPortFrom(to, 0)))
 	})
 	if fd >= 0 {
 		defer unix.Close(fd)
 	}
 	if err != nil {
-		t.Fatalf("cannot send an echo request from %s to %s: %v", from.name, to, err)
+		t.Fatalf("cannot send an echo request from %s to %s: %v", from.Name, to, err)
 	}
-	last := c.settle(t)
+	last := c.Settle(t)
 	if o != nil {
-		o.until(t, "the control", marked(last))
-		if f := o.saw(marked(mark)); f != nil {
-			t.Errorf("an echo request from %s to %s arrives in %s: % x", from.name, to, at.name, f)
+		o.Until(t, "the control", flowtest.Marked(last))
+		if f := o.Saw(flowtest.Marked(mark)); f != nil {
+			t.Errorf("an echo request from %s to %s arrives in %s: % x", from.Name, to, at.Name, f)
 		}
 	}
 	if n, _, err := unix.Recvfrom(fd, make([]byte, 256), 0); err == nil && n > 0 {
-		t.Errorf("an echo request from %s to %s is answered", from.name, to)
+		t.Errorf("an echo request from %s to %s is answered", from.Name, to)
 	}
 }
 
 // ways are the flows of one family, by what they are about.
 func (c *city) ways(f netip.Addr) map[string][]way {
-	to := func(from *space, dst both, port uint16) control {
-		return control{from, netip.AddrPortFrom(dst.of(f), port)}
+	to := func(from *flowtest.Space, dst both, port uint16) flowtest.Control {
+		return flowtest.Via(from, netip.AddrPortFrom(dst.of(f), port))
 	}
 	v4, v6 := families[0], families[1]
 	loopback2 := both{v4: netip.MustParseAddr("127.0.0.2")}
@@ -359,165 +361,165 @@ func (c *city) ways(f netip.Addr) map[string][]way {
 	r1, m1, u1, t1, f1, n1 := c.r1, c.m1, c.u1, c.t1, c.f1, c.n1
 	own := func(m member) both { return m.addrs() }
 	gw := func(m member) both { return m.gateways() }
-	pass := func(from *space, dst both, port uint16, server string, source both, ping pinged) way {
+	pass := func(from *flowtest.Space, dst both, port uint16, server string, source both, ping pinged) way {
 		return way{from: from, to: dst, port: port, server: server, source: source, ping: ping}
 	}
-	stop := func(from *space, dst both, port uint16, at *space, ctl control, ping pinged) way {
+	stop := func(from *flowtest.Space, dst both, port uint16, at *flowtest.Space, ctl flowtest.Control, ping pinged) way {
 		return way{from: from, to: dst, port: port, at: at, control: ctl, ping: ping}
 	}
 	in := func(family netip.Addr, y way) way { y.only = family; return y }
 	return map[string][]way{
 		"same network": {
-			pass(a1.space, own(a2), 81, "a2", own(a1), answered),
-			pass(c.i1.space, own(c.i2), 81, "i2", own(i1), answered),
-			pass(c.x1.space, own(c.x2), 81, "x2", own(x1), answered),
-			pass(c.h1.space, own(c.h2), 81, "h2", own(h1), answered),
-			pass(r1.space, own(c.r2), 81, "r2", own(r1), answered),
-			pass(f1.space, own(c.f2), 81, "f2", own(f1), answered),
-			pass(n1.space, own(c.n2), 81, "n2", own(n1), answered),
-			stop(b1.space, own(b2), 80, b2.space, to(b1.space, c.host1, portB2), silence),
-			stop(b1.space, own(c.b3), 80, c.b3.space, to(c.host, own(c.b3), 80), silence),
-			stop(c.q1.space, own(c.q2), 80, c.q2.space, to(c.lan, own(c.q2), 80), silence),
+			pass(a1.Space, own(a2), 81, "a2", own(a1), answered),
+			pass(c.i1.Space, own(c.i2), 81, "i2", own(i1), answered),
+			pass(c.x1.Space, own(c.x2), 81, "x2", own(x1), answered),
+			pass(c.h1.Space, own(c.h2), 81, "h2", own(h1), answered),
+			pass(r1.Space, own(c.r2), 81, "r2", own(r1), answered),
+			pass(f1.Space, own(c.f2), 81, "f2", own(f1), answered),
+			pass(n1.Space, own(c.n2), 81, "n2", own(n1), answered),
+			stop(b1.Space, own(b2), 80, b2.Space, to(b1.Space, c.host1, portB2), silence),
+			stop(b1.Space, own(c.b3), 80, c.b3.Space, to(c.host, own(c.b3), 80), silence),
+			stop(c.q1.Space, own(c.q2), 80, c.q2.Space, to(c.lan, own(c.q2), 80), silence),
 		},
 		"own gateway": {
-			pass(a1.space, gw(a1), hostService, "host", own(a1), answered),
-			pass(b1.space, gw(b1), hostService, "host", own(b1), answered),
-			pass(i1.space, c.iGateway, hostService, "host", own(i1), answered),
-			pass(r1.space, gw(r1), hostService, "host", own(r1), answered),
-			pass(a1.space, c.host1, hostService, "host", own(a1), answered),
-			in(v6, pass(h1.space, c.hGateway, hostService, "host", own(h1), answered)),
-			in(v6, pass(n1.space, gw(n1), hostService, "host", own(n1), answered)),
-			in(v4, pass(n1.space, gw(n1), 80, "router", own(n1), answered)),
+			pass(a1.Space, gw(a1), hostService, "host", own(a1), answered),
+			pass(b1.Space, gw(b1), hostService, "host", own(b1), answered),
+			pass(i1.Space, c.iGateway, hostService, "host", own(i1), answered),
+			pass(r1.Space, gw(r1), hostService, "host", own(r1), answered),
+			pass(a1.Space, c.host1, hostService, "host", own(a1), answered),
+			in(v6, pass(h1.Space, c.hGateway, hostService, "host", own(h1), answered)),
+			in(v6, pass(n1.Space, gw(n1), hostService, "host", own(n1), answered)),
+			in(v4, pass(n1.Space, gw(n1), 80, "router", own(n1), answered)),
 		},
 		"hairpin": {
-			pass(a1.space, c.host1, portA1, "a1", gw(a1), unpinged),
-			pass(a1.space, gw(a1), portA1, "a1", gw(a1), unpinged),
-			pass(a2.space, c.host1, portA1, "a1", gw(a1), unpinged),
-			pass(b1.space, c.host1, portB1, "b1", gw(b1), unpinged),
-			pass(b2.space, c.host1, portB1, "b1", gw(b1), unpinged),
-			pass(f1.space, c.host2, portF1, "f1", gw(f1), unpinged),
-			pass(u1.space, c.host1, portU1, "u1", gw(u1), unpinged),
+			pass(a1.Space, c.host1, portA1, "a1", gw(a1), unpinged),
+			pass(a1.Space, gw(a1), portA1, "a1", gw(a1), unpinged),
+			pass(a2.Space, c.host1, portA1, "a1", gw(a1), unpinged),
+			pass(b1.Space, c.host1, portB1, "b1", gw(b1), unpinged),
+			pass(b2.Space, c.host1, portB1, "b1", gw(b1), unpinged),
+			pass(f1.Space, c.host2, portF1, "f1", gw(f1), unpinged),
+			pass(u1.Space, c.host1, portU1, "u1", gw(u1), unpinged),
 		},
 		"other network": {
-			stop(a1.space, own(s1), 80, s1.space, to(a1.space, c.host1, portS1), silence),
-			stop(s1.space, own(a1), 80, a1.space, to(s1.space, c.host1, portA1), silence),
-			stop(r1.space, own(a1), 80, a1.space, to(r1.space, c.host1, portA1), silence),
-			stop(u1.space, own(a1), 80, a1.space, to(u1.space, c.host1, portA1), silence),
-			stop(a1.space, own(t1), 80, t1.space, to(a1.space, c.host1, portT1), silence),
-			pass(a1.space, c.host1, portS1, "s1", gw(s1), unpinged),
-			pass(s1.space, gw(s1), portA1, "a1", gw(a1), unpinged),
-			pass(s1.space, gw(a1), portA1, "a1", gw(a1), unpinged),
-			pass(b1.space, c.host1, portA1, "a1", gw(a1), unpinged),
-			pass(a1.space, own(r1), 80, "r1", gw(r1), answered),
-			stop(a1.space, own(r1), 81, r1.space, to(a1.space, own(r1), 80), unpinged),
-			pass(a1.space, own(u1), 81, "u1", gw(u1), answered),
-			pass(r1.space, own(u1), 81, "u1", own(r1), answered),
-			pass(f1.space, own(u1), 81, "u1", c.host2, answered),
+			stop(a1.Space, own(s1), 80, s1.Space, to(a1.Space, c.host1, portS1), silence),
+			stop(s1.Space, own(a1), 80, a1.Space, to(s1.Space, c.host1, portA1), silence),
+			stop(r1.Space, own(a1), 80, a1.Space, to(r1.Space, c.host1, portA1), silence),
+			stop(u1.Space, own(a1), 80, a1.Space, to(u1.Space, c.host1, portA1), silence),
+			stop(a1.Space, own(t1), 80, t1.Space, to(a1.Space, c.host1, portT1), silence),
+			pass(a1.Space, c.host1, portS1, "s1", gw(s1), unpinged),
+			pass(s1.Space, gw(s1), portA1, "a1", gw(a1), unpinged),
+			pass(s1.Space, gw(a1), portA1, "a1", gw(a1), unpinged),
+			pass(b1.Space, c.host1, portA1, "a1", gw(a1), unpinged),
+			pass(a1.Space, own(r1), 80, "r1", gw(r1), answered),
+			stop(a1.Space, own(r1), 81, r1.Space, to(a1.Space, own(r1), 80), unpinged),
+			pass(a1.Space, own(u1), 81, "u1", gw(u1), answered),
+			pass(r1.Space, own(u1), 81, "u1", own(r1), answered),
+			pass(f1.Space, own(u1), 81, "u1", c.host2, answered),
 		},
 		"internal": {
-			stop(i1.space, c.lanAt, 80, c.lan, to(a1.space, c.lanAt, 80), silence),
-			stop(i1.space, c.host1, portA1, a1.space, to(c.host, c.host1, portA1), unpinged),
-			stop(i1.space, c.iGateway, portA1, a1.space, to(c.host, c.host1, portA1), unpinged),
-			stop(i1.space, own(a1), 80, a1.space, to(c.host, own(a1), 80), silence),
-			stop(i1.space, own(r1), 80, r1.space, to(c.host, own(r1), 80), silence),
-			stop(i1.space, own(u1), 80, u1.space, to(c.host, own(u1), 80), silence),
-			stop(i1.space, c.host1, hostService, nil, to(i1.space, c.iGateway, hostService), silence),
-			stop(i1.space, gw(a1), hostService, nil, to(i1.space, c.iGateway, hostService), silence),
-			stop(a1.space, own(i1), 80, i1.space, to(c.host, own(i1), 80), silence),
-			stop(r1.space, own(i1), 80, i1.space, to(c.host, own(i1), 80), silence),
-			stop(a1.space, c.iGateway, hostService, nil, to(a1.space, gw(a1), hostService), silence),
-			stop(c.lan, own(i1), 80, i1.space, to(c.host, own(i1), 80), silence),
+			stop(i1.Space, c.lanAt, 80, c.lan, to(a1.Space, c.lanAt, 80), silence),
+			stop(i1.Space, c.host1, portA1, a1.Space, to(c.host, c.host1, portA1), unpinged),
+			stop(i1.Space, c.iGateway, portA1, a1.Space, to(c.host, c.host1, portA1), unpinged),
+			stop(i1.Space, own(a1), 80, a1.Space, to(c.host, own(a1), 80), silence),
+			stop(i1.Space, own(r1), 80, r1.Space, to(c.host, own(r1), 80), silence),
+			stop(i1.Space, own(u1), 80, u1.Space, to(c.host, own(u1), 80), silence),
+			stop(i1.Space, c.host1, hostService, nil, to(i1.Space, c.iGateway, hostService), silence),
+			stop(i1.Space, gw(a1), hostService, nil, to(i1.Space, c.iGateway, hostService), silence),
+			stop(a1.Space, own(i1), 80, i1.Space, to(c.host, own(i1), 80), silence),
+			stop(r1.Space, own(i1), 80, i1.Space, to(c.host, own(i1), 80), silence),
+			stop(a1.Space, c.iGateway, hostService, nil, to(a1.Space, gw(a1), hostService), silence),
+			stop(c.lan, own(i1), 80, i1.Space, to(c.host, own(i1), 80), silence),
 			stop(c.lan, c.iGateway, hostService, nil, to(c.lan, c.host1, hostService), silence),
 			pass(c.host, own(i1), 81, "i1", c.iGateway, answered),
 			pass(c.host, c.host1, portI1, "i1", c.iGateway, unpinged),
-			stop(c.lan, c.host1, portI1, i1.space, to(c.host, own(i1), 80), unpinged),
-			stop(a1.space, c.host1, portI1, i1.space, to(c.host, own(i1), 80), unpinged),
+			stop(c.lan, c.host1, portI1, i1.Space, to(c.host, own(i1), 80), unpinged),
+			stop(a1.Space, c.host1, portI1, i1.Space, to(c.host, own(i1), 80), unpinged),
 		},
 		"isolated": {
-			stop(x1.space, c.host1, hostService, nil, to(x1.space, own(c.x2), 80), silence),
-			stop(x1.space, c.host1, portA1, a1.space, to(a2.space, c.host1, portA1), unpinged),
-			stop(x1.space, c.lanAt, 80, c.lan, to(a1.space, c.lanAt, 80), silence),
-			stop(x1.space, own(a1), 80, a1.space, to(a2.space, own(a1), 80), silence),
-			stop(a1.space, own(x1), 80, x1.space, to(c.x2.space, own(x1), 80), silence),
-			stop(c.host, own(x1), 80, x1.space, to(c.x2.space, own(x1), 80), silence),
-			stop(c.lan, own(x1), 80, x1.space, to(c.x2.space, own(x1), 80), silence),
-			in(v4, stop(h1.space, c.host1, hostService, nil, to(h1.space, own(c.h2), 80), silence)),
-			in(v4, stop(h1.space, c.lanAt, 80, c.lan, to(a1.space, c.lanAt, 80), silence)),
-			in(v6, stop(h1.space, c.host1, hostService, nil, to(h1.space, c.hGateway, hostService), silence)),
+			stop(x1.Space, c.host1, hostService, nil, to(x1.Space, own(c.x2), 80), silence),
+			stop(x1.Space, c.host1, portA1, a1.Space, to(a2.Space, c.host1, portA1), unpinged),
+			stop(x1.Space, c.lanAt, 80, c.lan, to(a1.Space, c.lanAt, 80), silence),
+			stop(x1.Space, own(a1), 80, a1.Space, to(a2.Space, own(a1), 80), silence),
+			stop(a1.Space, own(x1), 80, x1.Space, to(c.x2.Space, own(x1), 80), silence),
+			stop(c.host, own(x1), 80, x1.Space, to(c.x2.Space, own(x1), 80), silence),
+			stop(c.lan, own(x1), 80, x1.Space, to(c.x2.Space, own(x1), 80), silence),
+			in(v4, stop(h1.Space, c.host1, hostService, nil, to(h1.Space, own(c.h2), 80), silence)),
+			in(v4, stop(h1.Space, c.lanAt, 80, c.lan, to(a1.Space, c.lanAt, 80), silence)),
+			in(v6, stop(h1.Space, c.host1, hostService, nil, to(h1.Space, c.hGateway, hostService), silence)),
 		},
 		"routed": {
 			pass(c.lan, own(r1), 80, "r1", c.lanAt, answered),
 			pass(c.far, own(r1), 80, "r1", c.farAt, answered),
-			stop(c.lan, own(r1), 81, r1.space, to(c.lan, own(r1), 80), unpinged),
-			stop(c.lan, own(c.r2), 80, c.r2.space, to(c.host, own(c.r2), 80), unpinged),
-			stop(c.lan, c.host1, portR1, r1.space, to(c.lan, own(r1), 80), unpinged),
+			stop(c.lan, own(r1), 81, r1.Space, to(c.lan, own(r1), 80), unpinged),
+			stop(c.lan, own(c.r2), 80, c.r2.Space, to(c.host, own(c.r2), 80), unpinged),
+			stop(c.lan, c.host1, portR1, r1.Space, to(c.lan, own(r1), 80), unpinged),
 			pass(c.lan, gw(r1), hostService, "host", c.lanAt, answered),
-			pass(r1.space, c.lanAt, 80, "lan", own(r1), answered),
-			pass(r1.space, c.host1, portA1, "a1", gw(a1), unpinged),
+			pass(r1.Space, c.lanAt, 80, "lan", own(r1), answered),
+			pass(r1.Space, c.host1, portA1, "a1", gw(a1), unpinged),
 			pass(c.host, own(r1), 81, "r1", gw(r1), answered),
 			in(v4, pass(c.lan, c.host1, portM1, "m1", c.lanAt, unpinged)),
-			in(v4, stop(c.lan, own(m1), 80, m1.space, to(c.lan, c.host1, portM1), silence)),
-			in(v4, pass(m1.space, c.lanAt, 80, "lan", c.host1, answered)),
+			in(v4, stop(c.lan, own(m1), 80, m1.Space, to(c.lan, c.host1, portM1), silence)),
+			in(v4, pass(m1.Space, c.lanAt, 80, "lan", c.host1, answered)),
 			in(v6, pass(c.lan, own(m1), 80, "m1", c.lanAt, answered)),
-			in(v6, stop(c.lan, own(m1), 81, m1.space, to(c.lan, own(m1), 80), unpinged)),
-			in(v6, stop(c.lan, c.host1, portM1, m1.space, to(c.lan, own(m1), 80), unpinged)),
-			in(v6, pass(m1.space, c.lanAt, 80, "lan", own(m1), answered)),
+			in(v6, stop(c.lan, own(m1), 81, m1.Space, to(c.lan, own(m1), 80), unpinged)),
+			in(v6, stop(c.lan, c.host1, portM1, m1.Space, to(c.lan, own(m1), 80), unpinged)),
+			in(v6, pass(m1.Space, c.lanAt, 80, "lan", own(m1), answered)),
 		},
 		"unprotected": {
 			pass(c.lan, own(u1), 80, "u1", c.lanAt, answered),
 			pass(c.lan, own(u1), 81, "u1", c.lanAt, unpinged),
 			pass(c.far, own(u1), 81, "u1", c.farAt, answered),
 			pass(c.lan, c.host1, portU1, "u1", c.lanAt, unpinged),
-			pass(u1.space, c.lanAt, 80, "lan", c.host1, answered),
+			pass(u1.Space, c.lanAt, 80, "lan", c.host1, answered),
 		},
 		"trusted": {
 			pass(c.lan, own(t1), 80, "t1", c.lanAt, unpinged),
-			stop(c.lan, own(t1), 81, t1.space, to(c.lan, own(t1), 80), silence),
-			stop(c.far, own(t1), 80, t1.space, to(c.far, c.host1, portT1), silence),
+			stop(c.lan, own(t1), 81, t1.Space, to(c.lan, own(t1), 80), silence),
+			stop(c.far, own(t1), 80, t1.Space, to(c.far, c.host1, portT1), silence),
 			stop(c.far, gw(t1), hostService, nil, to(c.far, c.host1, hostService), silence),
 			pass(c.lan, gw(t1), hostService, "host", c.lanAt, answered),
 			pass(c.lan, c.host1, portT1, "t1", c.lanAt, unpinged),
 			pass(c.far, c.host1, portT1, "t1", c.farAt, unpinged),
-			pass(t1.space, c.lanAt, 80, "lan", c.host1, answered),
+			pass(t1.Space, c.lanAt, 80, "lan", c.host1, answered),
 		},
 		"direct": {
-			stop(c.lan, own(a1), 80, a1.space, to(c.lan, c.host1, portA1), silence),
-			stop(c.lan, own(a1), 81, a1.space, to(c.lan, c.host1, portA1), unpinged),
-			stop(c.far, own(a1), 80, a1.space, to(c.far, c.host1, portA1), silence),
-			stop(c.lan, own(c.a3), 80, c.a3.space, to(c.host, own(c.a3), 80), silence),
+			stop(c.lan, own(a1), 80, a1.Space, to(c.lan, c.host1, portA1), silence),
+			stop(c.lan, own(a1), 81, a1.Space, to(c.lan, c.host1, portA1), unpinged),
+			stop(c.far, own(a1), 80, a1.Space, to(c.far, c.host1, portA1), silence),
+			stop(c.lan, own(c.a3), 80, c.a3.Space, to(c.host, own(c.a3), 80), silence),
 			stop(c.lan, gw(a1), hostService, nil, to(c.lan, c.host1, hostService), silence),
-			stop(c.lan, gw(a1), portA1, a1.space, to(c.lan, c.host1, portA1), unpinged),
-			stop(c.lan, own(b1), 80, b1.space, to(c.lan, c.host1, portB1), silence),
+			stop(c.lan, gw(a1), portA1, a1.Space, to(c.lan, c.host1, portA1), unpinged),
+			stop(c.lan, own(b1), 80, b1.Space, to(c.lan, c.host1, portB1), silence),
 			pass(c.lan, c.host1, portA1, "a1", c.lanAt, unpinged),
 			pass(c.lan, c.host2, portA1, "a1", c.lanAt, unpinged),
 			pass(c.lan, c.host2, portOne, "a1", c.lanAt, unpinged),
-			stop(c.lan, c.host1, portOne, a1.space, to(c.lan, c.host1, portA1), unpinged),
+			stop(c.lan, c.host1, portOne, a1.Space, to(c.lan, c.host1, portA1), unpinged),
 			pass(c.far, c.host2, portA1, "a1", c.farAt, unpinged),
 			pass(c.host, own(a1), 81, "a1", gw(a1), answered),
 		},
 		"loopback": {
 			in(v4, pass(c.host, loopback2, portLoopback, "a1", gw(a1), unpinged)),
-			in(v4, stop(c.lan, loopback2, portLoopback, a1.space, to(c.lan, c.host1, portA1), silence)),
-			in(v4, stop(s1.space, loopback2, portLoopback, a1.space, to(s1.space, c.host1, portA1), silence)),
-			in(v4, stop(c.a3.space, loopback2, portLoopback, a1.space, to(c.a3.space, c.host1, portA1), silence)),
+			in(v4, stop(c.lan, loopback2, portLoopback, a1.Space, to(c.lan, c.host1, portA1), silence)),
+			in(v4, stop(s1.Space, loopback2, portLoopback, a1.Space, to(s1.Space, c.host1, portA1), silence)),
+			in(v4, stop(c.a3.Space, loopback2, portLoopback, a1.Space, to(c.a3.Space, c.host1, portA1), silence)),
 		},
 		"source": {
-			pass(a1.space, c.lanAt, 80, "lan", c.host1, answered),
-			pass(a1.space, c.farAt, 80, "far", farSide, answered),
-			pass(b1.space, c.lanAt, 80, "lan", c.host1, answered),
-			pass(f1.space, c.lanAt, 80, "lan", c.host2, answered),
-			pass(f1.space, c.farAt, 80, "far", c.host2, answered),
-			pass(f1.space, c.host1, portA1, "a1", gw(a1), unpinged),
-			in(v6, pass(n1.space, c.lanAt, 80, "lan", c.host1, answered)),
-			pass(c.o1.space, c.lanAt, 80, "lan", own(c.o1), answered),
-			pass(c.o1.space, c.host1, portA1, "a1", gw(a1), unpinged),
+			pass(a1.Space, c.lanAt, 80, "lan", c.host1, answered),
+			pass(a1.Space, c.farAt, 80, "far", farSide, answered),
+			pass(b1.Space, c.lanAt, 80, "lan", c.host1, answered),
+			pass(f1.Space, c.lanAt, 80, "lan", c.host2, answered),
+			pass(f1.Space, c.farAt, 80, "far", c.host2, answered),
+			pass(f1.Space, c.host1, portA1, "a1", gw(a1), unpinged),
+			in(v6, pass(n1.Space, c.lanAt, 80, "lan", c.host1, answered)),
+			pass(c.o1.Space, c.lanAt, 80, "lan", own(c.o1), answered),
+			pass(c.o1.Space, c.host1, portA1, "a1", gw(a1), unpinged),
 			pass(c.lan, c.host1, portO1, "o1", c.lanAt, unpinged),
-			stop(c.lan, own(c.o1), 80, c.o1.space, to(c.lan, c.host1, portO1), silence),
+			stop(c.lan, own(c.o1), 80, c.o1.Space, to(c.lan, c.host1, portO1), silence),
 		},
 		"several networks": {
-			pass(a1.space, c.dA, 80, "d", own(a1), answered),
-			pass(s1.space, c.dS, 80, "d", own(s1), answered),
-			pass(i1.space, c.dI, 80, "d", own(i1), answered),
+			pass(a1.Space, c.dA, 80, "d", own(a1), answered),
+			pass(s1.Space, c.dS, 80, "d", own(s1), answered),
+			pass(i1.Space, c.dI, 80, "d", own(i1), answered),
 			pass(c.d, own(a1), 81, "a1", c.dA, answered),
 			pass(c.d, own(s1), 81, "s1", c.dS, answered),
 			pass(c.d, own(i1), 81, "i1", c.dI, answered),
@@ -527,12 +529,12 @@ func (c *city) ways(f netip.Addr) map[string][]way {
 			pass(c.host, c.dS, 80, "d", gw(s1), answered),
 			// The answer leaves by another network than the question came by.
 			pass(c.lan, c.dU, 82, "d", c.lanAt, answered),
-			pass(a1.space, c.dU, 82, "d", gw(u1), answered),
-			stop(a1.space, c.dS, 80, c.d, to(a1.space, c.dA, 80), silence),
-			stop(s1.space, c.dA, 80, c.d, to(s1.space, c.dS, 80), silence),
-			stop(i1.space, c.dA, 80, c.d, to(i1.space, c.dI, 80), silence),
-			stop(i1.space, c.dU, 82, c.d, to(i1.space, c.dI, 80), silence),
-			stop(a1.space, c.dI, 80, c.d, to(a1.space, c.dA, 80), silence),
+			pass(a1.Space, c.dU, 82, "d", gw(u1), answered),
+			stop(a1.Space, c.dS, 80, c.d, to(a1.Space, c.dA, 80), silence),
+			stop(s1.Space, c.dA, 80, c.d, to(s1.Space, c.dS, 80), silence),
+			stop(i1.Space, c.dA, 80, c.d, to(i1.Space, c.dI, 80), silence),
+			stop(i1.Space, c.dU, 82, c.d, to(i1.Space, c.dI, 80), silence),
+			stop(a1.Space, c.dI, 80, c.d, to(a1.Space, c.dA, 80), silence),
 			stop(c.lan, c.dA, 80, c.d, to(c.lan, c.host1, portD), silence),
 			stop(c.lan, c.dI, 80, c.d, to(c.lan, c.host1, portD), silence),
 		},
@@ -543,17 +545,17 @@ func (c *city) ways(f netip.Addr) map[string][]way {
 // nobody answers there, and nothing is sent where such an address may be elsewhere.
 func (c *city) refusing(t *testing.T) {
 	for _, f := range families {
-		sees := observe(t, c.lan)
+		sees := flowtest.Observe(t, c.lan)
 		for _, port := range []uint16{portR1, portX1} {
-			for _, from := range []*space{c.host, c.lan, c.a1.space} {
-				if err := refused(from, netip.AddrPortFrom(c.host1.of(f), port)); err != nil {
-					t.Errorf("%s: %v", from.name, err)
+			for _, from := range []*flowtest.Space{c.host, c.lan, c.a1.Space} {
+				if err := flowtest.Refused(from, netip.AddrPortFrom(c.host1.of(f), port)); err != nil {
+					t.Errorf("%s: %v", from.Name, err)
 				}
 			}
 		}
-		mark := control{c.host, netip.AddrPortFrom(c.lanAt.of(f), 80)}.settle(t)
-		sees.until(t, "the control", marked(mark))
-		if frame := sees.saw(synTo(80)); frame != nil {
+		mark := flowtest.Via(c.host, netip.AddrPortFrom(c.lanAt.of(f), 80)).Settle(t)
+		sees.Until(t, "the control", flowtest.Marked(mark))
+		if frame := sees.Saw(flowtest.SynTo(80)); frame != nil {
 			t.Errorf("the LAN sees what was meant for a sandbox: % x", frame)
 		}
 	}
@@ -561,24 +563,24 @@ func (c *city) refusing(t *testing.T) {
 
 // broadcasting asks the host for an address by DHCP: that comes from nowhere and goes to everybody, so no route keeps it from the host.
 func (c *city) broadcasting(t *testing.T) {
-	dhcp := serveAt(t, c.host, netip.MustParseAddrPort("0.0.0.0:67"))
+	dhcp := flowtest.ServeAt(t, c.host, netip.MustParseAddrPort("0.0.0.0:67"))
 	question := func(m member) string {
-		mark, none := newMark(), netip.IPv4Unspecified()
+		mark, none := flowtest.NewMark(), netip.IPv4Unspecified()
 		src, dst := netip.AddrPortFrom(none, 68), netip.MustParseAddrPort("255.255.255.255:67")
-		injector(t, m.space, "eth0").send(t, ethernet(m.mac, broadcast, typeIPv4, packet(none, dst.Addr(), protoUDP, udp(src, dst, mark))))
-		control{c.a1.space, netip.AddrPortFrom(c.a1.gw4, dst.Port())}.settle(t) // the same socket
+		flowtest.Injector(t, m.Space, "eth0").Send(t, ethernet(m.mac, broadcast, typeIPv4, packet(none, dst.Addr(), protoUDP, udp(src, dst, mark))))
+		flowtest.Via(c.a1.Space, netip.AddrPortFrom(c.a1.gw4, dst.Port())).Settle(t) // the same socket
 		return mark
 	}
 	for _, nf := range []bool{false, true} {
 		c.bridgeNetfilter(nf)
 		for _, m := range []member{c.x1, c.h1} {
-			if dhcp.got(question(m)) {
-				t.Errorf("nf=%t: the host hears %s, which is isolated", nf, m.name)
+			if dhcp.Got(question(m)) {
+				t.Errorf("nf=%t: the host hears %s, which is isolated", nf, m.Name)
 			}
 		}
 		for _, m := range []member{c.a1, c.b1, c.i1} {
-			if mark := question(m); !dhcp.got(mark) {
-				t.Errorf("nf=%t: the host does not hear %s", nf, m.name)
+			if mark := question(m); !dhcp.Got(mark) {
+				t.Errorf("nf=%t: the host does not hear %s", nf, m.Name)
 			}
 		}
 	}
@@ -594,9 +596,9 @@ func (c *city) sharedOpening(t *testing.T) {
 			for _, proto := range []string{"tcp", "udp"} {
 				to := netip.AddrPortFrom(c.r1.addr(f), 80)
 				if open {
-					reaches(t, c.lan, proto, to, "r1")
+					flowtest.Reaches(t, c.lan, proto, to, "r1")
 				} else {
-					lost(t, c.lan, proto, to, c.r1.space, 80, control{c.host, to})
+					flowtest.Lost(t, c.lan, proto, to, c.r1.Space, 80, flowtest.Via(c.host, to))
 				}
 			}
 		}
@@ -618,9 +620,9 @@ func (c *city) movingGateway(t *testing.T) {
 		t.Helper()
 		for _, f := range families {
 			for _, proto := range []string{"tcp", "udp"} {
-				a := reaches(t, c.d, proto, netip.AddrPortFrom(c.lanAt.of(f), 80), "lan")
-				if a.source.Addr() != source.of(f) {
-					t.Errorf("the LAN saw %s, not %s", a.source.Addr(), source.of(f))
+				a := flowtest.Reaches(t, c.d, proto, netip.AddrPortFrom(c.lanAt.of(f), 80), "lan")
+				if a.Source.Addr() != source.of(f) {
+					t.Errorf("the LAN saw %s, not %s", a.Source.Addr(), source.of(f))
 				}
 			}
 		}
@@ -629,7 +631,7 @@ func (c *city) movingGateway(t *testing.T) {
 		t.Helper()
 		for _, f := range families {
 			for _, proto := range []string{"tcp", "udp"} {
-				reaches(t, c.lan, proto, netip.AddrPortFrom(c.host1.of(f), portD), "d")
+				flowtest.Reaches(t, c.lan, proto, netip.AddrPortFrom(c.host1.of(f), portD), "d")
 			}
 		}
 	}
@@ -642,8 +644,8 @@ func (c *city) movingGateway(t *testing.T) {
 	for _, f := range families {
 		to := netip.AddrPortFrom(routed.of(f), 80)
 		for _, proto := range []string{"tcp", "udp"} {
-			reaches(t, c.lan, proto, to, "d")
-			lost(t, c.lan, proto, netip.AddrPortFrom(c.host1.of(f), portD), c.d, 80, control{c.lan, to})
+			flowtest.Reaches(t, c.lan, proto, to, "d")
+			flowtest.Lost(t, c.lan, proto, netip.AddrPortFrom(c.host1.of(f), portD), c.d, 80, flowtest.Via(c.lan, to))
 		}
 	}
 	c.networkCall(t, "fixed", "disconnect", `{"Container": "d"}`)
@@ -661,24 +663,24 @@ func (c *city) movingGateway(t *testing.T) {
 func (c *city) pathMTU(t *testing.T) {
 	c.bridged("network", "create", "--ipv6", "-o", "com.docker.network.driver.mtu=1280", "small")
 	p1 := c.member("p1", "small", "-p", "9080:80", "-p", "9080:80/udp")
-	serve(t, p1.space, 80)
+	flowtest.Serve(t, p1.Space, 80)
 	for _, f := range families {
 		at := func(a both, port uint16) netip.AddrPort { return netip.AddrPortFrom(a.of(f), port) }
 		for _, y := range []struct {
-			from *space
+			from *flowtest.Space
 			to   netip.AddrPort
 		}{
-			{c.a1.space, at(c.beyondAt, 80)},
-			{c.f1.space, at(c.beyondAt, 80)},
-			{c.r1.space, at(c.beyondAt, 80)},
+			{c.a1.Space, at(c.beyondAt, 80)},
+			{c.f1.Space, at(c.beyondAt, 80)},
+			{c.r1.Space, at(c.beyondAt, 80)},
 			{c.d, at(c.beyondAt, 80)},
 			{c.lan, at(c.host1, 9080)},
-			{c.a1.space, at(c.host1, 9080)},
+			{c.a1.Space, at(c.host1, 9080)},
 		} {
 			tooLarge(t, y.from, y.to)
 		}
-		bulk(t, c.a2.space, at(c.beyondAt, 80))
-		bulk(t, c.u1.space, at(c.beyondAt, 80))
+		bulk(t, c.a2.Space, at(c.beyondAt, 80))
+		bulk(t, c.u1.Space, at(c.beyondAt, 80))
 		bulk(t, c.beyond, at(c.host1, portA1))
 		bulk(t, c.beyond, at(c.r1.addrs(), 80))
 		bulk(t, c.far, at(c.host1, 9080))
@@ -686,14 +688,14 @@ func (c *city) pathMTU(t *testing.T) {
 }
 
 // tooLarge sends a datagram that no router may fragment, and waits until the sender's kernel says that it was too large.
-func tooLarge(t *testing.T, from *space, to netip.AddrPort) {
+func tooLarge(t *testing.T, from *flowtest.Space, to netip.AddrPort) {
 	t.Helper()
-	conn, err := dial(from, "udp", to, "")
+	conn, err := flowtest.Dial(from, "udp", to, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(deadline())
+	conn.SetDeadline(flowtest.Deadline())
 	raw, err := conn.(*net.UDPConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -711,9 +713,9 @@ func tooLarge(t *testing.T, from *space, to netip.AddrPort) {
 		t.Fatal(set)
 	}
 	if _, err := conn.Write(make([]byte, 1400)); err != nil {
-		t.Fatalf("%s to %s: %v", from.name, to, err)
+		t.Fatalf("%s to %s: %v", from.Name, to, err)
 	}
 	if _, err := conn.Read(make([]byte, 2048)); !errors.Is(err, unix.EMSGSIZE) {
-		t.Errorf("%s does not hear that its packets to %s are too large: %v", from.name, to, err)
+		t.Errorf("%s does not hear that its packets to %s are too large: %v", from.Name, to, err)
 	}
 }

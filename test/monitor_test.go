@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // watchedWorld has a daemon whose tables anybody may change, and a little of everything.
@@ -62,7 +64,7 @@ func TestRepairIsOneTransaction(t *testing.T) {
 		{"delete table inet bridged\nadd table inet bridged\nadd chain inet bridged forward", 0},
 	} {
 		g.take(t)
-		w.host.input(t, damage.commands+"\n", "nft", "-f", "-")
+		w.host.Input(t, damage.commands+"\n", "nft", "-f", "-")
 		w.await(t, "the repair of: "+damage.commands, func() bool { return w.filter() == before })
 		if got := w.repairs(); got != n+1 {
 			t.Fatalf("%s: %d repairs, want %d", damage.commands, got, n+1)
@@ -82,7 +84,7 @@ func TestRepairIsOneTransaction(t *testing.T) {
 func TestRepairLeavesOthersAlone(t *testing.T) {
 	w, _ := watchedWorld(t)
 	before := w.filter()
-	w.host.input(t, foreignRules, "nft", "-f", "-") // begins with a flush
+	w.host.Input(t, foreignRules, "nft", "-f", "-") // begins with a flush
 	w.await(t, "the repair", func() bool { return w.filter() == before })
 	if n := w.repairs(); n != 1 {
 		t.Fatalf("%d repairs", n)
@@ -98,7 +100,7 @@ func TestRepairLeavesOthersAlone(t *testing.T) {
 		"add table arp other",
 	}
 	for _, c := range theirs {
-		w.host.output(t, "nft", strings.Fields(c)...)
+		w.host.Output(t, "nft", strings.Fields(c)...)
 	}
 	list := func() string {
 		all := ""
@@ -108,7 +110,7 @@ func TestRepairLeavesOthersAlone(t *testing.T) {
 		return all
 	}
 	have := list()
-	w.host.output(t, "nft", "flush", "chain", "inet", "bridged", "forward")
+	w.host.Output(t, "nft", "flush", "chain", "inet", "bridged", "forward")
 	w.await(t, "the repair", func() bool { return w.filter() == before })
 	if n := w.repairs(); n != 2 {
 		t.Errorf("%d repairs: what others do among themselves is no reason for one", n)
@@ -128,9 +130,9 @@ func TestBurstIsOneRepair(t *testing.T) {
 	const damages = 100
 	for i := range damages {
 		if i%2 == 0 {
-			w.host.output(t, "nft", "flush", "ruleset")
+			w.host.Output(t, "nft", "flush", "ruleset")
 		} else { // what there is to flush again
-			w.host.input(t, "add table inet bridged\nadd chain inet bridged forward\nadd rule inet bridged forward accept\n", "nft", "-f", "-")
+			w.host.Input(t, "add table inet bridged\nadd chain inet bridged forward\nadd rule inet bridged forward accept\n", "nft", "-f", "-")
 		}
 	}
 	d.cmd.Process.Signal(syscall.SIGCONT)
@@ -146,7 +148,7 @@ func TestBurstIsOneRepair(t *testing.T) {
 	for range 4 {
 		vandals.Go(func() {
 			for range 25 {
-				if err := w.host.do(exec.Command("nft", "flush", "ruleset").Run); err != nil {
+				if err := w.host.Do(exec.Command("nft", "flush", "ruleset").Run); err != nil {
 					t.Error(err)
 				}
 			}
@@ -180,7 +182,7 @@ func TestRequestsWhileFlushed(t *testing.T) {
 	var vandal, clients sync.WaitGroup
 	vandal.Go(func() {
 		for range 40 {
-			if err := w.host.do(exec.Command("nft", "flush", "ruleset").Run); err != nil {
+			if err := w.host.Do(exec.Command("nft", "flush", "ruleset").Run); err != nil {
 				t.Error(err)
 			}
 		}
@@ -194,7 +196,7 @@ func TestRequestsWhileFlushed(t *testing.T) {
 				"network create --internal NAME", "network rm NAME",
 			} {
 				command := strings.Fields(own.Replace(args))
-				end := deadline()
+				end := flowtest.Deadline()
 				for r := w.try(command...); r.code != 0; r = w.try(command...) {
 					refused.Add(1)
 					if !strings.Contains(r.stderr, "try again") || time.Now().After(end) {
@@ -212,8 +214,8 @@ func TestRequestsWhileFlushed(t *testing.T) {
 	w.await(t, "the last repair", func() bool { return w.try("ruleset", "--diff").code == 0 })
 	w.bridged("sandbox", "rm", "c6") // it has no namespace of its own
 	w.consistent(t)
-	serve(t, w.sandbox("c1"), 80)
-	reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
+	flowtest.Serve(t, w.sandbox("c1"), 80)
+	flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
 }
 
 // A daemon starts while others flush: nothing is refused for that.
@@ -232,7 +234,7 @@ func TestStartWhileFlushed(t *testing.T) {
 					return
 				default:
 				}
-				if err := w.host.do(exec.Command("nft", "flush", "ruleset").Run); err != nil {
+				if err := w.host.Do(exec.Command("nft", "flush", "ruleset").Run); err != nil {
 					t.Error(err)
 				}
 			}

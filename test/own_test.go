@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // foreignRules is what an administrator's firewall loads: it begins with a flush of everything that it may flush.
@@ -24,7 +26,7 @@ table inet firewall {
 // must not get through does not meanwhile.
 func TestOwnedTables(t *testing.T) {
 	h := newHall(t, true, false)
-	a := h.ambush(t, h.c2.space)
+	a := h.ambush(t, h.c2.Space)
 	flows := h.busy(t)
 	before, filter := decode[statusJSON](h.world, "status", "--json"), h.filter()
 	if before.Protection != "owner+persist" {
@@ -73,10 +75,10 @@ func (w *world) busy(t testing.TB) []flow {
 	w.bridged("network", "create", "--ipv6", "busy")
 	c6 := w.member("c6", "busy", "-p", "8090:80", "-p", "8090:80/udp")
 	c7 := w.member("c7", "busy")
-	out := newSpace(t, "out", false)
-	w.wire("out0", out, "203.0.113", "2001:db8:3")
-	for _, s := range []*space{c6.space, c7.space, out} {
-		serve(t, s, 80)
+	out := flowtest.NewSpace(t, "out", false)
+	w.host.Join(t, "out0", out, "203.0.113", "2001:db8:3")
+	for _, s := range []*flowtest.Space{c6.Space, c7.Space, out} {
+		flowtest.Serve(t, s, 80)
 	}
 	var flows []flow
 	for _, f := range families {
@@ -85,8 +87,8 @@ func (w *world) busy(t testing.TB) []flow {
 		for _, proto := range []string{"tcp", "udp"} {
 			for _, to := range []flow{
 				{from: out, to: netip.AddrPortFrom(host, 8090), server: "c6"},
-				{from: c6.space, to: netip.AddrPortFrom(c7.addr(f), 80), server: "c7"},
-				{from: c7.space, to: netip.AddrPortFrom(outside, 80), server: "out"},
+				{from: c6.Space, to: netip.AddrPortFrom(c7.addr(f), 80), server: "c7"},
+				{from: c7.Space, to: netip.AddrPortFrom(outside, 80), server: "out"},
 			} {
 				to.proto = proto
 				flows = append(flows, to)
@@ -103,7 +105,7 @@ func (h *hall) vandalise(t testing.TB) {
 	t.Helper()
 	try := func(allowed bool, stdin string, args ...string) {
 		t.Helper()
-		err := h.host.do(func() error {
+		err := h.host.Do(func() error {
 			cmd := exec.Command("nft", args...)
 			cmd.Stdin = strings.NewReader(stdin)
 			out, err := cmd.CombinedOutput()

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // What a specification publishes, as `port ls` shows it.
@@ -68,12 +70,12 @@ func TestPortSpecifications(t *testing.T) {
 // A port that is left to be chosen: one number for both families, of the ephemeral range, and never one that is taken.
 func TestChosenPorts(t *testing.T) {
 	w := newWorld(t)
-	w.host.sysctl(t, "net/ipv4/ip_local_port_range", "40000 40005")
-	w.host.sysctl(t, "net/ipv4/ip_local_reserved_ports", "40002")
-	serveAt(t, w.host, netip.MustParseAddrPort("[::1]:40003")) // keeps the wildcard from being reserved
+	w.host.Sysctl(t, "net/ipv4/ip_local_port_range", "40000 40005")
+	w.host.Sysctl(t, "net/ipv4/ip_local_reserved_ports", "40002")
+	flowtest.ServeAt(t, w.host, netip.MustParseAddrPort("[::1]:40003")) // keeps the wildcard from being reserved
 	w.daemon("--ipv6")
 	m := w.member("c1", "bridge", "-p", "80", "-p", "81", "-p", "82", "-p", "83")
-	serve(t, m.space, 80, 81, 82, 83)
+	flowtest.Serve(t, m.Space, 80, 81, 82, 83)
 	var chosen []string
 	for spec, bindings := range w.inspect("c1").Ports {
 		if len(bindings) != 2 || bindings[0].HostPort != bindings[1].HostPort {
@@ -82,7 +84,7 @@ func TestChosenPorts(t *testing.T) {
 		chosen = append(chosen, bindings[0].HostPort)
 		port, _ := strconv.Atoi(bindings[0].HostPort)
 		for _, host := range []netip.Addr{hostLAN4, hostLAN6} {
-			reaches(t, w.lan, "tcp", netip.AddrPortFrom(host, uint16(port)), "c1")
+			flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(host, uint16(port)), "c1")
 		}
 	}
 	slices.Sort(chosen)
@@ -108,7 +110,7 @@ func TestHostAddresses(t *testing.T) {
 	w.daemon("--ipv6")
 	m := w.member("c1", "bridge", "-p", "192.0.2.1:8001:80", "-p", "[2001:db8:1::1]:8001:80",
 		"-p", "0.0.0.0:8002:80", "-p", "[::]:8003:80", "-p", "8004:80", "-p", "8004:80/udp")
-	serve(t, m.space, 80)
+	flowtest.Serve(t, m.Space, 80)
 	far4Side, far6Side := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8:2::1")
 	for _, c := range []struct {
 		to   netip.Addr
@@ -121,14 +123,14 @@ func TestHostAddresses(t *testing.T) {
 	} {
 		to := netip.AddrPortFrom(c.to, c.port)
 		if c.want {
-			reaches(t, w.lan, "tcp", to, "c1")
-		} else if err := refused(w.lan, to); err != nil {
+			flowtest.Reaches(t, w.lan, "tcp", to, "c1")
+		} else if err := flowtest.Refused(w.lan, to); err != nil {
 			t.Error(err)
 		}
 	}
 	// A new address of the host is served at once.
-	w.host.ip(t, "addr add 192.0.2.77/24 dev lan0")
-	reaches(t, w.lan, "tcp", netip.MustParseAddrPort("192.0.2.77:8004"), "c1")
+	w.host.IP(t, "addr add 192.0.2.77/24 dev lan0")
+	flowtest.Reaches(t, w.lan, "tcp", netip.MustParseAddrPort("192.0.2.77:8004"), "c1")
 }
 
 // The flag for the host address of ports that name none.
@@ -191,7 +193,7 @@ func TestPortConflicts(t *testing.T) {
 func TestPortReservation(t *testing.T) {
 	w := newWorld(t)
 	w.daemon("--ipv6")
-	srv := serveAt(t, w.host, netip.MustParseAddrPort("0.0.0.0:8080"))
+	srv := flowtest.ServeAt(t, w.host, netip.MustParseAddrPort("0.0.0.0:8080"))
 	for _, spec := range []string{"8080:80", "8080:80/udp", "192.0.2.1:8080:80", "0.0.0.0:8080:80"} {
 		r := w.try("sandbox", "create", "-p", spec, "c1")
 		if r.code != 4 || !strings.Contains(r.stderr, "8080") {
@@ -204,7 +206,7 @@ func TestPortReservation(t *testing.T) {
 	}
 	w.create("-p", "[::]:8080:80", "c1") // the other family is free
 	w.bridged("sandbox", "rm", "c1")
-	srv.close()
+	srv.Close()
 	w.create("-p", "8080:80", "-p", "8080:80/udp", "-p", "127.0.0.2:81:81", "c1")
 	for _, p := range decode[[]portJSON](w, "port", "ls", "--json") {
 		if err := w.reserved(p); err != nil {
@@ -229,11 +231,11 @@ func TestPortTakenMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	d := w.daemon("--ipv6")
 	m := w.member("c1", "bridge", "-p", "8080:80")
-	serve(t, m.space, 80)
+	flowtest.Serve(t, m.Space, 80)
 	d.kill()
-	serveAt(t, w.host, netip.MustParseAddrPort("0.0.0.0:8080"))
+	flowtest.ServeAt(t, w.host, netip.MustParseAddrPort("0.0.0.0:8080"))
 	w.daemon("--ipv6")
-	reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
+	flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
 	s := decode[statusJSON](w, "status", "--json")
 	if !slices.ContainsFunc(s.Warnings, func(text string) bool { return strings.Contains(text, "8080") }) {
 		t.Errorf("no warning in %+v", s)
@@ -244,9 +246,9 @@ func TestPortTakenMeanwhile(t *testing.T) {
 // talker is a UDP client that keeps its source port.
 type talker struct{ conn net.Conn }
 
-func newTalker(t testing.TB, from *space, to netip.AddrPort) talker {
+func newTalker(t testing.TB, from *flowtest.Space, to netip.AddrPort) talker {
 	t.Helper()
-	c, err := dial(from, "udp", to, "")
+	c, err := flowtest.Dial(from, "udp", to, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,22 +260,22 @@ func newTalker(t testing.TB, from *space, to netip.AddrPort) talker {
 func (c talker) ask(t testing.TB, want string) {
 	t.Helper()
 	var last string
-	for end := deadline(); time.Now().Before(end); {
-		mark := newMark()
+	for end := flowtest.Deadline(); time.Now().Before(end); {
+		mark := flowtest.NewMark()
 		if _, err := c.conn.Write([]byte(mark)); err != nil {
 			last = err.Error()
 			continue
 		}
 		c.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-		a, err := readAnswer(c.conn, mark)
-		if err == nil && a.server == want {
+		a, err := flowtest.ReadAnswer(c.conn, mark)
+		if err == nil && a.Server == want {
 			return
 		}
-		last = fmt.Sprint(a.server, err)
+		last = fmt.Sprint(a.Server, err)
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			// A refusal comes at once: let the next question wait for as long as an answer would.
 			c.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-			readAnswer(c.conn, mark)
+			flowtest.ReadAnswer(c.conn, mark)
 		}
 	}
 	t.Errorf("%s does not answer %s: %s", want, c.conn.LocalAddr(), last)
@@ -283,10 +285,10 @@ func (c talker) ask(t testing.TB, want string) {
 func TestKnownFlows(t *testing.T) {
 	w := newWorld(t)
 	w.daemon("--ipv6")
-	serve(t, w.create("c1"), 53)
-	serve(t, w.create("c2"), 53)
+	flowtest.Serve(t, w.create("c1"), 53)
+	flowtest.Serve(t, w.create("c2"), 53)
 	var clients []talker
-	for _, from := range []*space{w.lan, w.host} {
+	for _, from := range []*flowtest.Space{w.lan, w.host} {
 		for _, host := range []netip.Addr{hostLAN4, hostLAN6} {
 			c := newTalker(t, from, netip.AddrPortFrom(host, 5353))
 			c.conn.Write([]byte("is anybody there?"))
@@ -303,7 +305,7 @@ func TestKnownFlows(t *testing.T) {
 	}
 	for _, host := range []netip.Addr{hostLAN4, hostLAN6} {
 		w.released("udp", netip.AddrPortFrom(host, 5353))
-		serveAt(t, w.host, netip.AddrPortFrom(host, 5353))
+		flowtest.ServeAt(t, w.host, netip.AddrPortFrom(host, 5353))
 	}
 	for _, c := range clients {
 		c.ask(t, "host")
@@ -314,11 +316,11 @@ func TestKnownFlows(t *testing.T) {
 func TestKnownFlowsOfARemovedSandbox(t *testing.T) {
 	w := newWorld(t)
 	w.daemon("--ipv6")
-	serve(t, w.create("-p", "5353:53/udp", "c1"), 53)
+	flowtest.Serve(t, w.create("-p", "5353:53/udp", "c1"), 53)
 	c := newTalker(t, w.lan, netip.AddrPortFrom(hostLAN4, 5353))
 	c.ask(t, "c1")
 	w.bridged("sandbox", "rm", "c1")
-	serve(t, w.create("-p", "5353:53/udp", "c2"), 53)
+	flowtest.Serve(t, w.create("-p", "5353:53/udp", "c2"), 53)
 	c.ask(t, "c2")
 }
 
@@ -327,10 +329,10 @@ func TestPortRange(t *testing.T) {
 	w := newWorld(t)
 	w.daemon("--ipv6")
 	m := w.member("c1", "bridge", "-p", "20000-20999:10000-10999")
-	serve(t, m.space, 10000, 10500, 10999)
+	flowtest.Serve(t, m.Space, 10000, 10500, 10999)
 	for _, p := range []uint16{20000, 20500, 20999} {
 		for _, host := range []netip.Addr{hostLAN4, hostLAN6} {
-			reaches(t, w.lan, "tcp", netip.AddrPortFrom(host, p), "c1")
+			flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(host, p), "c1")
 		}
 	}
 	if n := len(decode[[]portJSON](w, "port", "ls", "--json")); n != 2000 {
@@ -349,12 +351,12 @@ func TestSCTP(t *testing.T) {
 	if got := lines(w.bridged("port", "ls", "c1")); !slices.Equal(got, []string{"80/sctp -> 0.0.0.0:9900", "80/sctp -> [::]:9900"}) {
 		t.Errorf("published: %q", got)
 	}
-	o, in := observe(t, m.space), injector(t, w.lan, "eth0")
+	o, in := flowtest.Observe(t, m.Space), flowtest.Injector(t, w.lan, "eth0")
 	src, dst := mustMAC(linksOf(t, w.lan)["eth0"].Address), mustMAC(linksOf(t, w.host)["lan0"].Address)
 	for _, f := range families {
 		from, to := pick(f, lan4, lan6), pick(f, hostLAN4, hostLAN6)
-		in.send(t, ethernet(src, dst, typeOf(f), packet(from, to, 132, sctpInit(40000, 9900))))
-		o.until(t, "an INIT", func(b []byte) bool {
+		in.Send(t, ethernet(src, dst, typeOf(f), packet(from, to, 132, sctpInit(40000, 9900))))
+		o.Until(t, "an INIT", func(b []byte) bool {
 			header := 14 + 40
 			if f.Is4() {
 				header = 14 + 20

@@ -65,7 +65,7 @@ func raced() bool { return os.Getenv("BRIDGED_TEST_RACE") == "1" }
 func TestPrivileges(t *testing.T) {
 	w := newWorld(t)
 	other := exec.Command("sleep", "infinity")
-	if err := w.host.start(other); err != nil {
+	if err := w.host.Start(other); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { other.Process.Kill(); other.Wait() })
@@ -182,7 +182,7 @@ func (w *world) stranger() int {
 	w.t.Helper()
 	cmd := exec.Command("setpriv", "--reuid", "65534", "--clear-groups", "sleep", "infinity")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if err := w.host.start(cmd); err != nil {
+	if err := w.host.Start(cmd); err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
@@ -192,7 +192,7 @@ func (w *world) stranger() int {
 // privateNamespace is a path to a namespace in a directory that is another user's alone.
 func (w *world) privateNamespace() string {
 	w.t.Helper()
-	w.host.output(w.t, "sh", "-ec", "mkdir /run/theirs; touch /run/theirs/ns; unshare --net=/run/theirs/ns true; chown 65534 /run/theirs; chmod 700 /run/theirs")
+	w.host.Output(w.t, "sh", "-ec", "mkdir /run/theirs; touch /run/theirs/ns; unshare --net=/run/theirs/ns true; chown 65534 /run/theirs; chmod 700 /run/theirs")
 	return "/run/theirs/ns"
 }
 
@@ -201,9 +201,9 @@ func (w *world) privateNamespace() string {
 func TestPeers(t *testing.T) {
 	w := newWorld(t)
 	const group = 4242
-	w.host.output(t, "sh", "-ec", fmt.Sprintf("echo bridged:x:%d: | cat /etc/group - > /run/group; mount --bind /run/group /etc/group", group))
+	w.host.Output(t, "sh", "-ec", fmt.Sprintf("echo bridged:x:%d: | cat /etc/group - > /run/group; mount --bind /run/group /etc/group", group))
 	w.daemon()
-	if owner := w.host.output(t, "stat", "-c", "%a %u %g", "/run/bridged/bridged.sock"); owner != fmt.Sprintf("660 0 %d\n", group) {
+	if owner := w.host.Output(t, "stat", "-c", "%a %u %g", "/run/bridged/bridged.sock"); owner != fmt.Sprintf("660 0 %d\n", group) {
 		t.Errorf("the socket is %s", owner)
 	}
 	may := map[string]syscall.Credential{
@@ -239,7 +239,7 @@ func TestPeers(t *testing.T) {
 			}
 		}
 	}
-	w.host.output(t, "chmod", "666", "/run/bridged/bridged.sock")
+	w.host.Output(t, "chmod", "666", "/run/bridged/bridged.sock")
 	before := w.snapshot(t)
 	for who, c := range mayNot {
 		for _, args := range refused {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // newBoot gives the host another boot id than the kernel's, seen by its own mounts only.
@@ -20,7 +22,7 @@ func (w *world) newBoot(id string) {
 	if err := os.WriteFile(path, []byte(id+"\n"), 0o644); err != nil {
 		w.t.Fatal(err)
 	}
-	err := w.host.do(func() error { return unix.Mount(path, "/proc/sys/kernel/random/boot_id", "", unix.MS_BIND, "") })
+	err := w.host.Do(func() error { return unix.Mount(path, "/proc/sys/kernel/random/boot_id", "", unix.MS_BIND, "") })
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -38,12 +40,12 @@ func (w *world) booted(keepRun bool, setup ...string) *world {
 	}
 	// What is mounted in /run/netns goes with the kernel, and the files beneath stay.
 	const beneath = "/run/beneath"
-	w.host.output(w.t, "mkdir", beneath)
-	if err := w.host.do(func() error { return unix.Mount("/run/netns", beneath, "", unix.MS_BIND, "") }); err != nil {
+	w.host.Output(w.t, "mkdir", beneath)
+	if err := w.host.Do(func() error { return unix.Mount("/run/netns", beneath, "", unix.MS_BIND, "") }); err != nil {
 		w.t.Fatal(err)
 	}
 	for from, to := range map[string]string{runDir: runDir, beneath: "/run/netns"} {
-		next.host.output(w.t, "mkdir", "-p", to)
+		next.host.Output(w.t, "mkdir", "-p", to)
 		for _, name := range w.names(from) {
 			if name != "bridged.sock" {
 				next.write(filepath.Join(to, name), w.read(filepath.Join(from, name)))
@@ -79,7 +81,7 @@ func newLastBoot(t *testing.T) *lastBoot {
 	w.bridged("sandbox", "create", "--network", "host", "c6")
 	w.bridged("sandbox", "create", "--network", "container:c1", "c7")
 	w.bridged("sandbox", "rm", "c1") // its namespace moved to another path
-	w.host.output(t, "ip", "netns", "add", "theirs")
+	w.host.Output(t, "ip", "netns", "add", "theirs")
 	w.bridged("sandbox", "create", "--netns", "/run/netns/theirs", "-p", "8081:80", "c8")
 	d.kill()
 	return b
@@ -151,13 +153,13 @@ func (b *lastBoot) cameBack(t *testing.T, now *world, names ...string) {
 	now.settled()
 	// The lowest addresses are given again, and names and ports are free.
 	now.bridged("sandbox", "create", "-p", "8080:80", "c1")
-	first := now.host.open(t, "c1", "/run/netns/c1") // the harness remembers the one of the last boot
+	first := now.host.Open(t, "c1", "/run/netns/c1") // the harness remembers the one of the last boot
 	if e := now.endpoint("c1", "bridge"); !strings.HasSuffix(e.IPAddress, ".0.2") {
 		t.Errorf("the first sandbox has %s", e.IPAddress)
 	}
-	serve(t, first, 80)
+	flowtest.Serve(t, first, 80)
 	for _, host := range []netip.Addr{hostLAN4, hostLAN6} {
-		reaches(t, now.lan, "tcp", netip.AddrPortFrom(host, 8080), "c1")
+		flowtest.Reaches(t, now.lan, "tcp", netip.AddrPortFrom(host, 8080), "c1")
 	}
 	now.bridged("sandbox", "rm", "c1")
 	if warnings := decode[statusJSON](now, "status", "--json").Warnings; len(warnings) > 0 {
@@ -178,8 +180,8 @@ func TestReboot(t *testing.T) {
 func TestRebootWithRunKept(t *testing.T) {
 	b := newLastBoot(t)
 	next := b.booted(true)
-	next.host.output(t, "rm", "/run/netns/c4")
-	next.host.output(t, "ip", "netns", "add", "c4")
+	next.host.Output(t, "rm", "/run/netns/c4")
+	next.host.Output(t, "ip", "netns", "add", "c4")
 	next.daemon("--ipv6")
 	b.cameBack(t, next, "c4", "theirs")
 }
@@ -187,14 +189,14 @@ func TestRebootWithRunKept(t *testing.T) {
 // The boot id is another one, and the kernel's objects are still there, as they would be after a checkpoint was restored.
 func TestRebootWithKernelKept(t *testing.T) {
 	b := newLastBoot(t)
-	c2 := b.host.open(t, "c2", "/run/netns/c2")
+	c2 := b.host.Open(t, "c2", "/run/netns/c2")
 	b.newBoot("11111111-2222-3333-4444-555555555555")
 	b.daemon("--ipv6")
 	b.cameBack(t, b.world, "theirs")
 	if _, there := linksOf(t, c2)["eth0"]; there {
 		t.Error("the link of the last boot is there")
 	}
-	if _, there := linksOf(t, b.host.open(t, "theirs", "/run/netns/theirs"))["eth0"]; there {
+	if _, there := linksOf(t, b.host.Open(t, "theirs", "/run/netns/theirs"))["eth0"]; there {
 		t.Error("the link in a namespace that was given is there")
 	}
 }
@@ -207,7 +209,7 @@ func TestRebootKilled(t *testing.T) {
 		watched := next.watch(t)
 		d := next.spawn("--ipv6")
 		for range n {
-			if err := watched.wait(patience); err != nil {
+			if err := watched.wait(flowtest.Patience); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // What a sandbox finds inside, as `ip` shows it, and what the commands say about it.
@@ -83,14 +85,14 @@ func TestSandboxWithoutIPv6(t *testing.T) {
 	if m.ip6.IsValid() || m.gw6.IsValid() {
 		t.Errorf("there is IPv6: %+v", m.endpointJSON)
 	}
-	if got := m.readSysctl(t, "net/ipv6/conf/eth0/disable_ipv6"); got != "1" {
+	if got := m.ReadSysctl(t, "net/ipv6/conf/eth0/disable_ipv6"); got != "1" {
 		t.Errorf("disable_ipv6 is %s", got)
 	}
-	eth0 := linksOf(t, m.space)["eth0"]
+	eth0 := linksOf(t, m.Space)["eth0"]
 	if len(eth0.AddrInfo) != 1 || eth0.MTU != 1280 {
 		t.Errorf("eth0 is %+v", eth0)
 	}
-	if w.host.readSysctl(t, "net/ipv6/conf/all/forwarding") != "0" {
+	if w.host.ReadSysctl(t, "net/ipv6/conf/all/forwarding") != "0" {
 		t.Error("IPv6 forwarding was switched on without --ipv6")
 	}
 }
@@ -118,13 +120,13 @@ func TestAnnouncement(t *testing.T) {
 	w := newWorld(t)
 	w.daemon("--ipv6")
 	first := w.member("c1", "bridge")
-	o := observe(t, first.space)
+	o := flowtest.Observe(t, first.Space)
 	m := w.member("c2", "bridge")
-	o.until(t, "an ARP announcement", func(f []byte) bool {
+	o.Until(t, "an ARP announcement", func(f []byte) bool {
 		return len(f) >= 42 && binary.BigEndian.Uint16(f[12:]) == typeARP &&
 			[4]byte(f[28:32]) == m.ip4.As4() && mac(f[22:28]) == m.mac
 	})
-	o.until(t, "a neighbour advertisement", func(f []byte) bool {
+	o.Until(t, "a neighbour advertisement", func(f []byte) bool {
 		return len(f) >= 14+40+24 && binary.BigEndian.Uint16(f[12:]) == typeIPv6 && f[20] == protoICMPv6 &&
 			f[54] == neighbourNA && [16]byte(f[62:78]) == m.ip6.As16()
 	})
@@ -195,9 +197,9 @@ func TestMACAddress(t *testing.T) {
 	if m.MacAddress != "0a:1b:2c:3d:4e:5f" || m.IPAddress != "172.17.5.5" {
 		t.Errorf("got %+v", m.endpointJSON)
 	}
-	serve(t, m.space, 80)
-	reaches(t, w.host, "tcp", netip.AddrPortFrom(m.ip4, 80), "c1")
-	reaches(t, w.host, "udp", netip.AddrPortFrom(m.ip6, 80), "c1")
+	flowtest.Serve(t, m.Space, 80)
+	flowtest.Reaches(t, w.host, "tcp", netip.AddrPortFrom(m.ip4, 80), "c1")
+	flowtest.Reaches(t, w.host, "udp", netip.AddrPortFrom(m.ip6, 80), "c1")
 	for _, bad := range []string{"01:00:5e:00:00:01", m.MacAddress, m.gatewayMAC.String(), "ff:ff:ff:ff:ff:ff"} {
 		if r := w.try("sandbox", "create", "--mac-address", bad, "c2"); r.code == 0 || !strings.Contains(r.stderr, bad) {
 			t.Errorf("MAC %s: %v", bad, r)
@@ -209,15 +211,15 @@ func TestMACAddress(t *testing.T) {
 func TestGivenNamespace(t *testing.T) {
 	w := newWorld(t)
 	w.daemon("--ipv6")
-	w.host.output(t, "ip", "netns", "add", "given")
+	w.host.Output(t, "ip", "netns", "add", "given")
 	m := w.member("c1", "bridge") // made
 	w.bridged("sandbox", "create", "--netns", "/run/netns/given", "-p", "8080:80", "c2")
 	if s := w.inspect("c2"); s.NetNS != "/run/netns/given" {
 		t.Errorf("NetNS is %q", s.NetNS)
 	}
-	given := w.host.open(t, "c2", "/run/netns/given")
-	serve(t, given, 80)
-	reaches(t, m.space, "tcp", netip.AddrPortFrom(m.gw4, 8080), "c2")
+	given := w.host.Open(t, "c2", "/run/netns/given")
+	flowtest.Serve(t, given, 80)
+	flowtest.Reaches(t, m.Space, "tcp", netip.AddrPortFrom(m.gw4, 8080), "c2")
 
 	w.bridged("sandbox", "rm", "c1", "c2")
 	if got := w.names("/run/netns"); !slices.Equal(got, []string{"given"}) {
@@ -231,7 +233,7 @@ func TestGivenNamespace(t *testing.T) {
 	w.bridged("sandbox", "create", "--netns", "/run/netns/given", "c2")
 	w.bridged("sandbox", "rm", "c2")
 	w.settled()
-	w.host.output(t, "ip", "netns", "del", "given")
+	w.host.Output(t, "ip", "netns", "del", "given")
 }
 
 // process starts something that waits in a network namespace of its own, until the test's end or until it is killed.
@@ -243,7 +245,7 @@ func (w *world) process() *exec.Cmd {
 		w.t.Fatal(err)
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if err := w.host.start(cmd); err != nil {
+	if err := w.host.Start(cmd); err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() {
@@ -260,15 +262,15 @@ func TestProcessNamespace(t *testing.T) {
 	d := w.daemon("--ipv6")
 	cmd := w.process()
 	w.bridged("sandbox", "create", "--pid", fmt.Sprint(cmd.Process.Pid), "-p", "8080:80", "c1")
-	in := w.host.open(t, "c1", fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid))
-	srv := serve(t, in, 80)
-	reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
-	reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN6, 8080), "c1")
+	in := w.host.Open(t, "c1", fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid))
+	srv := flowtest.Serve(t, in, 80)
+	flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
+	flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN6, 8080), "c1")
 	first := w.endpoint("c1", "bridge")
 
 	// The last user of the namespace goes: the kernel takes the pair along.
-	srv.close()
-	in.net.Close()
+	srv.Close()
+	in.Close()
 	cmd.Process.Kill()
 	cmd.Wait()
 	w.await(t, "the sandbox to be collected", func() bool { return w.count() == 0 })
@@ -302,7 +304,7 @@ func TestDeletedNamespace(t *testing.T) {
 	w := newWorld(t)
 	w.daemon()
 	w.bridged("sandbox", "create", "-p", "8080:80", "c1")
-	w.host.output(t, "ip", "netns", "del", "c1")
+	w.host.Output(t, "ip", "netns", "del", "c1")
 	w.await(t, "the sandbox to be collected", func() bool { return w.count() == 0 })
 	w.bridged("sandbox", "create", "-p", "8080:80", "c1")
 	w.consistent(t)
@@ -319,12 +321,12 @@ func TestModes(t *testing.T) {
 	if s := w.inspect("c1"); s.Mode != "none" || len(s.Networks) > 1 {
 		t.Errorf("inspect says %+v", s)
 	}
-	before := w.host.output(t, "ip", "addr")
+	before := w.host.Output(t, "ip", "addr")
 	w.bridged("sandbox", "create", "--network", "host", "c2")
 	if s := w.inspect("c2"); s.Mode != "host" {
 		t.Errorf("inspect says %+v", s)
 	}
-	same(t, "the host's links", before, w.host.output(t, "ip", "addr"))
+	same(t, "the host's links", before, w.host.Output(t, "ip", "addr"))
 	for _, args := range []string{"sandbox create --network host -p 80:80 c3", "port add c2 80:80", "sandbox create --network none -p 80:80 c3"} {
 		if r := w.try(strings.Fields(args)...); r.code == 0 {
 			t.Errorf("should be refused: %v", r)
@@ -349,8 +351,8 @@ func TestNoDefaultBridge(t *testing.T) {
 	}
 	w.bridged("network", "create", "mine")
 	m := w.member("c2", "mine", "-p", "8080:80")
-	serve(t, m.space, 80)
-	reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c2")
+	flowtest.Serve(t, m.Space, 80)
+	flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c2")
 	w.fails(3, []string{"bridge"}, "network", "inspect", "bridge")
 }
 
@@ -410,7 +412,7 @@ func TestExec(t *testing.T) {
 func TestSocketMode(t *testing.T) {
 	w := newWorld(t)
 	w.daemon()
-	err := w.host.do(func() error {
+	err := w.host.Do(func() error {
 		info, err := os.Stat("/run/bridged/bridged.sock")
 		if err == nil && info.Mode().Perm() != 0o660 {
 			err = fmt.Errorf("the socket's mode is %s", info.Mode())

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // The scripts in testdata/script read like a user's session. Each has a world of its own; its commands are
@@ -78,7 +80,7 @@ func (s *script) command(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // place is a space by its name in scripts.
-func (s *script) place(name string) *space {
+func (s *script) place(name string) *flowtest.Space {
 	switch name {
 	case "host":
 		return s.host
@@ -97,7 +99,7 @@ func (s *script) on(ts *testscript.TestScript, neg bool, args []string) {
 	cmd := exec.Command(args[1], args[2:]...)
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := s.place(args[0]).do(cmd.Run)
+	err := s.place(args[0]).Do(cmd.Run)
 	outcome(ts, neg, out.String(), errs.String(), err)
 }
 
@@ -107,7 +109,7 @@ func (s *script) serve(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	port, err := strconv.ParseUint(args[1], 10, 16)
 	ts.Check(err)
-	serve(s.t, s.place(args[0]), uint16(port))
+	flowtest.Serve(s.t, s.place(args[0]), uint16(port))
 }
 
 func (s *script) http(ts *testscript.TestScript, neg bool, args []string) {
@@ -115,7 +117,7 @@ func (s *script) http(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: http PLACE PORT")
 	}
 	var l net.Listener
-	ts.Check(s.place(args[0]).do(func() (err error) {
+	ts.Check(s.place(args[0]).Do(func() (err error) {
 		l, err = net.Listen("tcp", ":"+args[1])
 		return err
 	}))
@@ -131,10 +133,10 @@ func (s *script) ask(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: ask PLACE ADDR:PORT[/udp]")
 	}
 	to, proto := target(ts, args[1])
-	a, err := ask(s.place(args[0]), proto, to)
+	a, err := flowtest.Ask(s.place(args[0]), proto, to)
 	said := ""
 	if err == nil {
-		said = fmt.Sprintf("%s saw %s\n", a.server, a.source.Addr())
+		said = fmt.Sprintf("%s saw %s\n", a.Server, a.Source.Addr())
 	}
 	outcome(ts, neg, said, "", err)
 }
@@ -155,5 +157,5 @@ func (s *script) lost(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: lost PLACE ADDR:PORT[/udp] SANDBOX")
 	}
 	to, proto := target(ts, args[1])
-	lost(s.t, s.place(args[0]), proto, to, s.place(args[2]), to.Port(), control{s.host, to})
+	flowtest.Lost(s.t, s.place(args[0]), proto, to, s.place(args[2]), to.Port(), flowtest.Via(s.host, to))
 }

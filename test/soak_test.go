@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bridged/bridged/client"
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 const (
@@ -108,7 +109,7 @@ func (w *world) soak(t testing.TB, d *daemon, cycles int, cycle func(context.Con
 // soakAttach makes a sandbox, publishes two ports and removes it.
 func (w *world) soakAttach(t testing.TB) func(context.Context, *client.Client, int) error {
 	var out net.PacketConn
-	if err := w.lan.do(func() (err error) { out, err = net.ListenPacket("udp4", ":0"); return err }); err != nil {
+	if err := w.lan.Do(func() (err error) { out, err = net.ListenPacket("udp4", ":0"); return err }); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { out.Close() })
@@ -175,7 +176,7 @@ func (f footprint) String() string {
 func (w *world) footprint(t testing.TB, d *daemon, limit footprint) footprint {
 	t.Helper()
 	// The kernel takes namespaces and connections away behind everybody's back: nothing but a look tells.
-	for end := time.Now().Add(3 * patience); ; {
+	for end := time.Now().Add(3 * flowtest.Patience); ; {
 		f := w.measure(t, d)
 		more := ""
 		for what, n := range f.counts {
@@ -211,15 +212,15 @@ func (w *world) measure(t testing.TB, d *daemon) footprint {
 		"links":       len(links),
 		"host ends":   len(w.sandboxLinks()),
 		// The ids that the kernel has given the namespaces of links' other ends; two are those of the neighbours.
-		"peers":     len(lines(w.host.output(t, "ip", "netns", "list-id"))) - 2,
-		"addresses": len(lines(w.host.output(t, "ip", "-o", "addr"))),
-		"routes":    len(lines(w.host.output(t, "ip", "route", "show", "table", "all"))),
+		"peers":     len(lines(w.host.Output(t, "ip", "netns", "list-id"))) - 2,
+		"addresses": len(lines(w.host.Output(t, "ip", "-o", "addr"))),
+		"routes":    len(lines(w.host.Output(t, "ip", "route", "show", "table", "all"))),
 		"elements":  strings.Count(w.nft("list", "ruleset"), ","),
-		"conntrack": len(lines(w.host.output(t, "conntrack", "-L"))),
-		"sockets":   len(lines(w.host.output(t, "ss", "-Hantu"))),
-		"mounts":    strings.Count(w.host.output(t, "cat", "/proc/self/mountinfo"), "/run/netns/"),
+		"conntrack": len(lines(w.host.Output(t, "conntrack", "-L"))),
+		"sockets":   len(lines(w.host.Output(t, "ss", "-Hantu"))),
+		"mounts":    strings.Count(w.host.Output(t, "cat", "/proc/self/mountinfo"), "/run/netns/"),
 	}
-	err = w.host.do(func() error {
+	err = w.host.Do(func() error {
 		info, err := os.Stat("/run/bridged/log")
 		if err == nil {
 			f.logBytes = info.Size()

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // The daemon's files, as the host sees them.
@@ -25,7 +27,7 @@ const (
 func (w *world) read(path string) []byte {
 	w.t.Helper()
 	var b []byte
-	err := w.host.do(func() (err error) {
+	err := w.host.Do(func() (err error) {
 		b, err = os.ReadFile(path)
 		return err
 	})
@@ -38,7 +40,7 @@ func (w *world) read(path string) []byte {
 // write makes a file of the host.
 func (w *world) write(path string, content []byte) {
 	w.t.Helper()
-	if err := w.host.do(func() error { return os.WriteFile(path, content, 0o600) }); err != nil {
+	if err := w.host.Do(func() error { return os.WriteFile(path, content, 0o600) }); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -67,7 +69,7 @@ func newInhabited(t *testing.T) *inhabited {
 	w.bridged("network", "create", "--ipv6", "--label", "team=a", "second")
 	w.bridged("network", "create", "--internal", "inside")
 	w.bridged("network", "create", "--opt", "com.docker.network.bridge.enable_icc=false", "apart")
-	w.host.output(t, "ip", "netns", "add", "c5")
+	w.host.Output(t, "ip", "netns", "add", "c5")
 	c1 := w.member("c1", "bridge", "-p", "8080:80", "-p", "8080:80/udp", "-p", "127.0.0.2:81:81")
 	c2 := w.member("c2", "bridge", "--mac-address", "02:00:00:00:00:77")
 	w.member("c3", "second", "-p", "9000-9009:9000-9009")
@@ -76,17 +78,17 @@ func newInhabited(t *testing.T) *inhabited {
 	w.bridged("sandbox", "create", "--netns", givenPath, "-p", "8099:80", "c5")
 	c6, c7 := w.member("c6", "apart"), w.member("c7", "apart")
 	w.bridged("link", "add", "--port", "80/tcp", "c6", "c7")
-	c5 := member{space: w.host.open(t, "c5", givenPath)}
+	c5 := member{Space: w.host.Open(t, "c5", givenPath)}
 	for _, m := range []member{c1, c2, c5, c6, c7} {
-		serve(t, m.space, 80)
+		flowtest.Serve(t, m.Space, 80)
 	}
-	serve(t, w.lan, 80)
+	flowtest.Serve(t, w.lan, 80)
 	for _, f := range families {
 		host := pick(f, hostLAN4, hostLAN6)
 		for _, to := range []flow{
 			{from: w.lan, to: netip.AddrPortFrom(host, 8080), server: "c1"},
-			{from: c2.space, to: netip.AddrPortFrom(c1.addr(f), 80), server: "c1"},
-			{from: c1.space, to: netip.AddrPortFrom(pick(f, lan4, lan6), 80), server: "lan"},
+			{from: c2.Space, to: netip.AddrPortFrom(c1.addr(f), 80), server: "c1"},
+			{from: c1.Space, to: netip.AddrPortFrom(pick(f, lan4, lan6), 80), server: "lan"},
 			{from: w.lan, to: netip.AddrPortFrom(host, 8099), server: "c5"},
 		} {
 			for _, stands := range []bool{false, true} {
@@ -95,7 +97,7 @@ func newInhabited(t *testing.T) *inhabited {
 			}
 		}
 	}
-	h.flows = append(h.flows, flow{from: c6.space, to: netip.AddrPortFrom(c7.ip4, 80), server: "c7", proto: "tcp"})
+	h.flows = append(h.flows, flow{from: c6.Space, to: netip.AddrPortFrom(c7.ip4, 80), server: "c7", proto: "tcp"})
 	h.before, h.text = h.told(), h.kernel()
 	return h
 }
@@ -114,7 +116,7 @@ func (w *world) told() told {
 // kernel is our part of the kernel, as others show it.
 func (w *world) kernel() string {
 	w.t.Helper()
-	return w.filter() + w.host.output(w.t, "ip", "addr") + strings.Join(w.names("/run/netns"), " ")
+	return w.filter() + w.host.Output(w.t, "ip", "addr") + strings.Join(w.names("/run/netns"), " ")
 }
 
 // as checks that everything is as it was, and was not touched: the restart wrote nothing but the adoption of the tables.
@@ -142,16 +144,16 @@ func TestLogDamaged(t *testing.T) {
 		do   func()
 		says string // in a warning of status
 	}{
-		"removed":               {func() { h.host.output(t, "rm", runLog) }, "taken from the kernel"},
-		"run directory removed": {func() { h.host.output(t, "rm", "-r", runDir) }, "taken from the kernel"},
+		"removed":               {func() { h.host.Output(t, "rm", runLog) }, "taken from the kernel"},
+		"run directory removed": {func() { h.host.Output(t, "rm", "-r", runDir) }, "taken from the kernel"},
 		"empty":                 {func() { h.write(runLog, nil) }, runLog + ".broken"},
-		"a directory":           {func() { h.host.output(t, "rm", runLog); h.host.output(t, "mkdir", "-p", runLog+"/x") }, runLog + ".broken"},
-		"a pipe":                {func() { h.host.output(t, "rm", runLog); h.host.output(t, "mkfifo", runLog) }, runLog + ".broken"},
+		"a directory":           {func() { h.host.Output(t, "rm", runLog); h.host.Output(t, "mkdir", "-p", runLog+"/x") }, runLog + ".broken"},
+		"a pipe":                {func() { h.host.Output(t, "rm", runLog); h.host.Output(t, "mkfifo", runLog) }, runLog + ".broken"},
 		"no log":                {func() { h.write(runLog, bytes.Repeat([]byte("no log\n"), 1000)) }, runLog + ".broken"},
 		"zeros":                 {func() { h.write(runLog, make([]byte, len(h.read(runLog)))) }, runLog + ".broken"},
 		"header only": {func() {
 			header, _, _ := bytes.Cut(h.read(runLog), []byte("\n"))
-			h.host.output(t, "truncate", "-s", fmt.Sprint(len(header)+1), runLog)
+			h.host.Output(t, "truncate", "-s", fmt.Sprint(len(header)+1), runLog)
 		}, runLog + ".broken"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -182,19 +184,19 @@ func TestLogDamaged(t *testing.T) {
 			if x := cmp.Diff(h.before, h.told()); x != "" {
 				t.Errorf("after that, what the commands tell (-before +after):\n%s", x)
 			}
-			h.host.output(t, "sh", "-c", "rm -rf "+runLog+".broken*")
+			h.host.Output(t, "sh", "-c", "rm -rf "+runLog+".broken*")
 		})
 	}
 	// What was rebuilt can be used and given back.
 	h.bridged("port", "add", "c2", "8081:80")
-	reaches(t, h.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8081), "c2")
+	flowtest.Reaches(t, h.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8081), "c2")
 	h.bridged("link", "rm", "c6", "c7")
 	for _, name := range []string{"c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"} {
 		h.bridged("sandbox", "rm", name)
 	}
 	h.create("-p", "8080:80", "c1")
 	h.bridged("sandbox", "rm", "c1")
-	h.host.output(t, "ip", "netns", "del", "c5")
+	h.host.Output(t, "ip", "netns", "del", "c5")
 	h.consistent(t)
 }
 
@@ -203,7 +205,7 @@ func TestLogSweep(t *testing.T) {
 	h := newInhabited(t)
 	h.daemon.kill()
 	whole, length := h.read(runLog), h.read(runDir+"/length") // with its history
-	h.host.output(t, "ln", runLog, "/run/kept")               // each start writes a new file
+	h.host.Output(t, "ln", runLog, "/run/kept")               // each start writes a new file
 	g := h.generations()
 	const places = 8
 	for i := range places {
@@ -211,7 +213,7 @@ func TestLogSweep(t *testing.T) {
 		flipped := bytes.Clone(whole)
 		flipped[at] ^= 1 << (i % 8)
 		for name, content := range map[string][]byte{"cut": whole[:at], "flipped": flipped} {
-			h.host.output(t, "ln", "-f", "/run/kept", runLog)
+			h.host.Output(t, "ln", "-f", "/run/kept", runLog)
 			h.write(runLog, content)
 			h.write(runDir+"/length", length)
 			h.daemon = h.world.daemon("--ipv6")
@@ -233,7 +235,7 @@ func TestLogLostAndKilled(t *testing.T) {
 		kills = 0 // a start shows no sign before it is done
 	}
 	h.daemon.kill()
-	h.host.output(t, "rm", runLog)
+	h.host.Output(t, "rm", runLog)
 	for range kills {
 		g := h.generations()
 		d := h.spawn("--ipv6")
@@ -252,12 +254,12 @@ func TestLogLostAmongHostile(t *testing.T) {
 	evil := h.sandbox("c4")
 	h.daemon.kill()
 	g := h.generations()
-	h.host.output(t, "rm", runLog)
-	alias := h.host.output(t, "cat", "/sys/class/net/"+label.Name+"/ifalias")
-	evil.output(t, "ip", "link", "set", "eth0", "alias", strings.TrimSpace(strings.Replace(alias, " c3 ", " c1 ", 1)))
-	evil.ip(t, "link set eth0 down", "link set eth0 name eth9", "link set eth9 address 02:00:00:00:00:66", "link set eth9 up",
+	h.host.Output(t, "rm", runLog)
+	alias := h.host.Output(t, "cat", "/sys/class/net/"+label.Name+"/ifalias")
+	evil.Output(t, "ip", "link", "set", "eth0", "alias", strings.TrimSpace(strings.Replace(alias, " c3 ", " c1 ", 1)))
+	evil.IP(t, "link set eth0 down", "link set eth0 name eth9", "link set eth9 address 02:00:00:00:00:66", "link set eth9 up",
 		"link add bv0123456789ab type veth peer name bvother", "link set bv0123456789ab group 1651663975")
-	evil.output(t, "ip", "link", "set", "bv0123456789ab", "alias", strings.TrimSpace(alias))
+	evil.Output(t, "ip", "link", "set", "bv0123456789ab", "alias", strings.TrimSpace(alias))
 	h.daemon = h.world.daemon("--ipv6")
 	if x := cmp.Diff(h.before, h.told()); x != "" {
 		t.Errorf("what the commands tell (-before +after):\n%s", x)
@@ -271,10 +273,10 @@ func TestLogLostAmongHostile(t *testing.T) {
 // A container that gives its interface away does not give its identity away: the namespace is the one that the link was made for.
 func TestLogLostInnerEndMoved(t *testing.T) {
 	h := newInhabited(t)
-	nested := newSpace(t, "nested", false)
+	nested := flowtest.NewSpace(t, "nested", false)
 	h.daemon.kill()
-	h.host.output(t, "rm", runLog)
-	h.sandbox("c4").output(t, "ip", "link", "set", "eth0", "netns", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), nested.net.Fd()))
+	h.host.Output(t, "rm", runLog)
+	h.sandbox("c4").Output(t, "ip", "link", "set", "eth0", "netns", nested.Path())
 	h.daemon = h.world.daemon("--ipv6")
 	if x := cmp.Diff(h.before, h.told()); x != "" {
 		t.Errorf("what the commands tell (-before +after):\n%s", x)
@@ -291,9 +293,9 @@ func TestNetworkFileDamaged(t *testing.T) {
 	h := newInhabited(t)
 	files := h.networkFiles(t)
 	for name, damage := range map[string]func(path string){
-		"gone":        func(path string) { h.host.output(t, "rm", path) },
+		"gone":        func(path string) { h.host.Output(t, "rm", path) },
 		"empty":       func(path string) { h.write(path, nil) },
-		"a directory": func(path string) { h.host.output(t, "rm", path); h.host.output(t, "mkdir", path) },
+		"a directory": func(path string) { h.host.Output(t, "rm", path); h.host.Output(t, "mkdir", path) },
 		"a flipped bit": func(path string) {
 			content := h.read(path)
 			content[len(content)/2] ^= 4
@@ -407,7 +409,7 @@ func TestStatePermissions(t *testing.T) {
 	mode := func(path string) os.FileMode {
 		t.Helper()
 		var info os.FileInfo
-		err := w.host.do(func() (err error) {
+		err := w.host.Do(func() (err error) {
 			info, err = os.Stat(path)
 			return err
 		})
@@ -437,9 +439,9 @@ func TestStatePermissions(t *testing.T) {
 	check()
 	d.stop()
 	network := slices.IndexFunc(files, func(path string) bool { return filepath.Ext(path) == ".json" })
-	w.host.output(t, "chmod", "000", runLog)
-	w.host.output(t, "chmod", "666", files[network])
-	w.host.output(t, "chmod", "777", runDir)
+	w.host.Output(t, "chmod", "000", runLog)
+	w.host.Output(t, "chmod", "666", files[network])
+	w.host.Output(t, "chmod", "777", runDir)
 	w.daemon()
 	check()
 	warnings := strings.Join(decode[statusJSON](w, "status", "--json").Warnings, "\n")

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // manager stands in for systemd. It listens on the daemon's socket, keeps what a daemon gives it, and hands both to the next one, as
@@ -35,7 +37,7 @@ type manager struct {
 func (w *world) manager() *manager {
 	w.t.Helper()
 	m := &manager{w: w, program: program, path: "/run/bridged/bridged.sock", words: make(chan string, 64), kept: make(map[string]*os.File)}
-	err := w.host.do(func() error {
+	err := w.host.Do(func() error {
 		if err := os.MkdirAll(filepath.Dir(m.path), 0o755); err != nil {
 			return err
 		}
@@ -140,7 +142,7 @@ func (m *manager) start(flags ...string) *daemon {
 			}
 		case <-d.done:
 			m.w.t.Fatalf("the daemon ended at once: %v\n%s", d.cmd.ProcessState, d.log.String())
-		case <-time.After(patience):
+		case <-time.After(flowtest.Patience):
 			m.w.t.Fatalf("the daemon does not get ready:\n%s", d.log.String())
 		}
 	}
@@ -187,7 +189,7 @@ func (m *manager) identity(name string) (inode uint64) {
 func (m *manager) ask() (answer func() (int, error)) {
 	m.w.t.Helper()
 	var conn net.Conn
-	err := m.w.host.do(func() (err error) {
+	err := m.w.host.Do(func() (err error) {
 		conn, err = net.Dial("unix", m.path)
 		return err
 	})
@@ -199,7 +201,7 @@ func (m *manager) ask() (answer func() (int, error)) {
 	}
 	return func() (int, error) {
 		defer conn.Close()
-		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(flowtest.Patience)); err != nil {
 			return 0, err
 		}
 		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -212,7 +214,7 @@ func (m *manager) ask() (answer func() (int, error)) {
 
 // deleteTable is another process that tries to delete one of our tables: EPERM when it is owned.
 func (w *world) deleteTable() error {
-	return w.host.do(func() error {
+	return w.host.Do(func() error {
 		out, err := exec.Command("nft", "delete", "table", "inet", "bridged").CombinedOutput()
 		switch {
 		case err == nil:
@@ -235,7 +237,7 @@ func TestHandOver(t *testing.T) {
 		t.Fatal("the daemon gave no socket to be kept")
 	}
 	c1 := w.member("c1", "bridge", "-p", "8080:80")
-	serve(t, c1.space, 80)
+	flowtest.Serve(t, c1.Space, 80)
 	g := w.generations()
 
 	var vandal sync.WaitGroup
@@ -259,7 +261,7 @@ func TestHandOver(t *testing.T) {
 		if err := w.deleteTable(); !errors.Is(err, unix.EPERM) {
 			t.Errorf("round %d, there is no daemon: another process deletes the table: %v", round, err)
 		}
-		reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
+		flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
 		answer := m.ask()
 		d = m.start("--ipv6")
 		if code, err := answer(); code != http.StatusOK {
@@ -297,10 +299,10 @@ func TestHandOver(t *testing.T) {
 func TestUnfitHandOver(t *testing.T) {
 	w := newWorld(t)
 	m := w.manager()
-	socket := func(in *space, family, kind, proto int, setUp func(fd int) error) *os.File {
+	socket := func(in *flowtest.Space, family, kind, proto int, setUp func(fd int) error) *os.File {
 		t.Helper()
 		var fd int
-		err := in.do(func() (err error) {
+		err := in.Do(func() (err error) {
 			if fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC, proto); err != nil || setUp == nil {
 				return err
 			}
@@ -369,13 +371,13 @@ func TestHandOverToAnotherProtection(t *testing.T) {
 	for i, protection := range []string{"owner+persist", "monitor", "monitor", "owner+persist"} {
 		d := m.start("--protection", protection)
 		if i == 0 {
-			serve(t, w.member("c1", "bridge", "-p", "8080:80").space, 80)
+			flowtest.Serve(t, w.member("c1", "bridge", "-p", "8080:80").Space, 80)
 		}
 		if status := decode[statusJSON](w, "status", "--json"); status.Protection != protection || len(status.Warnings) > 0 {
 			t.Errorf("with %s: %+v", protection, status)
 		}
 		w.settled()
-		reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
+		flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
 		d.stop()
 		owned := errors.Is(w.deleteTable(), unix.EPERM)
 		if want := protection == "owner+persist"; owned != want {

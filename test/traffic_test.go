@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // What must go on working beside all that is forbidden: large datagrams, a smaller MTU on the way, ping, and much of it.
@@ -18,27 +20,27 @@ func TestTraffic(t *testing.T) {
 			w.bridgeNetfilter(nf)
 			w.daemon("--ipv6")
 			c1, c2 := w.member("c1", "bridge", "-p", "8080:80", "-p", "8080:80/udp"), w.member("c2", "bridge")
-			serve(t, c1.space, 80)
-			serve(t, w.lan, 80)
+			flowtest.Serve(t, c1.Space, 80)
+			flowtest.Serve(t, w.lan, 80)
 			for _, f := range families {
 				host, lan := pick(f, hostLAN4, hostLAN6), pick(f, lan4, lan6)
 				for _, flow := range []struct {
-					from *space
+					from *flowtest.Space
 					to   netip.AddrPort
 				}{
 					{w.lan, netip.AddrPortFrom(host, 8080)},
-					{c2.space, netip.AddrPortFrom(host, 8080)},
-					{c1.space, netip.AddrPortFrom(host, 8080)},
-					{c2.space, netip.AddrPortFrom(c1.addr(f), 80)},
-					{c2.space, netip.AddrPortFrom(lan, 80)},
+					{c2.Space, netip.AddrPortFrom(host, 8080)},
+					{c1.Space, netip.AddrPortFrom(host, 8080)},
+					{c2.Space, netip.AddrPortFrom(c1.addr(f), 80)},
+					{c2.Space, netip.AddrPortFrom(lan, 80)},
 					{w.host, netip.AddrPortFrom(c1.addr(f), 80)},
 				} {
 					largeDatagram(t, flow.from, flow.to)
 					bulk(t, flow.from, flow.to)
 				}
-				w.pings(t, c1.space, lan)
-				w.pings(t, c1.space, c2.addr(f))
-				w.pings(t, c1.space, c1.gateway(f))
+				w.pings(t, c1.Space, lan)
+				w.pings(t, c1.Space, c2.addr(f))
+				w.pings(t, c1.Space, c1.gateway(f))
 				w.pings(t, w.host, c1.addr(f))
 			}
 		})
@@ -46,57 +48,57 @@ func TestTraffic(t *testing.T) {
 }
 
 // largeDatagram sends one that needs many fragments, and wants it back.
-func largeDatagram(t *testing.T, from *space, to netip.AddrPort) {
+func largeDatagram(t *testing.T, from *flowtest.Space, to netip.AddrPort) {
 	t.Helper()
-	text := newMark() + string(bytes.Repeat([]byte{'x'}, 9000))
-	c, err := dial(from, "udp", to, text)
+	text := flowtest.NewMark() + string(bytes.Repeat([]byte{'x'}, 9000))
+	c, err := flowtest.Dial(from, "udp", to, text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(deadline())
+	c.SetDeadline(flowtest.Deadline())
 	buf := make([]byte, 64<<10)
 	n, err := c.Read(buf)
 	if err != nil || !bytes.HasSuffix(buf[:n], []byte(text)) {
-		t.Errorf("%s to %s: 9,000 bytes: %d came back, %v", from.name, to, n, err)
+		t.Errorf("%s to %s: 9,000 bytes: %d came back, %v", from.Name, to, n, err)
 	}
 }
 
 // bulk sends a megabyte through a connection, and wants it back.
-func bulk(t *testing.T, from *space, to netip.AddrPort) {
+func bulk(t *testing.T, from *flowtest.Space, to netip.AddrPort) {
 	t.Helper()
-	e := openEcho(t, from, to)
-	defer e.conn.Close()
+	e := flowtest.OpenEcho(t, from, to)
+	defer e.Conn.Close()
 	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
-	e.conn.SetDeadline(deadline())
+	e.Conn.SetDeadline(flowtest.Deadline())
 	var writing sync.WaitGroup
-	writing.Go(func() { e.conn.Write(sent) })
+	writing.Go(func() { e.Conn.Write(sent) })
 	got := make([]byte, len(sent))
-	if _, err := io.ReadFull(e.lines, got); err != nil || !bytes.Equal(got, sent) {
-		t.Errorf("%s to %s: a megabyte did not come back: %v", from.name, to, err)
+	if _, err := io.ReadFull(e.Lines, got); err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("%s to %s: a megabyte did not come back: %v", from.Name, to, err)
 	}
 	writing.Wait()
 }
 
 // pings sends an echo request by a ping socket.
-func (w *world) pings(t *testing.T, from *space, to netip.Addr) {
+func (w *world) pings(t *testing.T, from *flowtest.Space, to netip.Addr) {
 	t.Helper()
-	from.sysctl(t, "net/ipv4/ping_group_range", "0 0")
-	if err := ping(from, to); err != nil {
-		t.Errorf("ping from %s to %s: %v", from.name, to, err)
+	from.Sysctl(t, "net/ipv4/ping_group_range", "0 0")
+	if err := flowtest.Ping(from, to); err != nil {
+		t.Errorf("ping from %s to %s: %v", from.Name, to, err)
 	}
 }
 
 // A route with a smaller MTU on the LAN: connections through NAT learn it.
 func TestPathMTU(t *testing.T) {
 	w := newWorld(t, "link set far0 mtu 1280")
-	w.far.ip(t, "link set eth0 mtu 1280")
+	w.far.IP(t, "link set eth0 mtu 1280")
 	w.daemon("--ipv6", "--mtu", "1500")
 	m := w.member("c1", "bridge", "-p", "8080:80")
-	serve(t, m.space, 80)
-	serve(t, w.far, 80)
+	flowtest.Serve(t, m.Space, 80)
+	flowtest.Serve(t, w.far, 80)
 	for _, f := range families {
-		bulk(t, m.space, netip.AddrPortFrom(pick(f, far4, far6), 80))
+		bulk(t, m.Space, netip.AddrPortFrom(pick(f, far4, far6), 80))
 		bulk(t, w.far, netip.AddrPortFrom(pick(f, hostLAN4, hostLAN6), 8080))
 	}
 }

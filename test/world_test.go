@@ -1,12 +1,13 @@
 package test
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // Addresses of the world around the daemon, documentation prefixes all.
@@ -22,51 +23,30 @@ var (
 // world is a host with a neighbour on its LAN and another host behind it, and the daemon's sandboxes.
 type world struct {
 	t    testing.TB
-	host *space
-	lan  *space // a neighbour; its default route is the host
-	far  *space // on another link of the host
-	dir  string // for the daemon's state; goes with the test
+	host *flowtest.Space
+	lan  *flowtest.Space // a neighbour; its default route is the host
+	far  *flowtest.Space // on another link of the host
+	dir  string          // for the daemon's state; goes with the test
 
 	mu        sync.Mutex
-	sandboxes map[string]*space
+	sandboxes map[string]*flowtest.Space
 }
 
 // newWorld makes the namespaces and the links between them; there is no daemon yet. setup are lines of `ip` for the host.
 func newWorld(t testing.TB, setup ...string) *world {
 	t.Helper()
 	need(t)
-	w := &world{t: t, dir: t.TempDir(), sandboxes: make(map[string]*space)}
-	w.host = newSpace(t, "host", true)
-	w.lan = newSpace(t, "lan", false)
-	w.far = newSpace(t, "far", false)
-	w.wire("lan0", w.lan, "192.0.2", "2001:db8:1")
-	w.wire("far0", w.far, "198.51.100", "2001:db8:2")
-	w.host.ip(t, append([]string{
+	w := &world{t: t, dir: t.TempDir(), sandboxes: make(map[string]*flowtest.Space)}
+	w.host = flowtest.NewSpace(t, "host", true)
+	w.lan = flowtest.NewSpace(t, "lan", false)
+	w.far = flowtest.NewSpace(t, "far", false)
+	w.host.Join(t, "lan0", w.lan, "192.0.2", "2001:db8:1")
+	w.host.Join(t, "far0", w.far, "198.51.100", "2001:db8:2")
+	w.host.IP(t, append([]string{
 		"route add default via 192.0.2.2",
 		"route add default via 2001:db8:1::2",
 	}, setup...)...)
 	return w
-}
-
-// wire joins a neighbour to the host: .1 is the host, .2 the neighbour, whose default route is the host.
-func (w *world) wire(link string, to *space, prefix4, prefix6 string) {
-	w.t.Helper()
-	peer := to.name + "eth0"
-	w.host.ip(w.t, fmt.Sprintf("link add %s type veth peer name %s", link, peer))
-	fd := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), to.net.Fd())
-	w.host.ip(w.t,
-		fmt.Sprintf("link set %s netns %s name eth0", peer, fd),
-		fmt.Sprintf("link set %s up", link),
-		fmt.Sprintf("addr add %s.1/24 dev %s", prefix4, link),
-		fmt.Sprintf("addr add %s::1/64 dev %s nodad", prefix6, link),
-	)
-	to.ip(w.t,
-		"link set eth0 up",
-		fmt.Sprintf("addr add %s.2/24 dev eth0", prefix4),
-		fmt.Sprintf("addr add %s::2/64 dev eth0 nodad", prefix6),
-		fmt.Sprintf("route add default via %s.1", prefix4),
-		fmt.Sprintf("route add default via %s::1", prefix6),
-	)
 }
 
 // bridgeNetfilter switches br_netfilter's hooks on or off, IPv4 and IPv6: per network namespace.
@@ -85,24 +65,24 @@ func (w *world) bridgeNetfilter(on bool) {
 		}
 		return
 	}
-	w.host.sysctl(w.t, "net/bridge/bridge-nf-call-iptables", value)
-	w.host.sysctl(w.t, "net/bridge/bridge-nf-call-ip6tables", value)
+	w.host.Sysctl(w.t, "net/bridge/bridge-nf-call-iptables", value)
+	w.host.Sysctl(w.t, "net/bridge/bridge-nf-call-ip6tables", value)
 }
 
 // create makes a sandbox with `bridged sandbox create`; its name is the last argument.
-func (w *world) create(args ...string) *space {
+func (w *world) create(args ...string) *flowtest.Space {
 	w.t.Helper()
 	w.bridged(append([]string{"sandbox", "create"}, args...)...)
 	return w.sandbox(args[len(args)-1])
 }
 
 // sandbox is the namespace of a sandbox that the daemon made.
-func (w *world) sandbox(name string) *space {
+func (w *world) sandbox(name string) *flowtest.Space {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.sandboxes[name] == nil {
-		w.sandboxes[name] = w.host.open(w.t, name, "/run/netns/"+name)
+		w.sandboxes[name] = w.host.Open(w.t, name, "/run/netns/"+name)
 	}
 	return w.sandboxes[name]
 }
@@ -111,7 +91,7 @@ func (w *world) sandbox(name string) *space {
 func (w *world) names(dir string) []string {
 	w.t.Helper()
 	var names []string
-	err := w.host.do(func() error {
+	err := w.host.Do(func() error {
 		entries, err := os.ReadDir(dir)
 		for _, e := range entries {
 			names = append(names, e.Name())
@@ -130,7 +110,7 @@ func (w *world) names(dir string) []string {
 // nft is the host's packet filter as the nft command shows it, without counters.
 func (w *world) nft(args ...string) string {
 	w.t.Helper()
-	return w.host.output(w.t, "nft", append([]string{"-s"}, args...)...)
+	return w.host.Output(w.t, "nft", append([]string{"-s"}, args...)...)
 }
 
 func lines(s string) []string {

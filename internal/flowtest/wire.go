@@ -1,4 +1,4 @@
-package test
+package flowtest
 
 import (
 	"bytes"
@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wire is a packet socket: it writes frames to an interface of a space, or sees every frame that arrives in the space.
-type wire struct {
-	space *space
+// Wire is a packet socket: it writes frames to an interface of a space, or sees every frame that arrives in the space.
+type Wire struct {
+	Space *Space
 	fd    int
 	seen  [][]byte // what next has read so far
 }
@@ -20,22 +20,22 @@ type wire struct {
 // htons is for AF_PACKET, which wants protocols in network byte order.
 func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
-// observe sees every frame that arrives at any interface of the space from now on.
-func observe(t testing.TB, s *space) *wire {
+// Observe sees every frame that arrives at any interface of the space from now on.
+func Observe(t testing.TB, s *Space) *Wire {
 	t.Helper()
 	return openWire(t, s, unix.ETH_P_ALL, "")
 }
 
-// injector writes frames to an interface of the space.
-func injector(t testing.TB, s *space, link string) *wire {
+// Injector writes frames to an interface of the space.
+func Injector(t testing.TB, s *Space, link string) *Wire {
 	t.Helper()
 	return openWire(t, s, 0, link)
 }
 
-func openWire(t testing.TB, s *space, proto uint16, link string) *wire {
+func openWire(t testing.TB, s *Space, proto uint16, link string) *Wire {
 	t.Helper()
-	w := &wire{space: s}
-	err := s.do(func() (err error) {
+	w := &Wire{Space: s}
+	err := s.Do(func() (err error) {
 		if w.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
 			return err
 		}
@@ -45,21 +45,21 @@ func openWire(t testing.TB, s *space, proto uint16, link string) *wire {
 		}
 		at := &unix.SockaddrLinklayer{Protocol: htons(proto)}
 		if link != "" {
-			if at.Ifindex, err = linkIndex(link); err != nil {
+			if at.Ifindex, err = LinkIndex(link); err != nil {
 				return err
 			}
 		}
 		return unix.Bind(w.fd, at)
 	})
 	if err != nil {
-		t.Fatalf("cannot open a packet socket in %s: %v", s.name, err)
+		t.Fatalf("cannot open a packet socket in %s: %v", s.Name, err)
 	}
 	t.Cleanup(func() { unix.Close(w.fd) })
 	return w
 }
 
-// linkIndex is the index of an interface of the calling thread's namespace.
-func linkIndex(name string) (int, error) {
+// LinkIndex is the index of an interface of the calling thread's namespace.
+func LinkIndex(name string) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, err
@@ -75,11 +75,11 @@ func linkIndex(name string) (int, error) {
 	return int(req.Uint32()), nil
 }
 
-// send writes frames, on the CPU that every probe uses.
-func (w *wire) send(t testing.TB, frames ...[]byte) {
+// Send writes frames, on the CPU that every probe uses.
+func (w *Wire) Send(t testing.TB, frames ...[]byte) {
 	t.Helper()
 	err := onNewThread(func() error {
-		if err := onFirstCPU(); err != nil {
+		if err := OnFirstCPU(); err != nil {
 			return err
 		}
 		for _, f := range frames {
@@ -90,15 +90,15 @@ func (w *wire) send(t testing.TB, frames ...[]byte) {
 		return nil
 	})
 	if err != nil {
-		t.Fatalf("cannot send a frame from %s: %v", w.space.name, err)
+		t.Fatalf("cannot send a frame from %s: %v", w.Space.Name, err)
 	}
 }
 
-// errSilence is what next returns when nothing came.
-var errSilence = errors.New("nothing arrived")
+// ErrSilence is what next returns when nothing came.
+var ErrSilence = errors.New("nothing arrived")
 
-// next is the next frame that arrives within the time; frames that leave are skipped.
-func (w *wire) next(within time.Duration) ([]byte, error) {
+// Next is the Next frame that arrives within the time; frames that leave are skipped.
+func (w *Wire) Next(within time.Duration) ([]byte, error) {
 	deadline := time.Now().Add(within)
 	buf := make([]byte, 64<<10)
 	for {
@@ -110,7 +110,7 @@ func (w *wire) next(within time.Duration) ([]byte, error) {
 		case err != nil:
 			return nil, err
 		case n == 0:
-			return nil, errSilence
+			return nil, ErrSilence
 		}
 		size, from, err := unix.Recvfrom(w.fd, buf, unix.MSG_DONTWAIT)
 		if err == unix.EAGAIN || err == unix.EINTR {
@@ -128,8 +128,8 @@ func (w *wire) next(within time.Duration) ([]byte, error) {
 	}
 }
 
-// until reads until a frame matches.
-func (w *wire) until(t testing.TB, what string, match func([]byte) bool) {
+// Until reads Until a frame matches.
+func (w *Wire) Until(t testing.TB, what string, match func([]byte) bool) {
 	t.Helper()
 	for _, f := range w.seen {
 		if match(f) {
@@ -137,9 +137,9 @@ func (w *wire) until(t testing.TB, what string, match func([]byte) bool) {
 		}
 	}
 	for {
-		f, err := w.next(patience)
+		f, err := w.Next(Patience)
 		if err != nil {
-			t.Fatalf("%s did not arrive in %s: %v", what, w.space.name, err)
+			t.Fatalf("%s did not arrive in %s: %v", what, w.Space.Name, err)
 		}
 		if match(f) {
 			return
@@ -147,10 +147,10 @@ func (w *wire) until(t testing.TB, what string, match func([]byte) bool) {
 	}
 }
 
-// saw returns the first frame among those read so far, and those that wait, that matches.
-func (w *wire) saw(match func([]byte) bool) []byte {
+// Saw returns the first frame among those read so far, and those that wait, that matches.
+func (w *Wire) Saw(match func([]byte) bool) []byte {
 	for {
-		if _, err := w.next(0); err != nil {
+		if _, err := w.Next(0); err != nil {
 			break
 		}
 	}
@@ -162,7 +162,7 @@ func (w *wire) saw(match func([]byte) bool) []byte {
 	return nil
 }
 
-// marked matches frames with a mark in them.
-func marked(mark string) func([]byte) bool {
+// Marked matches frames with a mark in them.
+func Marked(mark string) func([]byte) bool {
 	return func(f []byte) bool { return bytes.Contains(f, []byte(mark)) }
 }
