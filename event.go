@@ -6,8 +6,8 @@ import "time"
 const (
 	EventNetwork = "network" // a network's id and name
 	EventSandbox = "sandbox" // a sandbox's id and name
-	EventLease   = "lease"   // the endpoint's id, and the caller's key
-	EventPort    = "port"    // the id and name of the sandbox whose port it is; of a lease, its key twice
+	EventLease   = "lease"   // the endpoint's id, and what the lease is called
+	EventPort    = "port"    // the id and name of the sandbox whose port it is; of a lease, its key and what it is called
 	EventLink    = "link"    // the link's id, and the alias
 	EventDaemon  = "daemon"  // none
 )

@@ -15,6 +15,11 @@ type PortRange struct {
 // Len is the number of ports in the range.
 func (r PortRange) Len() int { return int(r.Last) - int(r.First) + 1 }
 
+// Has reports whether the port can be chosen.
+func (r PortRange) Has(port uint16) bool {
+	return r == PortRange{} || r.First <= port && port <= r.Last
+}
+
 // String is "80" or "8000-8010".
 func (r PortRange) String() string {
 	if r.First == r.Last {
@@ -33,6 +38,9 @@ type PortSpec struct {
 	ContainerPort uint16
 	Proto         Proto
 }
+
+// Fixed reports whether the port on the host is just one, and not chosen.
+func (s PortSpec) Fixed() bool { return s.HostPort.First != 0 && s.HostPort.First == s.HostPort.Last }
 
 // String is the specification in the form that [ParsePortSpec] reads.
 func (s PortSpec) String() string {

@@ -115,6 +115,9 @@ func (j Joined) before(o Joined) bool {
 // Leased reports whether the endpoint is a lease: with or without a link, no sandbox of ours has it.
 func (e Endpoint) Leased() bool { return e.HostInterface == "" || e.Peer != "" }
 
+// Called is what people call a lease: its name, else its key.
+func (e Endpoint) Called() string { return cmp.Or(e.Name, e.Sandbox) }
+
 // Has reports whether the endpoint has an address of the family.
 func (e Endpoint) Has(ipv6 bool) bool {
 	if ipv6 {

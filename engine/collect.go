@@ -18,7 +18,7 @@ import (
 // Sandboxes whose namespace died are collected: nobody else gives their addresses and ports back. A namespace is not known by its path alone,
 // which others may remove or use again, and which for a process ends with it. It lives while the path leads to it, while a process is in
 // it or it is mounted elsewhere, and while its end of a pair is there, since the kernel takes a pair away with either of its
-// namespaces. Leases have no namespace: only their owner knows, and releases them.
+// namespaces. Leases have no namespace that we know: only their owner does, and releases them. What goes with the namespace is the link of one.
 
 // inhabited lists the namespaces that live, once, when somebody asks. It looks twice: a process that ends while its child begins is not seen by
 // one look.
@@ -116,8 +116,12 @@ func (e *Engine) findOne(id string, inhabited func() (map[netns.File]string, err
 		return nil
 	}
 	e.mu.Lock()
-	s, users := e.index.Sandboxes[id], e.index.usersOf(id)
+	s, there := e.index.Sandboxes[id]
+	users := e.index.usersOf(id)
 	e.mu.Unlock()
+	if !there {
+		return e.unlink(id) // it is the key of a lease, or the sandbox was removed meanwhile
+	}
 	var names []string
 	for _, u := range append(users, s) {
 		if !u.Gone {
@@ -128,7 +132,7 @@ func (e *Engine) findOne(id string, inhabited func() (map[netns.File]string, err
 	defer e.locks.lock("stack " + id)()
 	defer e.lockNetworksOf(id)()
 	e.mu.Lock()
-	s, there := e.index.Sandboxes[id] // what it is now that nobody else is at it
+	s, there = e.index.Sandboxes[id] // what it is now that nobody else is at it
 	users = e.index.usersOf(id)
 	e.mu.Unlock()
 	if !there || !s.Settled {
@@ -223,7 +227,7 @@ func (e *Engine) collect() error {
 			}
 		}
 	}
-	return nil
+	return e.unlinkAtStart()
 }
 
 func (e *Engine) collectAtStart(s bridged.Sandbox, inhabited func() (map[netns.File]string, error)) error {

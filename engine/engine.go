@@ -68,7 +68,7 @@ type Engine struct {
 	repairs *batch[struct{}]
 	rules   *batch[struct{}]
 	mends   *batch[suspicion]
-	lost    *batch[string] // ids of sandboxes whose namespace is not where it was
+	lost    *batch[string] // ids of sandboxes whose namespace is not where it was, and keys of leases whose pair is gone
 	// repaired counts the repairs that found something to do.
 	repaired atomic.Uint64
 	// doubtful: a repair or what was done behind an answer has failed, so that the next sweep has everything compared with the kernel.

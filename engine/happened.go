@@ -70,22 +70,51 @@ func networkEvent(n, old *bridged.Network) bridged.Event {
 
 // endpointEvents are about an endpoint that was old and is e; nil: there was or is none.
 func (x *index) endpointEvents(e, old *bridged.Endpoint) []bridged.Event {
+	if old != nil && old.Leased() || e != nil && e.Leased() {
+		return x.leaseEvents(e, old)
+	}
 	var es []bridged.Event
 	for _, side := range []struct {
-		endpoint       *bridged.Endpoint
-		sandbox, lease string
-	}{{old, "detach", "release"}, {e, "attach", "allocate"}} {
-		if side.endpoint == nil {
-			continue
+		endpoint *bridged.Endpoint
+		action   string
+	}{{old, "detach"}, {e, "attach"}} {
+		if side.endpoint != nil {
+			id := side.endpoint.Sandbox
+			es = append(es, bridged.Event{Type: bridged.EventSandbox, Action: side.action, ID: id, Name: x.stackName(id),
+				Attributes: x.endpointAttributes(*side.endpoint)})
 		}
-		event := bridged.Event{Attributes: x.endpointAttributes(*side.endpoint)}
-		if side.endpoint.HostInterface == "" {
-			event.Type, event.Action, event.ID, event.Name = bridged.EventLease, side.lease, side.endpoint.ID, side.endpoint.Sandbox
-		} else {
-			event.Type, event.Action = bridged.EventSandbox, side.sandbox
-			event.ID, event.Name = side.endpoint.Sandbox, x.stackName(side.endpoint.Sandbox)
+	}
+	return es
+}
+
+// leaseEvents is endpointEvents for leases.
+func (x *index) leaseEvents(e, old *bridged.Endpoint) (es []bridged.Event) {
+	tell := func(action string, e bridged.Endpoint) {
+		es = append(es, bridged.Event{Type: bridged.EventLease, Action: action, ID: e.ID, Name: e.Called(), Attributes: x.endpointAttributes(e)})
+	}
+	var was, is bridged.Endpoint
+	if old != nil {
+		was = *old
+	}
+	if e != nil {
+		is = *e
+	}
+	if old == nil {
+		tell("allocate", is)
+	}
+	if was.Peer != is.Peer {
+		if was.Peer != "" {
+			tell("leave", was)
 		}
-		es = append(es, event)
+		if is.Peer != "" {
+			tell("join", is)
+		}
+	}
+	switch {
+	case e == nil:
+		tell("release", was)
+	case old != nil && was.Name != is.Name:
+		tell("rename", is)
 	}
 	return es
 }

@@ -309,7 +309,10 @@ func (x *index) sandbox(ref string) (bridged.Sandbox, error) {
 func (x *index) stackName(id string) string {
 	s, ok := x.Sandboxes[id]
 	if !ok {
-		return id // a lease: the caller's key
+		for _, endpoint := range x.endpoints[id] {
+			return x.Endpoints[endpoint].Called() // a key has one lease
+		}
+		return id
 	}
 	if !s.Gone {
 		return s.Name

@@ -18,8 +18,8 @@ import (
 // label is what the alias of a host end says of its sandbox and endpoint: what the kernel itself would not tell. People read it in `ip link`,
 // and a start that lost its log rebuilds the two from it. Only who rules the host's links can write it; a sandbox can't.
 type label struct {
-	sandbox  bridged.Sandbox  // ID, Name, Created in seconds, Made, and of NSID the inode and the cookie
-	endpoint bridged.Endpoint // ID, Interface, MAC and addresses, these without the length of their prefix
+	sandbox  bridged.Sandbox  // ID, Name, Created in seconds, Made, and of NSID the inode and the cookie; of a lease nothing
+	endpoint bridged.Endpoint // ID, Interface, MAC and addresses, these without the length of their prefix; of a lease also the key, Peer and Name
 }
 
 // The words of a label. The first is followed by the sandbox's name, the others stand before their value.
@@ -34,6 +34,8 @@ const (
 	labelSpace    = "ns="
 	labelSince    = "since="
 	labelMade     = "made"
+	labelLease    = "key="
+	labelPeer     = "peer="
 )
 
 // newLabel is the label of an endpoint.
@@ -41,20 +43,17 @@ func newLabel(s bridged.Sandbox, e bridged.Endpoint) label { return label{sandbo
 
 // String is as "bridged web id=… ep=… if=eth0 ip=172.17.0.2 ns=4026532301.17 since=1763700000 made", with the ids in base64url. The MAC is
 // left out where it follows from the first address; what does not fit into an alias is left out, too: first the time, then
-// the name. It is empty for ids that are not ours.
+// the name. It is empty for ids that are not ours. Of a lease it is as "bridged web key=… ep=… peer=bp0123456789ab ip=172.17.0.2", and
+// empty for keys that are no names or too long.
 func (l label) String() string {
+	if l.endpoint.Peer != "" {
+		return l.leased()
+	}
 	sandbox, endpoint := shorten(l.sandbox.ID), shorten(l.endpoint.ID)
 	if sandbox == "" || endpoint == "" {
 		return ""
 	}
-	words := []string{labelSandbox + sandbox, labelEndpoint + endpoint, labelInner + l.endpoint.Interface}
-	addrs := l.endpoint.Addrs()
-	if len(addrs) == 0 || l.endpoint.MAC != bridged.MAC(addr.MACOf(addrs[0])) {
-		words = append(words, labelMAC+l.endpoint.MAC.String())
-	}
-	for _, a := range addrs {
-		words = append(words, labelIP+a.String())
-	}
+	words := append([]string{labelSandbox + sandbox, labelEndpoint + endpoint, labelInner + l.endpoint.Interface}, l.addresses()...)
 	words = append(words, fmt.Sprintf("%s%d.%d", labelSpace, l.sandbox.NSID.Ino, l.sandbox.NSID.Cookie))
 	if l.sandbox.Made {
 		words = append(words, labelMade)
@@ -70,6 +69,34 @@ func (l label) String() string {
 		}
 	}
 	return labelFirst + " " + labelNameless + " " + rest
+}
+
+// leased is the label of a lease.
+func (l label) leased() string {
+	endpoint := shorten(l.endpoint.ID)
+	if endpoint == "" || bridged.CheckName("key", l.endpoint.Sandbox) != nil {
+		return ""
+	}
+	words := []string{labelLease + l.endpoint.Sandbox, labelEndpoint + endpoint, labelPeer + l.endpoint.Peer}
+	rest := strings.Join(append(words, l.addresses()...), " ")
+	for _, name := range []string{cmp.Or(l.endpoint.Name, labelNameless), labelNameless} {
+		if text := labelFirst + " " + name + " " + rest; len(text) <= link.MaxAlias {
+			return text
+		}
+	}
+	return ""
+}
+
+// addresses are the words for the endpoint's MAC and addresses.
+func (l label) addresses() (words []string) {
+	addrs := l.endpoint.Addrs()
+	if len(addrs) == 0 || l.endpoint.MAC != bridged.MAC(addr.MACOf(addrs[0])) {
+		words = append(words, labelMAC+l.endpoint.MAC.String())
+	}
+	for _, a := range addrs {
+		words = append(words, labelIP+a.String())
+	}
+	return words
 }
 
 // parseLabel reads what String wrote; false for any other alias. A name that did not fit is empty, a time that did not fit is zero.
@@ -92,7 +119,12 @@ func parseLabel(text string) (l label, ok bool) {
 	if addrs := l.endpoint.Addrs(); l.endpoint.MAC == (bridged.MAC{}) && len(addrs) > 0 {
 		l.endpoint.MAC = bridged.MAC(addr.MACOf(addrs[0]))
 	}
-	whole := l.sandbox.ID != "" && l.endpoint.ID != "" && l.sandbox.NSID.Ino != 0 && l.endpoint.MAC != bridged.MAC{} &&
+	if l.endpoint.Peer != "" {
+		l.endpoint.Name, l.sandbox.Name = l.sandbox.Name, ""
+		return l, l.sandbox == bridged.Sandbox{} && l.endpoint.Interface == "" && l.endpoint.Sandbox != "" && l.endpoint.ID != "" &&
+			l.endpoint.MAC != bridged.MAC{} && bridged.CheckLinkName(l.endpoint.Peer) == nil
+	}
+	whole := l.endpoint.Sandbox == "" && l.sandbox.ID != "" && l.endpoint.ID != "" && l.sandbox.NSID.Ino != 0 && l.endpoint.MAC != bridged.MAC{} &&
 		bridged.CheckLinkName(l.endpoint.Interface) == nil
 	return l, whole
 }
@@ -112,6 +144,10 @@ func (l *label) read(word string) bool {
 		l.endpoint.ID = lengthen(value)
 	case labelInner:
 		l.endpoint.Interface = value
+	case labelLease:
+		l.endpoint.Sandbox, err = value, bridged.CheckName("key", value)
+	case labelPeer:
+		l.endpoint.Peer = value
 	case labelMAC:
 		l.endpoint.MAC, err = bridged.ParseMAC(value)
 	case labelIP:

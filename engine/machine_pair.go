@@ -26,6 +26,10 @@ func (m *machine) linked(hostEnd string) (bool, error) {
 }
 
 func (m *machine) addPair(p pair) error {
+	if p.netns == "" {
+		_, _, err := m.links.CreatePair(p.Pair, m.ns.FD())
+		return err
+	}
 	ns, err := openExactly(p.netns, p.nsid)
 	if err != nil {
 		return err

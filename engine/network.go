@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -13,7 +14,8 @@ import (
 	"github.com/bridged/bridged/ipam"
 )
 
-// CreateNetwork makes a network with its bridge, in one transaction. When it fails, nothing is left of it.
+// CreateNetwork makes a network with its bridge, in one transaction. When it fails, nothing is left of it. A name or an id that is taken is
+// [bridged.ErrConflict].
 func (e *Engine) CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (_ bridged.NetworkInfo, warnings []string, err error) {
 	leave, err := e.enter(ctx)
 	if err != nil {
@@ -32,23 +34,29 @@ func (e *Engine) CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (_
 	if err != nil {
 		return bridged.NetworkInfo{}, nil, fmt.Errorf("cannot create network %s: %w", n.Name, err)
 	}
-	asked := n
+	asked, kept := n, false
 	err = e.transactWhenFree(ctx, func(x *index) (bridged.Change, error) {
 		n = asked // not what was chosen the last time, which somebody may have by now
 		if _, taken := x.networkNames[n.Name]; taken {
 			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "network with name %s already exists", n.Name)
+		}
+		if _, taken := x.Networks[n.ID]; taken {
+			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "network with id %s already exists", n.ID)
 		}
 		if err := e.chooseSubnets(x, &n, host.space); err != nil {
 			return bridged.Change{}, err
 		}
 		n.BridgeMAC = bridged.MAC(addr.MACOf(n.Subnets()[0].Gateway))
 		x.keepSubnets(n)
+		kept = true
 		return bridged.Change{
 			Networks:   map[string]*bridged.Network{n.ID: &n},
 			Forwarding: e.forwardingFor(x, n),
 		}, nil
 	})
-	e.freeSubnets(n.ID)
+	if kept {
+		e.freeSubnets(n.ID)
+	}
 	if err != nil {
 		return bridged.NetworkInfo{}, nil, fmt.Errorf("cannot create network %s: %w", n.Name, err)
 	}
@@ -60,11 +68,11 @@ func (e *Engine) CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (_
 // newNetwork checks the request as far as it can be without the state.
 func (e *Engine) newNetwork(spec bridged.NetworkSpec) (bridged.Network, error) {
 	n := bridged.Network{
-		ID: bridged.NewID(), Name: spec.Name, Created: time.Now().UTC(), Driver: bridged.DriverBridge,
+		ID: cmp.Or(spec.ID, bridged.NewID()), Name: spec.Name, Created: time.Now().UTC(), Driver: bridged.DriverBridge,
 		Bridge: bridged.NewLinkName(bridged.BridgePrefix), MTU: e.mtu(), Internal: spec.Internal,
 		ICC: true, Masquerade: true, SourceGuard: true, Labels: spec.Labels,
 	}
-	if err := bridged.CheckName("network", spec.Name); err != nil {
+	if err := cmp.Or(bridged.CheckID("network", n.ID), bridged.CheckName("network", n.Name)); err != nil {
 		return n, err
 	}
 	if n.Predefined() {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -46,13 +47,14 @@ type bridge struct {
 // pair is an attached veth pair.
 type pair struct {
 	link.Pair
-	sandbox string // id
-	netns   string // path of the sandbox's namespace
-	nsid    bridged.NamespaceID
-	inner   link.Inner
+	sandbox string // id; of a lease, its key
+	// netns is the path of the sandbox's namespace. Empty: the inner end begins in the daemon's own one, for the caller of a lease.
+	netns string
+	nsid  bridged.NamespaceID
+	inner link.Inner
 	// sysctls are set inside before the inner end goes up, for the user.
 	sysctls []forwarding.Sysctl
-	// joined: the inner end was set up. From then on everything inside is the container's own business.
+	// joined: the inner end was set up. From then on everything inside is the container's own business. That of a lease never is by us.
 	joined bool
 	// astray: the host end is down, or its port is not in hairpin mode.
 	astray bool
@@ -177,12 +179,12 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 		}
 	}
 	w.add(forwarding.Endpoint(n, e, others))
+	if e.Peer != "" {
+		w.pairs[e.HostInterface] = pair{Pair: k.pair(n, e), sandbox: e.Sandbox}
+		return
+	}
 	p := pair{
-		Pair: link.Pair{
-			Host: e.HostInterface, Inner: e.Interface, Bridge: n.Bridge,
-			MAC: addr.MAC(e.MAC), HostMAC: hostMAC(e), MTU: e.MTU, Isolated: k.lacks.isolated(n),
-			Alias: newLabel(k.x.Sandboxes[e.Sandbox], e).String(),
-		},
+		Pair:    k.pair(n, e),
 		sandbox: e.Sandbox,
 		netns:   k.x.Sandboxes[e.Sandbox].NetNS,
 		nsid:    k.x.Sandboxes[e.Sandbox].NSID,
@@ -207,6 +209,15 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 		p.sysctls = append(p.sysctls, forwarding.Sysctl{Path: strings.Replace(path, bridged.InterfaceName, e.Interface, 1), Value: e.Sysctls[path]})
 	}
 	w.pairs[e.HostInterface] = p
+}
+
+// pair is that of an endpoint on a network.
+func (k compiler) pair(n bridged.Network, e bridged.Endpoint) link.Pair {
+	return link.Pair{
+		Host: e.HostInterface, Inner: cmp.Or(e.Peer, e.Interface), Bridge: n.Bridge,
+		MAC: addr.MAC(e.MAC), HostMAC: hostMAC(e), MTU: e.MTU, Isolated: k.lacks.isolated(n),
+		Alias: newLabel(k.x.Sandboxes[e.Sandbox], e).String(),
+	}
 }
 
 // hostMAC is the host end's address: it begins with fe:, so that a bridge without an address of its own never takes it over

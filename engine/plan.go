@@ -101,6 +101,9 @@ func (s addConnected) String() string {
 }
 func (s upBridge) String() string { return "set bridge " + s.name + " up" }
 func (s addPair) String() string {
+	if s.netns == "" {
+		return fmt.Sprintf("create pair %s (%s) and %s for %s", s.Host, s.Bridge, s.Inner, s.sandbox)
+	}
 	return fmt.Sprintf("create pair %s (%s) and %s in %s", s.Host, s.Bridge, s.Inner, s.netns)
 }
 func (s join) String() string {
@@ -282,7 +285,7 @@ func diff(have, want objects) Plan {
 		if h.Isolated && !w.Isolated && h.Bridge == w.Bridge {
 			p = append(p, isolate{name, false})
 		}
-		if !h.joined {
+		if w.joined && !h.joined {
 			p = append(p, join{w})
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
@@ -29,7 +30,7 @@ func (e *Engine) claimPorts(ctx context.Context, o outlets, specs []bridged.Port
 	}
 	claims := make([]claim, 0, len(specs))
 	for _, s := range specs {
-		bindings, err := e.claimPort(ctx, o, s)
+		bindings, _, err := e.claimPort(ctx, o, s, nil)
 		if err != nil {
 			e.freePorts(bindingsOf(claims))
 			return nil, err
@@ -47,36 +48,61 @@ func bindingsOf(claims []claim) []bridged.Binding {
 	return b
 }
 
-// claimPort tries the candidates of one specification in their order.
-func (e *Engine) claimPort(ctx context.Context, o outlets, s bridged.PortSpec) ([]bridged.Binding, error) {
+// claimPort tries the candidates of one specification in their order. Bindings that are held need not be reserved; those that were are fresh.
+func (e *Engine) claimPort(ctx context.Context, o outlets, s bridged.PortSpec, held map[bridged.Binding]bridged.Port) (bindings, fresh []bridged.Binding, err error) {
 	hostIPs, err := e.hostIPs(o, s)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	candidates, err := e.candidates(s.HostPort)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var first error
-	for port := range candidates {
-		bindings := make([]bridged.Binding, len(hostIPs))
+	for port := range preferring(held, s, candidates) {
+		bindings, fresh := make([]bridged.Binding, len(hostIPs)), make([]bridged.Binding, 0, len(hostIPs))
 		for i, ip := range hostIPs {
 			bindings[i] = bridged.Binding{HostIP: ip, Proto: s.Proto, HostPort: port}
+			if _, ok := held[bindings[i]]; !ok {
+				fresh = append(fresh, bindings[i])
+			}
 		}
-		err := e.reservePorts(ctx, bindings)
+		err := e.reservePorts(ctx, fresh)
 		switch {
 		case err == nil:
-			return bindings, nil
-		case s.HostPort.First == s.HostPort.Last && s.HostPort.First != 0, bridged.Code(err) != "conflict":
-			return nil, err
+			return bindings, fresh, nil
+		case s.Fixed(), bridged.Code(err) != "conflict":
+			return nil, nil, err
 		case first == nil:
 			first = err
 		}
 	}
 	if s.HostPort == (bridged.PortRange{}) {
-		return nil, bridged.Errorf(bridged.ErrConflict, "no free host port is left for %s: every port of net.ipv4.ip_local_port_range is taken", s)
+		return nil, nil, bridged.Errorf(bridged.ErrConflict, "no free host port is left for %s: every port of net.ipv4.ip_local_port_range is taken", s)
 	}
-	return nil, bridged.Errorf(bridged.ErrConflict, "no free host port is left in %s for %s: %w", s.HostPort, s, first)
+	return nil, nil, bridged.Errorf(bridged.ErrConflict, "no free host port is left in %s for %s: %w", s.HostPort, s, first)
+}
+
+// preferring are the host ports that a container's port has already, and then the candidates.
+func preferring(held map[bridged.Binding]bridged.Port, s bridged.PortSpec, candidates iter.Seq[uint16]) iter.Seq[uint16] {
+	if s.Fixed() || len(held) == 0 {
+		return candidates
+	}
+	var had []uint16
+	for b, p := range held {
+		if b.Proto == s.Proto && p.ContainerPort == s.ContainerPort && s.HostPort.Has(b.HostPort) {
+			had = append(had, b.HostPort)
+		}
+	}
+	slices.Sort(had)
+	return func(yield func(uint16) bool) {
+		for _, port := range had {
+			if !yield(port) {
+				return
+			}
+		}
+		candidates(yield)
+	}
 }
 
 // hostIPs are the host addresses of a publication, one a family.
@@ -110,7 +136,7 @@ func (e *Engine) hostIPs(o outlets, s bridged.PortSpec) ([]netip.Addr, error) {
 
 // candidates are the host ports to try. Ports to choose come from the ephemeral range, beginning anywhere in it, so that one that
 // was just given back is not the next one given out.
-func (e *Engine) candidates(r bridged.PortRange) (func(yield func(uint16) bool), error) {
+func (e *Engine) candidates(r bridged.PortRange) (iter.Seq[uint16], error) {
 	if r != (bridged.PortRange{}) {
 		return func(yield func(uint16) bool) {
 			for p := int(r.First); p <= int(r.Last) && yield(uint16(p)); p++ {
@@ -315,7 +341,7 @@ func (x *index) matching(s bridged.Sandbox, spec bridged.PortSpec) []bridged.Por
 		p := x.Ports[b]
 		if p.ContainerPort == spec.ContainerPort && b.Proto == spec.Proto &&
 			(!spec.HostIP.IsValid() || spec.HostIP == b.HostIP) &&
-			(spec.HostPort == bridged.PortRange{} || spec.HostPort.First <= b.HostPort && b.HostPort <= spec.HostPort.Last) {
+			spec.HostPort.Has(b.HostPort) {
 			found = append(found, p)
 		}
 	}

@@ -24,8 +24,7 @@ import (
 // later. Three things tell: the labels of host ends (label.go), the elements of our tables, and the namespaces that live.
 // Everything that is used is the host's; nothing inside a sandbox is asked.
 //
-// The kernel knows nothing of sandboxes without a namespace of their own (modes host and container), of the leases of callers that make
-// their links themselves, nor what links between sandboxes were called: of these, what the log still says is kept.
+// The kernel knows nothing of sandboxes without a namespace of their own (modes host and container), of leases without a link, nor what links between sandboxes were called: of these, what the log still says is kept.
 
 // rebuilder makes the State what the kernel tells.
 type rebuilder struct {
@@ -38,7 +37,7 @@ type rebuilder struct {
 	namespace        func(path string) (bridged.NamespaceID, error)
 	now              time.Time
 
-	rebuilt  []string // names of sandboxes
+	rebuilt  []string // names of sandboxes, and what leases are called
 	warnings []string
 }
 
@@ -106,10 +105,10 @@ func (r *rebuilder) run(links []link.Link, damaged bool) {
 func (r *rebuilder) report() string {
 	what := "it has nothing that the log did not say"
 	if len(r.rebuilt) > 0 {
-		what = fmt.Sprintf("rebuilt were %d sandboxes: %s", len(r.rebuilt), some(r.rebuilt))
+		what = fmt.Sprintf("rebuilt were %d sandboxes and leases: %s", len(r.rebuilt), some(r.rebuilt))
 	}
 	return "the log was lost or damaged, and what runs was taken from the kernel: " + what +
-		". It does not tell of sandboxes in the modes host and container, of leases, and of the names of links: make again what is missing of these"
+		". It does not tell of sandboxes in the modes host and container, of leases without a link, and of the names of links: make again what is missing of these"
 }
 
 // some is a few of the names, in order.
@@ -135,7 +134,7 @@ func (r *rebuilder) dropOrphans() {
 	for id, e := range x.Endpoints {
 		_, network := x.Networks[e.Network]
 		_, sandbox := x.Sandboxes[e.Sandbox]
-		if !network || !sandbox && e.HostInterface != "" {
+		if !network || !sandbox && !e.Leased() {
 			c.Endpoints[id] = nil
 		}
 	}
@@ -162,13 +161,18 @@ func (x *index) isStack(id string) bool {
 	return sandbox || len(x.endpoints[id]) > 0
 }
 
-// dropGone forgets the endpoints whose link is gone, with their ports, and the sandboxes that were removed or replaced. The namespace
+// dropGone forgets the endpoints whose link is gone, with their ports, and the sandboxes that were removed or replaced; of leases just the link. The namespace
 // of a sandbox that we made, where it still has its path, says that the sandbox was not removed: it gets its link again.
 func (r *rebuilder) dropGone(ports map[string]link.Link) {
 	for _, id := range sortedKeys(r.x.Endpoints) {
 		e := r.x.Endpoints[id]
 		l, there := ports[e.HostInterface]
 		if e.HostInterface == "" || there && r.alive(e) && r.mayBe(l, e) {
+			continue
+		}
+		if e.Leased() {
+			e = unlinked(e)
+			r.x.apply(bridged.Change{Endpoints: map[string]*bridged.Endpoint{id: &e}})
 			continue
 		}
 		s := r.x.Sandboxes[e.Sandbox]
@@ -209,6 +213,9 @@ func (r *rebuilder) alive(e bridged.Endpoint) bool {
 func (r *rebuilder) addEndpoint(l link.Link, bridge string) error {
 	told, ok := parseLabel(l.Alias)
 	if id, known := r.x.hostEnds[l.Name]; known {
+		if r.x.Endpoints[id].Leased() {
+			return nil
+		}
 		return r.settle(r.x.Sandboxes[r.x.Endpoints[id].Sandbox], told.sandbox)
 	}
 	if !ok {
@@ -219,9 +226,15 @@ func (r *rebuilder) addEndpoint(l link.Link, bridge string) error {
 		return errors.New("it is in no bridge of a network")
 	}
 	e := told.endpoint
-	e.HostInterface, e.Network, e.Sandbox, e.MTU = l.Name, network.ID, told.sandbox.ID, l.MTU
+	e.HostInterface, e.Network, e.MTU = l.Name, network.ID, l.MTU
+	if !e.Leased() {
+		e.Sandbox = told.sandbox.ID
+	}
 	if !r.alive(e) {
 		return nil // it was being made or removed
+	}
+	if e.Leased() {
+		return r.addLease(e, network)
 	}
 	e, err := r.placed(e, network)
 	if err != nil {
@@ -236,6 +249,27 @@ func (r *rebuilder) addEndpoint(l link.Link, bridge string) error {
 		r.x.apply(bridged.Change{Endpoints: map[string]*bridged.Endpoint{e.ID: &e}})
 	}
 	return err
+}
+
+// addLease adds a lease with a link, or the link to one that is known.
+func (r *rebuilder) addLease(e bridged.Endpoint, n bridged.Network) error {
+	known, there := r.x.Endpoints[e.ID]
+	switch {
+	case there && known.Sandbox == e.Sandbox && known.Network == e.Network && known.Peer == "":
+		known.HostInterface, known.Peer, known.MTU = e.HostInterface, e.Peer, e.MTU
+		e = known
+	case there || len(r.x.endpoints[e.Sandbox]) > 0 || r.x.isSandbox(e.Sandbox):
+		return fmt.Errorf("%s is something else", e.Sandbox)
+	default:
+		var err error
+		if e, err = r.placed(e, n); err != nil {
+			return err
+		}
+		e.Created = r.now
+		r.rebuilt = append(r.rebuilt, e.Called())
+	}
+	r.x.apply(bridged.Change{Endpoints: map[string]*bridged.Endpoint{e.ID: &e}})
+	return nil
 }
 
 // addUnlinked adds sandboxes that have no link: the namespaces that we made and that nobody has. One in mode none that the log does not

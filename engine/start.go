@@ -277,7 +277,7 @@ func (e *Engine) reservePublished() {
 	for _, p := range e.index.Ports {
 		if err := e.reservePorts(context.Background(), []bridged.Binding{p.Binding}); err != nil {
 			e.warn(fmt.Sprintf("port %s of sandbox %s stays published, but the host's own port is taken: %v",
-				p, e.index.Sandboxes[p.Sandbox].Name, err))
+				p, e.index.stackName(p.Sandbox), err))
 			e.mu.Lock()
 			e.book.take([]bridged.Binding{p.Binding})
 			e.mu.Unlock()

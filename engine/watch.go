@@ -68,6 +68,13 @@ func (e *Engine) concerned(s suspicion) (concern, bool) {
 	}
 	if id, ok := x.hostEnds[s.link]; ok {
 		endpoint := x.Endpoints[id]
+		if endpoint.Leased() {
+			return concern{
+				Change:  bridged.Change{Endpoints: map[string]*bridged.Endpoint{id: &endpoint}},
+				locks:   []string{"sandbox " + endpoint.Sandbox},
+				subject: bridged.Event{Type: bridged.EventLease, ID: id, Name: endpoint.Called()},
+			}, true
+		}
 		sandbox := x.Sandboxes[endpoint.Sandbox]
 		if !sandbox.Settled {
 			return concern{}, false // it is just being made or removed
@@ -253,22 +260,25 @@ func (e *Engine) repairAll() (lost []string) {
 }
 
 // dropLost leaves out the pairs of which nothing is there, neither the host's end nor the namespace at its path, and says which sandboxes these
-// are.
+// are. Of leases nothing but the pair is known.
 func (e *Engine) dropLost(have objects, want *objects) (lost []string) {
 	for name, p := range want.pairs {
 		if _, ok := have.pairs[name]; ok {
 			continue
 		}
-		now, err := e.host.namespace(p.netns, 0)
-		switch {
-		case err == nil && now == p.nsid:
-			continue
-		case scarce(err): // who is there is not known
-			e.doubtful.Store(true)
-		default:
-			lost = append(lost, p.sandbox)
-		}
 		delete(want.pairs, name)
+		if p.netns != "" {
+			now, err := e.host.namespace(p.netns, 0)
+			if err == nil && now == p.nsid {
+				want.pairs[name] = p
+				continue
+			}
+			if scarce(err) { // who is there is not known
+				e.doubtful.Store(true)
+				continue
+			}
+		}
+		lost = append(lost, p.sandbox)
 	}
 	maps.DeleteFunc(want.routes, func(id routeID, _ route) bool { _, ok := want.pairs[id.host]; return !ok })
 	return lost
