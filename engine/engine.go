@@ -62,9 +62,10 @@ type Engine struct {
 	// postponed is how many requests have put the compaction of the log off.
 	postponed int
 
-	pairs   *batch[pair]  // to be removed
-	purges  *batch[purge] // conntrack entries to be purged
-	hails   *batch[pair]  // to be announced
+	pairs   *batch[pair]            // to be removed
+	purges  *batch[purge]           // conntrack entries to be purged
+	hails   *batch[pair]            // to be announced
+	holds   *batch[bridged.Binding] // of an earlier daemon, to be reserved
 	repairs *batch[struct{}]
 	rules   *batch[struct{}]
 	mends   *batch[suspicion]
@@ -137,6 +138,7 @@ func newEngine(cfg Config) *Engine {
 	e.pairs = newBatch(e.removePairs)
 	e.purges = newBatch(e.purge)
 	e.hails = newBatch(e.announce)
+	e.holds = newBatch(e.hold)
 	e.repairs = newBatch(e.repair)
 	e.rules = newBatch(e.repairRules)
 	e.mends = newBatch(e.mend)
@@ -182,6 +184,7 @@ func (e *Engine) close() {
 	_ = e.pairs.wait(ctx, every[pair])
 	_ = e.purges.wait(ctx, every[purge])
 	_ = e.hails.wait(ctx, every[pair])
+	_ = e.holds.wait(ctx, every[bridged.Binding])
 	failpoint.Reached("stop: nothing waits")
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -427,6 +430,8 @@ func (e *Engine) purge(purges []purge) {
 	if err != nil {
 		e.log.Warn("cannot purge conntrack entries; old flows go on until they time out", "error", err)
 	}
+	// What is still being reserved must not be given back before, or it would be held for nobody.
+	_ = e.holds.wait(context.Background(), every[bridged.Binding])
 	for _, p := range purges {
 		if p.then != nil {
 			p.then()

@@ -22,6 +22,7 @@ func (e *Engine) settle() {
 	_ = e.pairs.wait(ctx, every[pair])
 	_ = e.purges.wait(ctx, every[purge])
 	_ = e.hails.wait(ctx, every[pair])
+	_ = e.holds.wait(ctx, every[bridged.Binding])
 }
 
 // checkKernel holds the kernel against the state: what the whole state wants must be what the changes, one by one, led to.

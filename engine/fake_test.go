@@ -231,18 +231,21 @@ type fakeSocket func()
 
 func (s fakeSocket) Close() error { s(); return nil }
 
-func (f *fakeHost) reserve(b bridged.Binding) (io.Closer, error) {
+func (f *fakeHost) reserve(bindings []bridged.Binding) (sockets []io.Closer, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.count(); err != nil {
-		return nil, err
+	for _, b := range bindings {
+		if err := f.count(); err != nil {
+			return sockets, err
+		}
+		f.bound[b] = true
+		sockets = append(sockets, fakeSocket(func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			delete(f.bound, b)
+		}))
 	}
-	f.bound[b] = true
-	return fakeSocket(func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(f.bound, b)
-	}), nil
+	return sockets, nil
 }
 
 func (f *fakeHost) ephemeral() (uint16, uint16, func(uint16) bool, error) {

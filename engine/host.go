@@ -81,7 +81,8 @@ type namespaces interface {
 
 // ports are the host's side of published ports.
 type ports interface {
-	reserve(b bridged.Binding) (io.Closer, error)
+	// reserve binds one socket after the other, until one can't be bound: the error is about bindings[len(sockets)].
+	reserve(bindings []bridged.Binding) (sockets []io.Closer, err error)
 	ephemeral() (first, last uint16, reserved func(uint16) bool, err error)
 	purge(flows []conntrack.Flow, addrs []netip.Addr) error
 }

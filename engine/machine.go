@@ -283,16 +283,18 @@ func absentIPv6(s forwarding.Sysctl, err error) bool {
 	return strings.HasPrefix(s.Path, "net/ipv6/") && errors.Is(err, os.ErrNotExist)
 }
 
-func (m *machine) reserve(b bridged.Binding) (io.Closer, error) {
-	var s *reserve.Socket
-	err := m.ns.Do(func() (err error) {
-		s, err = reserve.Bind(reserve.Port{Addr: b.HostIP, Proto: uint8(b.Proto), Port: b.HostPort})
-		return err
+func (m *machine) reserve(bindings []bridged.Binding) (sockets []io.Closer, err error) {
+	err = m.ns.Do(func() error {
+		for _, b := range bindings {
+			s, err := reserve.Bind(reserve.Port{Addr: b.HostIP, Proto: uint8(b.Proto), Port: b.HostPort})
+			if err != nil {
+				return err
+			}
+			sockets = append(sockets, s)
+		}
+		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	return sockets, err
 }
 
 func (m *machine) ephemeral() (first, last uint16, reserved func(uint16) bool, err error) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"iter"
 	"maps"
 	"math/rand/v2"
@@ -176,20 +177,56 @@ func (e *Engine) reservePorts(ctx context.Context, bindings []bridged.Binding) e
 			return ctx.Err()
 		}
 	}
-	for i, b := range bindings {
-		s, err := e.host.reserve(b)
-		if err != nil {
-			e.closeSockets(bindings[:i])
-			e.mu.Lock()
-			e.book.free(bindings)
-			e.mu.Unlock()
-			return translate(fmt.Errorf("%s: %w", bindFailed(b), err))
-		}
-		e.mu.Lock()
-		e.sockets[b] = s
-		e.mu.Unlock()
+	sockets, err := e.host.reserve(bindings)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err == nil {
+		e.keepSockets(bindings, sockets)
+		return nil
 	}
-	return nil
+	for _, s := range sockets {
+		_ = s.Close() // a bound socket has nothing to lose
+	}
+	e.book.free(bindings)
+	return translate(fmt.Errorf("%s: %w", bindFailed(bindings[len(sockets)]), err))
+}
+
+// keepSockets notes the sockets of the first bindings. The caller holds e.mu.
+func (e *Engine) keepSockets(bindings []bridged.Binding, sockets []io.Closer) {
+	for i, s := range sockets {
+		e.sockets[bindings[i]] = s
+	}
+}
+
+// reserveAtOnce is how many ports are reserved in one visit to the host's namespace.
+const reserveAtOnce = 256
+
+// hold reserves the host's side of ports that a former daemon published, which are in the book already. One that another process took meanwhile
+// stays published, with a warning.
+func (e *Engine) hold(bindings []bridged.Binding) {
+	for len(bindings) > 0 {
+		sockets, err := e.host.reserve(bindings[:min(len(bindings), reserveAtOnce)])
+		e.mu.Lock()
+		e.keepSockets(bindings, sockets)
+		e.mu.Unlock()
+		bindings = bindings[len(sockets):]
+		if err != nil {
+			e.warnTaken(bindings[0], err)
+			bindings = bindings[1:]
+		}
+	}
+	failpoint.Reached("start: ports reserved")
+}
+
+// warnTaken says that the host's side of a published port could not be reserved.
+func (e *Engine) warnTaken(b bridged.Binding, err error) {
+	e.mu.Lock()
+	p, published := e.index.Ports[b]
+	name := e.index.stackName(p.Sandbox)
+	e.mu.Unlock()
+	if published {
+		e.warn(fmt.Sprintf("port %s of sandbox %s stays published, but the host's own port is taken: %v", p, name, translate(fmt.Errorf("%s: %w", bindFailed(b), err))))
+	}
 }
 
 // bindFailed is Docker's text.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,11 +75,10 @@ func (e *Engine) start(ctx context.Context) error {
 	}
 	e.warnForwarding()
 	failpoint.Reached("start: kernel as wanted")
-	e.reservePublished()
-	failpoint.Reached("start: ports reserved")
 	history := e.purgeDeparted()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.takePorts()
 	for _, w := range e.lackWarnings() {
 		e.log.Warn(w)
 	}
@@ -271,16 +272,10 @@ func (x *index) prefixes() []netip.Prefix {
 	return all
 }
 
-// reservePublished holds the host's side of the ports that a former daemon published. One that another process took meanwhile
-// stays published, with a warning.
-func (e *Engine) reservePublished() {
-	for _, p := range e.index.Ports {
-		if err := e.reservePorts(context.Background(), []bridged.Binding{p.Binding}); err != nil {
-			e.warn(fmt.Sprintf("port %s of sandbox %s stays published, but the host's own port is taken: %v",
-				p, e.index.stackName(p.Sandbox), err))
-			e.mu.Lock()
-			e.book.take([]bridged.Binding{p.Binding})
-			e.mu.Unlock()
-		}
-	}
+// takePorts takes the host's side of all published ports, so that nobody else is given them, and has them reserved on the host behind the readiness:
+// while there was no daemon nobody held them either.
+func (e *Engine) takePorts() {
+	bindings := slices.Collect(maps.Keys(e.index.Ports))
+	e.book.take(bindings) // no two of them are in each other's way
+	e.holds.add(bindings...)
 }

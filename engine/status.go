@@ -8,8 +8,10 @@ import (
 	"github.com/bridged/bridged/nft"
 )
 
-// Status is how the daemon is, at once.
+// Status is how the daemon is. It waits for nothing but the end of a start: the host's side of ports that a former daemon published is reserved
+// behind the readiness, and what can't be is one of the warnings.
 func (e *Engine) Status() bridged.Status {
+	_ = e.holds.wait(context.Background(), every[bridged.Binding])
 	protection, transactions := e.host.ownership()
 	s := bridged.Status{Version: e.cfg.Version, Protection: protection, Transactions: transactions, Repairs: e.repaired.Load()}
 	if e.cfg.NoFirewall {

@@ -135,6 +135,7 @@ func (w *crashWorld) begin(flags []string) {
 	if !w.launch(flags) {
 		w.t.Fatalf("the daemon ended at once: %v\n%s", w.d.cmd.ProcessState, w.d.log.String())
 	}
+	w.request("GET", "/bridged/v1/status", "") // it comes when the ports of the former daemon are reserved, or the daemon was killed meanwhile
 }
 
 // died ends the daemon with SIGTERM, so that it does what it does behind its answers, and reports whether it was killed meanwhile.
