@@ -218,7 +218,7 @@ func (e *Engine) collect() error {
 	inhabited := e.inhabited()
 	// Those that share first: whether a stack still has a user is known then.
 	for _, sharing := range []bool{true, false} {
-		for _, s := range e.State().Sandboxes {
+		for _, s := range maps.Clone(e.index.Sandboxes) {
 			if (s.Shares != "") != sharing {
 				continue
 			}

@@ -55,6 +55,9 @@ func (d *departed) left(stack string) bool {
 
 // purges are those that are still gone.
 func (d *departed) purges(x *index) []purge {
+	if len(d.flows)+len(d.addrs) == 0 {
+		return nil
+	}
 	now := newDeparted()
 	for b, p := range x.Ports {
 		f := flowOf(b)

@@ -89,19 +89,20 @@ func (f *fakeHost) do(_ context.Context, s step) error {
 	return nil
 }
 
-func (f *fakeHost) observe(_ context.Context, want objects) (objects, error) {
+func (f *fakeHost) observe(want objects, _ []link.Link) (objects, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.objects.clone(), nil
+}
+
+func (f *fakeHost) observeRules(context.Context) (nft.Ruleset, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	have := f.objects.clone()
 	if len(have.tables) == 0 {
 		have.elements = make(nft.Elements)
 	}
-	return have, nil
-}
-
-func (f *fakeHost) observeRules(ctx context.Context) (nft.Ruleset, error) {
-	have, err := f.observe(ctx, objects{})
-	return nft.Ruleset{Tables: have.tables, Elements: have.elements}, err
+	return nft.Ruleset{Tables: have.tables, Elements: have.elements}, nil
 }
 
 func (f *fakeHost) tables(context.Context) (ids []nft.TableID, err error) {

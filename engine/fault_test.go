@@ -372,7 +372,7 @@ func (s *scene) equal(when string) {
 	s.t.Helper()
 	s.e.settled()
 	s.e.world.Lock() // nobody repairs meanwhile
-	plan, lost, err := s.e.difference(s.t.Context())
+	plan, lost, err := s.e.difference(s.t.Context(), nil)
 	s.e.world.Unlock()
 	if err != nil || len(plan) > 0 || len(lost) > 0 {
 		s.t.Fatalf("%s: the kernel differs from the state (%v, lost %v):\n%s", when, err, lost, plan)

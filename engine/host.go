@@ -38,9 +38,10 @@ type host interface {
 type kernel interface {
 	// do makes one step: all of it, or an error and nothing.
 	do(ctx context.Context, s step) error
-	// observe is what there is of the objects that want names, and what there is of ours beside them.
-	observe(ctx context.Context, want objects) (objects, error)
-	// observeRules is observe for our tables alone.
+	// observe is what there is, but for tables and elements, of the objects that want names, and what there is of ours beside them. links are all of the
+	// host, for a caller that has just listed them; nil: they are listed.
+	observe(want objects, links []link.Link) (objects, error)
+	// observeRules are our tables and what is in them.
 	observeRules(ctx context.Context) (nft.Ruleset, error)
 	// tables are the nf_tables tables that there are, of whomever.
 	tables(ctx context.Context) ([]nft.TableID, error)

@@ -237,14 +237,11 @@ func (w *world) equal(when string) {
 // difference is what would have to be done to make the kernel equal to the state.
 func (w *world) difference() Plan {
 	w.t.Helper()
-	w.engine.mu.Lock()
-	want := w.engine.compiler().whole()
-	w.engine.mu.Unlock()
-	have, err := w.engine.host.observe(w.t.Context(), want)
+	plan, _, err := w.engine.difference(w.t.Context(), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return diff(have, want)
+	return plan
 }
 
 // end removes what was made and stops the engine.

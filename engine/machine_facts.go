@@ -43,8 +43,13 @@ func (m *machine) facts() (facts, error) {
 	if f.addresses, err = m.addrs.Addresses(); err != nil {
 		return f, err
 	}
-	if f.taken, err = m.taken(); err != nil {
+	routes, err := m.addrs.Routes()
+	if err != nil {
 		return f, err
+	}
+	f.taken = hostcheck.NewTaken(routes, f.links, nil)
+	if f.taken.Nameservers, err = hostcheck.Nameservers(); err != nil {
+		m.warnResolver(err)
 	}
 	f.mtu = defaultRouteMTU(f.taken.Routes, f.links)
 	if id, err := os.ReadFile("/etc/machine-id"); err == nil {
@@ -78,11 +83,15 @@ func (m *machine) taken() (t hostcheck.Taken, err error) {
 			return err
 		}
 		if err != nil {
-			m.log.Warn("cannot read the resolver's configuration", "error", err)
+			m.warnResolver(err)
 		}
 		return nil
 	})
 	return t, err
+}
+
+func (m *machine) warnResolver(err error) {
+	m.log.Warn("cannot read the resolver's configuration", "error", err)
 }
 
 func defaultRouteMTU(routes []addr.Route, links []link.Link) int {

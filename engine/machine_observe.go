@@ -17,16 +17,13 @@ import (
 	"github.com/bridged/bridged/nft"
 )
 
-func (m *machine) observe(ctx context.Context, want objects) (objects, error) {
+func (m *machine) observe(want objects, links []link.Link) (objects, error) {
 	have := newObjects()
-	rs, err := m.observeRules(ctx)
-	if err != nil {
-		return have, err
-	}
-	have.tables, have.elements = rs.Tables, rs.Elements
-	links, err := m.links.List()
-	if err != nil {
-		return have, err
+	if links == nil {
+		var err error
+		if links, err = m.links.List(); err != nil {
+			return have, err
+		}
 	}
 	if err := m.observeLinks(&have, want, links, true); err != nil {
 		return have, err

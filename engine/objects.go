@@ -109,8 +109,23 @@ func each[K comparable, N, V any](named map[K]N, state map[K]V, w *objects, comp
 
 // whole is what the whole state wants, the programs included.
 func (k compiler) whole() objects {
-	all := k.x.State.Whole()
-	w := k.want(all, k.x.touch(all, bridged.Change{}))
+	w := newObjects()
+	w.tables = k.program
+	// About what there will be: a map that grows is filled twice.
+	w.elements = make(nft.Elements, 2*len(k.x.Ports)+8*len(k.x.Endpoints))
+	for _, n := range k.x.Networks {
+		k.network(&w, n)
+	}
+	for _, e := range k.x.Endpoints {
+		k.endpoint(&w, e)
+	}
+	for _, p := range k.x.Ports {
+		k.port(&w, p)
+	}
+	for _, l := range k.x.Links {
+		k.link(&w, l)
+	}
+	k.host(&w)
 	w.add(forwarding.Base())
 	k.visit(&w)
 	return w

@@ -47,7 +47,7 @@ func (e *Engine) rebuild(ctx context.Context) error {
 	if !e.store.Incomplete() {
 		return nil
 	}
-	have, err := e.host.observe(ctx, newObjects())
+	have, err := e.host.observeRules(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot observe the kernel: %w", err)
 	}
@@ -60,9 +60,9 @@ func (e *Engine) rebuild(ctx context.Context) error {
 		return fmt.Errorf("cannot list the namespaces of sandboxes: %w", err)
 	}
 	r := &rebuilder{
-		x: e.index, elements: have.elements, inhabited: inhabited, marked: marked, now: time.Now().UTC(),
+		x: e.index, elements: have.Elements, inhabited: inhabited, marked: marked, now: time.Now().UTC(),
 		namespace: func(path string) (bridged.NamespaceID, error) { return e.host.namespace(path, 0) },
-		noRules:   !hasTable(have.tables, forwarding.Bridge), noPorts: !hasTable(have.tables, nat.Inet),
+		noRules:   !hasTable(have.Tables, forwarding.Bridge), noPorts: !hasTable(have.Tables, nat.Inet),
 	}
 	e.mu.Lock()
 	r.run(e.facts.links, len(e.store.Warnings()) > 0)

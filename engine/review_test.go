@@ -285,7 +285,7 @@ func TestRoutesLikeOurs(t *testing.T) {
 	}
 	in(t, inside, "sh", "-c", fmt.Sprintf(
 		"for i in $(seq %d); do echo route add 10.9.$((i / 250)).$((i %% 250)) dev eth0 proto %d; done | ip -batch -", 2*mostStrays, routeProtocol))
-	plan, _, err := e.difference(ctx)
+	plan, _, err := e.difference(ctx, nil)
 	if err != nil || len(plan) != mostStrays {
 		t.Errorf("there are %d steps to be made, want %d (%v)", len(plan), mostStrays, err)
 	}

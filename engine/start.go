@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -10,9 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/failpoint"
 	"github.com/bridged/bridged/ipam"
+	"github.com/bridged/bridged/link"
+	"github.com/bridged/bridged/nft"
 )
 
 // start brings the state up to date with the configuration and with what became of the sandboxes, and makes the kernel equal
@@ -68,7 +73,8 @@ func (e *Engine) start(ctx context.Context) error {
 	}
 	failpoint.Reached("start: recorded")
 	if err == nil {
-		err = e.reconcile(ctx)
+		// What changed since the links were listed is told by the subscription, which is older.
+		err = e.reconcile(ctx, e.facts.links)
 	}
 	if err != nil {
 		return e.failedStart(ctx, t, inverse, err)
@@ -103,15 +109,15 @@ func (e *Engine) failedStart(ctx context.Context, t transition, inverse bridged.
 	if err := e.record(inverse); err != nil {
 		e.log.Error("cannot record that the start failed", "error", err)
 	}
-	if err := e.reconcile(ctx); err != nil {
+	if err := e.reconcile(ctx, nil); err != nil {
 		e.log.Error("cannot go back to the state before the start", "error", err)
 	}
 	return translate(cause)
 }
 
-// reconcile compares the whole state with the kernel and makes them equal. The caller is alone.
-func (e *Engine) reconcile(ctx context.Context) error {
-	plan, _, err := e.difference(ctx)
+// reconcile compares the whole state with the kernel and makes them equal. The caller is alone. links are those of difference.
+func (e *Engine) reconcile(ctx context.Context, links []link.Link) error {
+	plan, _, err := e.difference(ctx, links)
 	if err != nil {
 		return err
 	}
@@ -123,15 +129,22 @@ func (e *Engine) reconcile(ctx context.Context) error {
 }
 
 // difference is what must be done to make the kernel equal to the whole state. What can't be done is left out: the links of sandboxes whose
-// namespace is not where it was.
-func (e *Engine) difference(ctx context.Context) (p Plan, lost []string, err error) {
+// namespace is not where it was. links are all of the host, for a caller that has just listed them; nil: they are listed.
+func (e *Engine) difference(ctx context.Context, links []link.Link) (p Plan, lost []string, err error) {
+	var rules nft.Ruleset
+	var group errgroup.Group // the elements are most of what there is: the kernel lists them while we find out what is wanted
+	group.Go(func() (err error) {
+		rules, err = e.host.observeRules(ctx)
+		return err
+	})
 	e.mu.Lock()
 	want := e.compiler().whole()
 	e.mu.Unlock()
-	have, err := e.host.observe(ctx, want)
-	if err != nil {
+	have, err := e.host.observe(want, links)
+	if err = cmp.Or(group.Wait(), err); err != nil {
 		return nil, nil, fmt.Errorf("cannot observe the kernel: %w", err)
 	}
+	have.tables, have.elements = rules.Tables, rules.Elements
 	lost = e.dropLost(have, &want)
 	return diff(have, want), lost, nil
 }
@@ -239,8 +252,8 @@ func (e *Engine) configured() (bridged.Change, error) {
 
 // forwardingAtStart is what the networks need after the change c. What an earlier start switched on stays remembered.
 func (e *Engine) forwardingAtStart(c bridged.Change) *bridged.Forwarding {
-	all := e.index.State.Clone()
-	all.Apply(c)
+	all := bridged.State{Networks: maps.Clone(e.index.Networks)}
+	all.Apply(bridged.Change{Networks: c.Networks})
 	f := e.index.Forwarding
 	if !e.mayForward() { // what somebody switched off meanwhile stays off
 		f.IPv4, f.IPv6 = f.IPv4 && e.facts.forwarding.IPv4, f.IPv6 && e.facts.forwarding.IPv6

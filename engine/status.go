@@ -48,11 +48,10 @@ func (e *Engine) Ruleset(ctx context.Context, view bridged.RulesetView) (text st
 	if view == bridged.RulesetDesired {
 		return want.String(), false, nil
 	}
-	o, err := e.host.observe(ctx, w)
+	have, err := e.host.observeRules(ctx)
 	if err != nil {
 		return "", false, err
 	}
-	have := nft.Ruleset{Tables: o.tables, Elements: o.elements}
 	switch view {
 	case bridged.RulesetKernel:
 		return have.String(), false, nil

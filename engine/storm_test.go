@@ -378,7 +378,7 @@ func (s *storm) equal(when string) {
 		_ = s.e.repairs.wait(ctx, every[struct{}])
 		s.e.world.Lock()
 		defer s.e.world.Unlock()
-		plan, _, err := s.e.difference(ctx)
+		plan, _, err := s.e.difference(ctx, nil)
 		return plan.String(), err
 	}
 	var text string

@@ -53,7 +53,7 @@ func (e *Engine) transitionTo(ctx context.Context, c bridged.Change) (transition
 	}
 	want := newObjects()
 	compiler{x: e.index, takeOver: e.takeOver}.network(&want, t.to)
-	have, err := e.host.observe(ctx, want)
+	have, err := e.host.observe(want, nil)
 	if err != nil {
 		return t, fmt.Errorf("cannot observe the kernel: %w", err)
 	}

@@ -248,7 +248,7 @@ func (e *Engine) repairAll() (lost []string) {
 	err := e.host.adopt(ctx)
 	var plan Plan
 	if err == nil {
-		plan, lost, err = e.difference(ctx)
+		plan, lost, err = e.difference(ctx, nil)
 	}
 	if err != nil {
 		e.log.Error("cannot tell whether the kernel is as wanted", "error", err)

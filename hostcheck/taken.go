@@ -24,12 +24,19 @@ type Taken struct {
 // which links are bridges of the caller's; nil: those that package link made. When only the nameservers can't be read, the
 // error says so, and the rest is there.
 func ReadTaken(own func(link.Link) bool) (Taken, error) {
-	if own == nil {
-		own = link.Link.Ours
-	}
 	routes, links, err := readRoutes()
 	if err != nil {
 		return Taken{}, err
+	}
+	t := NewTaken(routes, links, own)
+	t.Nameservers, err = Nameservers()
+	return t, err
+}
+
+// NewTaken is what routes and links take that somebody has read already; the nameservers are left to the caller. own is that of [ReadTaken].
+func NewTaken(routes []addr.Route, links []link.Link, own func(link.Link) bool) Taken {
+	if own == nil {
+		own = link.Link.Ours
 	}
 	t := Taken{Routes: routes, Links: make(map[int]string, len(links)), Own: make(map[int]bool)}
 	for _, l := range links {
@@ -38,8 +45,7 @@ func ReadTaken(own func(link.Link) bool) (Taken, error) {
 			t.Own[l.Index] = true
 		}
 	}
-	t.Nameservers, err = Nameservers()
-	return t, err
+	return t
 }
 
 func readRoutes() (_ []addr.Route, _ []link.Link, err error) {

@@ -28,10 +28,16 @@ func Diff(have, want Ruleset) *Tx {
 	if !sameSlice(have.Tables, want.Tables) {
 		gone = tx.diffTables(have.Tables, want.Tables)
 	}
+	stays := 0
 	for e := range have.Elements {
-		if _, ok := want.Elements[e]; !ok && !gone.has(e.Set) {
+		if _, ok := want.Elements[e]; ok {
+			stays++
+		} else if !gone.has(e.Set) {
 			tx.Delete(e)
 		}
+	}
+	if stays == len(want.Elements) && gone.empty() {
+		return tx // all that is wanted is there
 	}
 	for e := range want.Elements {
 		if _, ok := have.Elements[e]; !ok || gone.has(e.Set) {
@@ -48,6 +54,8 @@ type setIDs struct {
 }
 
 func (s setIDs) has(id SetID) bool { return s.tables[id.Table] || s.sets[id] }
+
+func (s setIDs) empty() bool { return len(s.tables)+len(s.sets) == 0 }
 
 // diffTables appends the program's changes.
 func (tx *Tx) diffTables(have, want []Table) setIDs {
