@@ -179,10 +179,14 @@ func (e *Engine) unlink(key string) error {
 func (e *Engine) unlinkAtStart() error {
 	c := bridged.Change{Endpoints: make(map[string]*bridged.Endpoint)}
 	var gone []bridged.Endpoint
+	there := make(map[string]bool, len(e.facts.links))
+	for _, l := range e.facts.links {
+		there[l.Name] = true
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for id, ep := range e.index.Endpoints {
-		if _, there := e.facts.link(ep.HostInterface); ep.Peer != "" && !there {
+		if ep.Peer != "" && !there[ep.HostInterface] {
 			gone = append(gone, ep)
 			ep = unlinked(ep)
 			c.Endpoints[id] = &ep

@@ -104,7 +104,7 @@ func checkEqual(t testing.TB, e *Engine, when string) {
 	e.settled()
 	e.world.Lock() // nobody repairs meanwhile
 	defer e.world.Unlock()
-	plan, lost, err := e.difference(t.Context())
+	plan, lost, err := e.difference(t.Context(), nil)
 	if err != nil || len(plan) > 0 || len(lost) > 0 {
 		t.Errorf("%s: the kernel differs from the state (%v, lost %v):\n%s", when, err, lost, plan)
 	}
