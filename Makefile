@@ -8,8 +8,12 @@ RUN_FLAGS   ?=
 # What the tests hold the daemon against, as COMMAND:PACKAGE. gcc and the C headers are for the race detector.
 TEST_TOOLS  := nft:nftables iptables-nft:iptables ip:iproute2 ss:iproute2 conntrack:conntrack curl:curl gcc:gcc
 TEST_FILES  := /usr/include/stdlib.h:libc6-dev
-# Docker's own client is in the first of these packages that there is. It is unpacked, not installed: that would start Docker's daemon.
-DOCKER_CLIENT := docker-cli docker.io
+# Libraries of Docker's engine.
+TEST_FILES  += /lib/*/libdevmapper.so.1.02.1:libdevmapper1.02.1 /lib/*/libsystemd.so.0:libsystemd0 /lib/*/libseccomp.so.2:libseccomp2
+# Docker's client and engine, as COMMAND:PACKAGE. They are unpacked, not installed: that would start services. The client is in the first
+# of its packages that there is.
+UNPACKED := docker:docker-cli docker:docker.io dockerd:docker.io docker-proxy:docker.io \
+	containerd:containerd containerd-shim-runc-v2:containerd runc:runc busybox:busybox-static
 
 export CGO_ENABLED ?= 0
 # Debian's tools for root, also where PATH is a user's.
@@ -65,12 +69,20 @@ tools:
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get update -q && apt-get install -q -y --no-install-recommends $$missing; \
 	fi
-	@command -v docker >/dev/null || { \
-		echo "unpacking Docker's client"; \
-		dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && apt-get update -q && cd "$$dir" && \
-		for p in $(DOCKER_CLIENT); do apt-get download -q -o APT::Sandbox::User=root $$p 2>/dev/null && break; done && \
-		dpkg-deb -x *.deb . && mkdir -p $(CURDIR)/bin/tools && cp usr/bin/docker $(CURDIR)/bin/tools/; \
-	}
+	@missing=""; \
+	for u in $(UNPACKED); do [ -e bin/tools/$${u%%:*} ] || missing="$$missing $$u"; done; \
+	if [ -n "$$missing" ]; then \
+		echo "unpacking$$missing"; \
+		dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && mkdir -p bin/tools && apt-get update -q && cd "$$dir" || exit 1; \
+		for u in $$missing; do echo $${u##*:}; done | sort -u | while read -r p; do \
+			apt-cache show $$p >/dev/null 2>&1 || continue; \
+			apt-get download -q -o APT::Sandbox::User=root $$p && dpkg-deb -x $${p}_*.deb .; \
+		done; \
+		for u in $$missing; do \
+			[ -e $(CURDIR)/bin/tools/$${u%%:*} ] || find . -type f -name $${u%%:*} -perm -1 -exec cp {} $(CURDIR)/bin/tools/ ';'; \
+		done; \
+		for u in $$missing; do [ -e $(CURDIR)/bin/tools/$${u%%:*} ] || { echo "no $${u%%:*} in $${u##*:}"; exit 1; }; done; \
+	fi
 
 bench:
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...

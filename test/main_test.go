@@ -6,18 +6,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/bridged/bridged/internal/nstest"
 )
 
 // program is the path of the bridged that is tested; TestMain builds it. Nothing changes it afterwards.
 var program string
-
-// The main goroutine keeps the main thread: a goroutine that ends in a foreign namespace must take its thread along, and
-// the main thread can't end.
-func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
@@ -34,7 +31,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if err := build(dir); err != nil {
+	if program, err = nstest.Build(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -45,23 +42,6 @@ func run(m *testing.M) int {
 		code = 1
 	}
 	return code
-}
-
-// build makes the binary as the Makefile does: static. BRIDGED_TEST_RACE=1 makes one with the race detector instead.
-func build(dir string) error {
-	program = filepath.Join(dir, "bridged")
-	args := []string{"build", "-buildvcs=false", "-o", program}
-	env := append(os.Environ(), "CGO_ENABLED=0")
-	if os.Getenv("BRIDGED_TEST_RACE") == "1" {
-		args = append(args, "-race")
-		env = append(os.Environ(), "CGO_ENABLED=1")
-	}
-	cmd := exec.Command("go", append(args, "../cmd/bridged")...)
-	cmd.Env = env
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("cannot build bridged: %w\n%s", err, out)
-	}
-	return nil
 }
 
 // need ends or skips the test where the machine can't run it: without root, or without one of the tools.

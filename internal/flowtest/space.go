@@ -15,6 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The main goroutine keeps the main thread: a goroutine that ends in a foreign namespace must take its thread along, and
+// the main thread can't end.
+func init() { runtime.LockOSThread() }
+
 // Space is a place to act in: a network namespace and, for a host, a mount namespace. Safe for use by several goroutines.
 type Space struct {
 	Name string
