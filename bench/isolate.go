@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/bench/report"
+)
+
+// insideVariable is set in the inner process: the options, as JSON.
+const insideVariable = "BRIDGED_BENCH_INSIDE"
+
+// resultFD is where the inner process writes its report.
+const resultFD = 3
+
+// inner is what the inner process is told.
+type inner struct {
+	Quick  bool
+	Only   string
+	Daemon string // "": it could not be built, because of DaemonMissing
+	// Version of what is measured.
+	Version string
+	// DaemonMissing is why there is no daemon.
+	DaemonMissing string
+}
+
+// measure starts this program again in namespaces of its own and returns what that reports. The processes in there, their mounts and
+// network namespaces end with it: the kernel sees to that, even when somebody kills us.
+func measure(ctx context.Context, o options) (*report.Report, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("it makes network namespaces, so it must be root")
+	}
+	dir, err := os.MkdirTemp("", "bridged-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	in := inner{Quick: o.quick, Only: o.only, Daemon: o.daemon, Version: version(ctx)}
+	if in.Daemon == "" {
+		if in.Daemon, err = build(ctx, dir, in.Version); err != nil {
+			in.DaemonMissing = err.Error()
+		}
+	}
+	text, err := json.Marshal(in)
+	if err != nil {
+		return nil, err
+	}
+	return isolated(ctx, string(text))
+}
+
+// build makes the daemon as its Makefile does.
+func build(ctx context.Context, dir, version string) (string, error) {
+	fmt.Fprintln(os.Stderr, "building the daemon")
+	binary := filepath.Join(dir, "bridged")
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w -X main.version="+version, "-o", binary,
+		"github.com/bridged/bridged/cmd/bridged")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot build it here: %w %s", err, strings.TrimSpace(string(out)))
+	}
+	return binary, nil
+}
+
+// version is what git says of this directory.
+func version(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "describe", "--tags", "--always", "--dirty").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func isolated(ctx context.Context, in string) (*report.Report, error) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer read.Close()
+	runtime.LockOSThread() // Pdeathsig is about the thread
+	defer runtime.UnlockOSThread()
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
+	cmd.Env = append(os.Environ(), insideVariable+"="+in)
+	cmd.Stderr = os.Stderr
+	cmd.ExtraFiles = []*os.File{write}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	err = cmd.Start()
+	write.Close()
+	if err != nil {
+		return nil, fmt.Errorf("cannot make namespaces: %w", err)
+	}
+	r := new(report.Report)
+	decodeErr := json.NewDecoder(read).Decode(r)
+	if err := errors.Join(cmd.Wait(), ctx.Err()); err != nil {
+		return nil, err
+	}
+	return r, decodeErr
+}
+
+// inside is the inner process: the first of its namespace of processes.
+func inside() (code int) {
+	var in inner
+	err := json.Unmarshal([]byte(os.Getenv(insideVariable)), &in)
+	if err == nil {
+		err = furnish(&in)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
+	}
+	r := newRun(in, raiseOpenFiles()).all(context.Background())
+	if err := json.NewEncoder(os.NewFile(resultFD, "report")).Encode(r); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+// furnish makes the fresh namespaces habitable: no mount is seen outside, none of the host's network namespaces is kept alive by a copy of
+// its mount, /run is empty, /proc shows our own processes. The daemon's binary may be in the old /run, so it is opened before.
+func furnish(in *inner) error {
+	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("cannot make mounts private: %w", err)
+	}
+	if err := forgetNamespaces(); err != nil {
+		return err
+	}
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return fmt.Errorf("cannot mount /proc: %w", err)
+	}
+	if in.Daemon != "" {
+		fd, err := unix.Open(in.Daemon, unix.O_RDONLY|unix.O_CLOEXEC, 0) // it stays open
+		if err != nil {
+			return fmt.Errorf("cannot open the daemon's binary %s: %w", in.Daemon, err)
+		}
+		in.Daemon = fmt.Sprintf("/proc/self/fd/%d", fd)
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755"); err != nil {
+		return fmt.Errorf("cannot mount /run: %w", err)
+	}
+	return nil
+}
+
+// forgetNamespaces unmounts the copies of the host's network namespaces.
+func forgetNamespaces() error {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var points []string
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if fields := strings.Fields(lines.Text()); len(fields) > 4 && strings.Contains(lines.Text(), " - nsfs ") {
+			points = append(points, fields[4])
+		}
+	}
+	for _, p := range points {
+		_ = unix.Unmount(p, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) // one that is hidden by another mount can't be reached, and does no harm but live on
+	}
+	return nil
+}

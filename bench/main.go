@@ -1,0 +1,113 @@
+// Bench measures bridged beside the kernel's own floor and beside other ways to do the same, all in one run, interleaved, on the same kernel:
+//
+//	go run ./bench [--quick] [--only WORKLOAD,…] [--json FILE] [--html FILE]
+//
+// It wants root. Everything happens in namespaces of its own, of processes, mounts and networks: they go with it, whatever ends it. It is a
+// program of its own, because it starts others and the daemon must not be able to.
+//
+// Two processes share the work. The outer one builds the daemon, starts itself again in fresh namespaces, and writes the report. The inner one
+// measures. In there, a peer (peer_*.go) is a way to do something, a workload (work_*.go) is what they all have to do, and a lane is one
+// peer in one workload at one size: the lanes of a workload take turns, in random order (schedule.go). What the kernel holds after
+// a workload is read by other means than those that wrote it, and packets are sent along (check.go).
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/bridged/bridged/bench/report"
+)
+
+// options are the command line.
+type options struct {
+	quick              bool
+	only               string
+	jsonFile, htmlFile string
+	from               string
+	daemon             string
+}
+
+func main() {
+	if os.Getenv(insideVariable) != "" {
+		os.Exit(inside())
+	}
+	var o options
+	flag.BoolVar(&o.quick, "quick", false, "less than a minute: fewer ports, fewer samples")
+	flag.StringVar(&o.only, "only", "", "only these `workloads`, with commas between: "+strings.Join(workloadNames(), ", "))
+	flag.StringVar(&o.jsonFile, "json", "", "write the report as JSON to this `file`")
+	flag.StringVar(&o.htmlFile, "html", "", "write the report as a page with plots to this `file`")
+	flag.StringVar(&o.from, "from", "", "measure nothing: print the report of this JSON `file`")
+	flag.StringVar(&o.daemon, "bridged", "", "the daemon's `binary`; built from this source by default")
+	flag.Parse()
+	if err := execute(o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func execute(o options) error {
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	}
+	if err := checkOnly(o.only); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	r, err := get(ctx, o)
+	if err != nil {
+		return err
+	}
+	if err := write(r, o); err != nil {
+		return err
+	}
+	if len(r.Failures) > 0 {
+		return errors.New(strings.Join(r.Failures, "\n"))
+	}
+	return nil
+}
+
+// get measures, or reads an earlier report.
+func get(ctx context.Context, o options) (*report.Report, error) {
+	if o.from == "" {
+		return measure(ctx, o)
+	}
+	text, err := os.ReadFile(o.from)
+	if err != nil {
+		return nil, err
+	}
+	r := new(report.Report)
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("%s is no report: %w", o.from, err)
+	}
+	return r, nil
+}
+
+func write(r *report.Report, o options) error {
+	if err := r.Table(os.Stdout); err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name   string
+		render func(*report.Report) ([]byte, error)
+	}{{o.jsonFile, (*report.Report).JSON}, {o.htmlFile, (*report.Report).HTML}} {
+		if f.name == "" {
+			continue
+		}
+		text, err := f.render(r)
+		if err == nil {
+			err = os.WriteFile(f.name, text, 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot write the report: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+
+	"github.com/bridged/bridged/bench/report"
+)
+
+// peer is one of the ways that are compared.
+type peer struct {
+	name, what string
+	// find is its version, or an error that says why it can't be measured here.
+	find func(*setting) (version string, err error)
+	// publish makes a host of that name where this peer publishes ports; nil: it does not.
+	publish func(s *setting, name string) (publisher, error)
+	// files is how many files a process has open with these ports published; nil: it does not depend on them.
+	files func(ports int) int
+}
+
+// setting is where the peers are.
+type setting struct {
+	daemon        string // the daemon's binary; "" when there is none, because of daemonMissing
+	daemonMissing string
+	openFiles     int // that a process may have
+}
+
+// publisher is a peer in a world of its own. It translates a TCP port of the host to the same port of the container.
+type publisher interface {
+	// publish and unpublish prepare one operation: all of these ports in one transaction, or what comes closest.
+	publish(ports []uint16) op
+	unpublish(ports []uint16) op
+	// held are the published ports that the kernel holds, and where they lead, read by other means.
+	held() (translations, error)
+	world() *world
+	close() error
+}
+
+// peers are all that there are, the floors first.
+func peers() []peer {
+	all := []peer{
+		rawPeer(), pingPeer(),
+		nftPeer(), enginePeer(), httpPeer(),
+		googleElementPeer(), googleRulePeer(), nftBinaryPeer(),
+	}
+	return append(all, iptablesPeers()...)
+}
+
+// known is find of what is always there, as old as this program.
+func known(*setting) (string, error) { return "", nil }
+
+// tool is find of a program, which says its version when it is called with these arguments.
+func tool(name, debianPackage string, args ...string) func(*setting) (string, error) {
+	return func(*setting) (string, error) {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			return "", fmt.Errorf("%s is not installed (Debian package %s)", name, debianPackage)
+		}
+		out, err := exec.Command(path, args...).CombinedOutput()
+		text, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+		if err != nil {
+			return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, text)
+		}
+		return text, nil
+	}
+}
+
+// find looks for all peers; those that are missing are in the list too, with the reason.
+func find(s *setting) (usable []peer, all []report.Peer) {
+	for _, p := range peers() {
+		version, err := p.find(s)
+		entry := report.Peer{Name: p.name, What: p.what, Version: version}
+		if err != nil {
+			entry.Missing = err.Error()
+		} else {
+			usable = append(usable, p)
+		}
+		all = append(all, entry)
+	}
+	return usable, all
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/bench/report"
+	"github.com/bridged/bridged/engine"
+	"github.com/bridged/bridged/nat"
+)
+
+// enginePeer is the engine as a library, in this process.
+func enginePeer() peer {
+	return peer{
+		name: report.Engine, what: "the engine as a library: claims, reservation on the host, state, record, one transaction", find: known,
+		publish: func(_ *setting, name string) (publisher, error) { return newEngine(name) },
+		files:   func(ports int) int { return openFiles() + ports },
+	}
+}
+
+// containerName is the sandbox that a world's container is.
+const containerName = "container"
+
+// enginePublisher runs an engine in a world.
+type enginePublisher struct {
+	w       *world
+	dir     string
+	engine  *engine.Engine
+	running errgroup.Group
+	stop    context.CancelFunc
+}
+
+func newEngine(name string) (_ *enginePublisher, err error) {
+	p := new(enginePublisher)
+	if p.w, err = newWorld(name); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	if p.dir, err = tempDir("engine"); err != nil {
+		return nil, err
+	}
+	if err := p.run(); err != nil {
+		return nil, err
+	}
+	spec := bridged.SandboxSpec{Name: containerName, NetNS: p.w.container.path(), IPv4: insideAddr.Addr()}
+	_, err = p.engine.CreateSandbox(context.Background(), spec)
+	return p, err
+}
+
+// run starts the engine and waits until it is ready.
+func (p *enginePublisher) run() error {
+	err := p.w.host.do(func() (err error) {
+		p.engine, err = engine.New(engine.Config{
+			RunDir: p.dir + "/run", StateDir: p.dir + "/state", BridgeName: bridgeName, BIP: bridgeAddr, ICC: true, IPMasq: true, IPForward: true,
+			IP: netip.IPv4Unspecified(), Protection: "auto", Log: slog.New(slog.DiscardHandler),
+		})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("cannot start an engine: %w", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	p.running.Go(func() error {
+		defer stop()
+		return p.engine.Run(ctx)
+	})
+	select {
+	case <-p.engine.Ready():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("cannot run an engine: %w", p.running.Wait())
+	}
+}
+
+func (p *enginePublisher) publish(ports []uint16) op {
+	specs := portSpecs(ports)
+	return func() error {
+		_, _, err := p.engine.AddPorts(context.Background(), containerName, specs)
+		return err
+	}
+}
+
+func (p *enginePublisher) unpublish(ports []uint16) op {
+	specs := portSpecs(ports)
+	return func() error { return p.engine.RemovePorts(context.Background(), containerName, specs) }
+}
+
+func portSpecs(ports []uint16) []bridged.PortSpec {
+	specs := make([]bridged.PortSpec, len(ports))
+	for i, port := range ports {
+		specs[i] = bridged.PortSpec{HostPort: bridged.PortRange{First: port, Last: port}, ContainerPort: port, Proto: bridged.TCP}
+	}
+	return specs
+}
+
+func (p *enginePublisher) held() (translations, error) {
+	return p.w.host.mapTranslations(unix.NFPROTO_INET, nat.Inet.Name, "publish4any")
+}
+
+func (p *enginePublisher) world() *world { return p.w }
+
+func (p *enginePublisher) close() error {
+	var err error
+	if p.stop != nil {
+		p.stop()
+		err = p.running.Wait()
+	}
+	return errors.Join(err, os.RemoveAll(p.dir), p.w.close())
+}

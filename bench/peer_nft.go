@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/bench/report"
+	"github.com/bridged/bridged/engine"
+	"github.com/bridged/bridged/forwarding"
+	"github.com/bridged/bridged/nat"
+	"github.com/bridged/bridged/nft"
+)
+
+// nftPeer is package nft with the daemon's whole packet program, without the engine around it.
+func nftPeer() peer {
+	return peer{
+		name: report.NFT, what: "the daemon's packet program and its writer, without engine: one element a port", find: known,
+		publish: func(_ *setting, name string) (publisher, error) { return newNFT(name, "auto") },
+	}
+}
+
+// nftPublisher has the daemon's program in a world, with the elements of one network and one endpoint.
+type nftPublisher struct {
+	w        *world
+	writer   *nft.Writer
+	program  []nft.Table
+	endpoint bridged.Endpoint
+	txs      sync.Pool // that were used: another use allocates nothing
+}
+
+// newNFT loads the program; protection is as in [nft.Options].
+func newNFT(name, protection string) (_ *nftPublisher, err error) {
+	p := &nftPublisher{program: engine.Program()}
+	p.txs.New = func() any { return nft.NewTx(p.program...) }
+	if p.w, err = newWorld(name); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	if err := p.w.bridge(); err != nil {
+		return nil, err
+	}
+	err = p.w.host.do(func() error {
+		p.writer, err = nft.Dial(nft.Options{Protection: protection})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, p.load()
+}
+
+func (p *nftPublisher) load() error {
+	n := bridged.Network{
+		ID: bridged.NewID(), Name: bridged.NetworkBridge, Driver: bridged.DriverBridge, Bridge: bridgeName, MTU: 1500,
+		ICC: true, Masquerade: true, SourceGuard: true,
+		IPv4: bridged.Subnet{Prefix: bridgeAddr.Masked(), Gateway: bridgeAddr.Addr()},
+	}
+	p.endpoint = bridged.Endpoint{
+		ID: bridged.NewID(), Network: n.ID, HostInterface: portName, Interface: "eth0", MAC: bridged.MAC(insideMAC), IPv4: insideAddr,
+	}
+	tx := nft.NewTx(p.program...)
+	for _, t := range p.program {
+		tx.AddTable(t)
+	}
+	for _, elements := range [][]nft.Element{
+		forwarding.Base(), forwarding.Host(bridged.Forwarding{IPv4: true}),
+		nat.Network(n), forwarding.Network(n), forwarding.Endpoint(n, p.endpoint, nil),
+	} {
+		for _, e := range elements {
+			tx.Add(e)
+		}
+	}
+	return p.writer.Commit(context.Background(), tx)
+}
+
+// published is the element of a port.
+func (p *nftPublisher) published(port uint16) nft.Element {
+	binding := bridged.Binding{HostIP: netip.IPv4Unspecified(), Proto: bridged.TCP, HostPort: port}
+	return nat.Port(bridged.Port{Binding: binding, ContainerPort: port}, p.endpoint)[0]
+}
+
+func (p *nftPublisher) publish(ports []uint16) op   { return p.commit(ports, (*nft.Tx).Add) }
+func (p *nftPublisher) unpublish(ports []uint16) op { return p.commit(ports, (*nft.Tx).Delete) }
+
+func (p *nftPublisher) commit(ports []uint16, change func(*nft.Tx, nft.Element)) op {
+	elements := make([]nft.Element, len(ports))
+	for i, port := range ports {
+		elements[i] = p.published(port)
+	}
+	return func() error {
+		tx := p.txs.Get().(*nft.Tx)
+		defer p.txs.Put(tx)
+		tx.Reset()
+		for _, e := range elements {
+			change(tx, e)
+		}
+		return p.writer.Commit(context.Background(), tx)
+	}
+}
+
+func (p *nftPublisher) held() (translations, error) {
+	return p.w.host.mapTranslations(unix.NFPROTO_INET, nat.Inet.Name, "publish4any")
+}
+
+func (p *nftPublisher) world() *world { return p.w }
+
+func (p *nftPublisher) close() error {
+	var err error
+	if p.writer != nil {
+		err = p.writer.Close()
+	}
+	return errors.Join(err, p.w.close())
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// progress says what is running and how long it will take. On a terminal it is one line that changes; elsewhere a line for each workload.
+type progress struct {
+	w        io.Writer
+	terminal bool
+
+	count, of  int
+	what       string
+	began      time.Time
+	total      time.Duration // of the whole run, as it is thought
+	thisLasts  time.Duration // of this workload
+	thisBegan  time.Time
+	before     time.Duration // of the workloads before, as they were thought
+	lastUpdate time.Time
+}
+
+func newProgress(w interface {
+	io.Writer
+	Fd() uintptr
+}) *progress {
+	_, err := unix.IoctlGetTermios(int(w.Fd()), unix.TCGETS)
+	return &progress{w: w, terminal: err == nil}
+}
+
+func (p *progress) begin(workloads int, total time.Duration) {
+	p.of, p.total, p.began = workloads, total, time.Now()
+	p.say(fmt.Sprintf("%d workloads, about %s", workloads, rough(total)))
+}
+
+func (p *progress) workload(name, what string, lasts time.Duration) {
+	p.count++
+	p.before += p.thisLasts
+	p.what, p.thisLasts, p.thisBegan = name+": "+what, lasts, time.Now()
+	if !p.terminal {
+		p.say(p.line())
+	}
+	p.tick()
+}
+
+// line is as "[2/9] publish: one port more, and one less (about 40s; 3m20s left)".
+func (p *progress) line() string {
+	left := max(p.total-p.before-min(time.Since(p.thisBegan), p.thisLasts), 0)
+	return fmt.Sprintf("[%d/%d] %s (about %s; %s left)", p.count, p.of, p.what, rough(p.thisLasts), rough(left))
+}
+
+// doing says what happens between the measurements, on a terminal.
+func (p *progress) doing(format string, args ...any) {
+	if p.terminal {
+		p.replace(p.line() + " " + fmt.Sprintf(format, args...))
+	}
+}
+
+// tick is called often.
+func (p *progress) tick() {
+	if p.terminal && time.Since(p.lastUpdate) > 200*time.Millisecond {
+		p.replace(p.line())
+	}
+}
+
+func (p *progress) replace(line string) {
+	p.lastUpdate = time.Now()
+	fmt.Fprintf(p.w, "\r\033[K%s", line)
+}
+
+// say prints a line that stays.
+func (p *progress) say(line string) {
+	if p.terminal {
+		p.replace("")
+	}
+	fmt.Fprintln(p.w, line)
+}
+
+func (p *progress) end() {
+	p.say(fmt.Sprintf("done in %s", rough(time.Since(p.began))))
+}
+
+func rough(d time.Duration) time.Duration { return d.Round(time.Second) }

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bridged/bridged/bench/report"
+)
+
+// run is one run of the benchmark.
+type run struct {
+	setting
+	ctx      context.Context
+	quick    bool
+	only     []string
+	peers    []peer
+	progress *progress
+	report   *report.Report
+	probe    *probe
+	hosts    int // that were made, for their names
+}
+
+// workload is what peers have to do.
+type workload struct {
+	name, what string
+	// lasts is about how long it takes.
+	lasts func(*run) time.Duration
+	do    func(*run) error
+}
+
+func workloads() []workload {
+	return []workload{
+		publishWork(),
+	}
+}
+
+func workloadNames() []string {
+	var names []string
+	for _, w := range workloads() {
+		names = append(names, w.name)
+	}
+	return names
+}
+
+// selected are the names in the flag --only; none: all.
+func selected(only string) []string {
+	return strings.FieldsFunc(only, func(c rune) bool { return c == ',' })
+}
+
+func checkOnly(only string) error {
+	for _, name := range selected(only) {
+		if !slices.Contains(workloadNames(), name) {
+			return fmt.Errorf("--only: there is no workload %q; there are %s", name, strings.Join(workloadNames(), ", "))
+		}
+	}
+	return nil
+}
+
+func newRun(in inner, openFiles int) *run {
+	return &run{
+		setting:  setting{daemon: in.Daemon, daemonMissing: in.DaemonMissing, openFiles: openFiles},
+		quick:    in.Quick,
+		only:     selected(in.Only),
+		progress: newProgress(os.Stderr),
+		report:   &report.Report{Time: time.Now(), Quick: in.Quick, Machine: machine(in.Version)},
+	}
+}
+
+// all does everything, in random order, and returns the report.
+func (r *run) all(ctx context.Context) *report.Report {
+	r.ctx = ctx
+	r.peers, r.report.Peers = find(&r.setting)
+	todo := slices.DeleteFunc(workloads(), func(w workload) bool { return len(r.only) > 0 && !slices.Contains(r.only, w.name) })
+	rand.Shuffle(len(todo), func(i, j int) { todo[i], todo[j] = todo[j], todo[i] })
+	var err error
+	if r.probe, err = newProbe(&r.setting); err != nil {
+		r.fail("cannot measure how quiet the machine is: %w", err)
+		return r.report
+	}
+	var total time.Duration
+	for _, w := range todo {
+		total += w.lasts(r)
+	}
+	began, before := r.report.Time, clock()
+	r.progress.begin(len(todo), total)
+	for _, w := range todo {
+		r.progress.workload(w.name, w.what, w.lasts(r))
+		r.report.Noise.Workloads = append(r.report.Noise.Workloads, r.probe.around(r, w))
+	}
+	r.report.Noise.Others = before.others(clock())
+	r.report.Noise.Probes = r.probe.medians
+	r.closed(r.probe.close())
+	r.report.Duration = time.Since(began).Round(time.Second)
+	r.report.Finish()
+	r.progress.end()
+	return r.report
+}
+
+// run measures lanes and adds their rows; floor is the peer that they are compared with.
+func (r *run) run(floor string, lanes []*lane) {
+	takeTurns(r.ctx, r.pace(), lanes, r.progress.tick)
+	for _, l := range lanes {
+		if l.err != nil {
+			r.fail("%w", l.err)
+		}
+	}
+	r.report.Rows = append(r.report.Rows, rows(floor, lanes)...)
+}
+
+func (r *run) fail(format string, args ...any) {
+	text := fmt.Errorf(format, args...).Error()
+	r.report.Failures = append(r.report.Failures, text)
+	r.progress.say("FAILED: " + text)
+}
+
+// skip records what is not measured, and why.
+func (r *run) skip(format string, args ...any) {
+	r.report.Skipped = append(r.report.Skipped, fmt.Errorf(format, args...).Error())
+}
+
+// closed is told what came of taking something away.
+func (r *run) closed(err error) {
+	if err != nil {
+		r.fail("cannot clean up: %w", err)
+	}
+}
+
+// publishers are the peers that publish ports.
+func (r *run) publishers() []peer {
+	return slices.DeleteFunc(slices.Clone(r.peers), func(p peer) bool { return p.publish == nil })
+}
+
+// sizes are the numbers of ports that are published beforehand.
+func (r *run) sizes() []int {
+	if r.quick {
+		return []int{0, 1000}
+	}
+	return []int{0, 1000, 10_000, 50_000}
+}
+
+func (r *run) pace() pace {
+	if r.quick {
+		return pace{budget: 100 * time.Millisecond, slice: 10 * time.Millisecond, least: 5}
+	}
+	return pace{budget: time.Second, slice: 20 * time.Millisecond, least: 10}
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"time"
+
+	"github.com/bridged/bridged/bench/report"
+)
+
+// lane is one peer in one workload at one size. Lanes of a workload take turns.
+type lane struct {
+	key report.Key
+	// cycle does n operations, and what undoes each, and adds what each took to the samples.
+	cycle func(n int, s samples) error
+	// most is how many operations a cycle can have.
+	most int
+
+	samples samples
+	slice   int // operations in a turn
+	spent   time.Duration
+	err     error
+}
+
+// samples are durations by workload: a cycle may measure more than one, as publish and unpublish.
+type samples map[string][]time.Duration
+
+func (s samples) add(workload string, d time.Duration) { s[workload] = append(s[workload], d) }
+
+// time adds the duration of one operation.
+func (s samples) time(workload string, do op) error {
+	start := time.Now()
+	err := do()
+	s.add(workload, time.Since(start))
+	return err
+}
+
+// op is one prepared operation: calling it is what is measured.
+type op func() error
+
+// pace is how long lanes run.
+type pace struct {
+	// budget is each lane's time, in turns of a slice.
+	budget, slice time.Duration
+	// least is how many operations a lane makes even when it is slow, unless that takes ten budgets.
+	least int
+}
+
+// pause is between turns, so that what one lane does behind its answers is not measured with the next.
+const pause = 5 * time.Millisecond
+
+// takeTurns runs the lanes until each has used its budget: a warm-up each, then turn after turn in random order. A lane that
+// fails stops; the others go on.
+func takeTurns(ctx context.Context, p pace, lanes []*lane, tick func()) {
+	for _, l := range lanes {
+		l.warmUp(p)
+		tick()
+	}
+	runtime.GC()
+	for live := unfinished(p, lanes); len(live) > 0 && ctx.Err() == nil; live = unfinished(p, live) {
+		rand.Shuffle(len(live), func(i, j int) { live[i], live[j] = live[j], live[i] })
+		for _, l := range live {
+			l.turn()
+			tick()
+			time.Sleep(pause)
+		}
+	}
+}
+
+func unfinished(p pace, lanes []*lane) []*lane {
+	var live []*lane
+	for _, l := range lanes {
+		done := l.spent >= p.budget && l.count() >= p.least || l.spent >= 10*p.budget
+		if l.err == nil && !done {
+			live = append(live, l)
+		}
+	}
+	return live
+}
+
+// count is how many operations were measured.
+func (l *lane) count() int {
+	n := 0
+	for _, s := range l.samples {
+		n = max(n, len(s))
+	}
+	return n
+}
+
+// warmUp finds out how many operations make a slice: what it measures is forgotten.
+func (l *lane) warmUp(p pace) {
+	l.slice, l.samples = 1, make(samples)
+	for l.err == nil && l.quickest(p) < p.slice/2 && l.slice < l.most {
+		l.slice = min(l.most, 2*l.slice)
+	}
+}
+
+// quickest is how long a slice takes when nothing comes between: the least of three, unless one is long enough for any slice.
+func (l *lane) quickest(p pace) time.Duration {
+	least := time.Duration(math.MaxInt64)
+	for range 3 {
+		start := time.Now()
+		if l.err = l.run(l.slice, make(samples)); l.err != nil {
+			return least
+		}
+		if least = min(least, time.Since(start)); least > 5*p.slice {
+			return least
+		}
+	}
+	return least
+}
+
+func (l *lane) turn() {
+	start := time.Now()
+	l.err = l.run(l.slice, l.samples)
+	l.spent += time.Since(start)
+}
+
+func (l *lane) run(n int, s samples) error {
+	if err := l.cycle(n, s); err != nil {
+		return fmt.Errorf("%s, %s: %w", l.key.Workload, l.key.Peer, err)
+	}
+	return nil
+}
+
+// rows are what the lanes measured, each beside the floor's row of the same size.
+func rows(floor string, lanes []*lane) []report.Row {
+	var all []report.Row
+	floors := make(map[report.Key]time.Duration)
+	for _, l := range lanes {
+		for workload, s := range l.samples {
+			row := report.Row{Key: l.key, Stats: report.Summarize(s)}
+			row.Workload = workload
+			all = append(all, row)
+			if l.key.Peer == floor {
+				floors[row.Key] = row.P50
+			}
+		}
+	}
+	for i := range all {
+		k := all[i].Key
+		k.Peer = floor
+		if all[i].Ratio = report.Ratio(all[i].P50, floors[k]); all[i].Ratio != 0 {
+			all[i].Floor = floor
+		}
+	}
+	return all
+}
