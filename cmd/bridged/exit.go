@@ -74,7 +74,7 @@ func forEach(args []string, do func(string) error) error {
 
 // printError prints what went wrong, a line an error, and where to read on after wrong usage.
 func (a *app) printError(err error) {
-	if err == nil || errors.Is(err, errDiffers) {
+	if err == nil || errors.Is(err, errDiffers) || errors.Is(err, errPlugin) {
 		return
 	}
 	for line := range strings.Lines(err.Error()) {

@@ -48,6 +48,7 @@ func newRoot(a *app) *cobra.Command {
 		group("link", "Let sandboxes reach ports of others that their network keeps apart", linkCommands(a)),
 		rulesetCommand(a),
 		eventsCommand(a),
+		cniCommand(a),
 		versionCommand(a),
 	)
 	needCommand(root)

@@ -19,7 +19,9 @@ import (
 	"github.com/bridged/bridged/api/apitest"
 )
 
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"bridged": isolatedMain}) }
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"bridged": isolatedMain, "bridged-cni": main})
+}
 
 // isolatedMain is the program, with a network namespace of its own for a daemon: not even one that starts although it must
 // not touches the host's.
