@@ -152,8 +152,11 @@ func (c *conn) exchange() error {
 		if err != nil {
 			return err
 		}
-		if lost && len(c.faults) == 0 {
-			return lostAnswer(unix.ENOBUFS)
+		if len(c.faults) == 0 {
+			if lost {
+				return lostAnswer(unix.ENOBUFS)
+			}
+			return nil
 		}
 		whole := slices.IndexFunc(c.faults, func(f refusal) bool { return f.seq == 0 })
 		if whole < 0 {

@@ -321,8 +321,7 @@ func TestOneGuiltyOfMany(t *testing.T) {
 				w.mu.Unlock()
 				runtime.Gosched()
 			}
-			w.handOver()
-			w.release(leader)
+			w.endTurn(leader)
 			callersDone.Wait()
 			plan.Disarm()
 			for i, err := range errs {

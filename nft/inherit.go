@@ -28,8 +28,7 @@ func (w *Writer) Socket() (*os.File, error) {
 	if !r.lead {
 		return nil, w.release(r)
 	}
-	defer w.release(r)
-	defer w.handOver()
+	defer w.endTurn(r)
 	fd, err := w.conn.socket.duplicate()
 	if err != nil {
 		return nil, fmt.Errorf("cannot hand on the nf_tables socket: %w", err)

@@ -29,8 +29,7 @@ func (w *Writer) Observe(ctx context.Context, ids ...TableID) (Ruleset, error) {
 	if !r.lead {
 		return Ruleset{}, w.release(r)
 	}
-	defer w.release(r)
-	defer w.handOver()
+	defer w.endTurn(r)
 	for range heldAttempts {
 		rs, err := w.observe(ctx, ids)
 		if !errors.Is(err, errChanged) {

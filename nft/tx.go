@@ -40,10 +40,10 @@ func NewTx(tables ...Table) *Tx { return &Tx{tables: tables} }
 
 // Add adds an element. Committing it fails with EEXIST when the set has an element of that key, or an interval that overlaps. In a
 // set with intervals every element has an End; a single value is its own.
-func (tx *Tx) Add(e Element) { tx.add.append(tx.tables, e) }
+func (tx *Tx) Add(e Element) { tx.add.append(tx.tables, &e) }
 
 // Delete deletes an element. Committing it fails with ENOENT when the set has no element of that key. Data are not looked at.
-func (tx *Tx) Delete(e Element) { tx.del.append(tx.tables, e) }
+func (tx *Tx) Delete(e Element) { tx.del.append(tx.tables, &e) }
 
 // AddTable creates a table with its sets, chains and rules, owned by the writer where the kernel can do that. The table may have
 // been deleted earlier in the same transaction.
@@ -75,7 +75,7 @@ func (tx *Tx) addRules(t *Table) {
 func (tx *Tx) op(o op) { tx.ops = append(tx.ops, o) }
 
 // Empty tells whether there is nothing to do.
-func (tx *Tx) Empty() bool { return tx.Len() == 0 }
+func (tx *Tx) Empty() bool { return len(tx.del) == 0 && len(tx.ops) == 0 && len(tx.add) == 0 }
 
 // Len is the number of changes: elements, tables, sets, chains, rules.
 func (tx *Tx) Len() int { return tx.del.len() + len(tx.ops) + tx.add.len() }
@@ -97,10 +97,10 @@ type group struct {
 	elements []Element
 }
 
-func (gs *groups) append(tables []Table, e Element) {
+func (gs *groups) append(tables []Table, e *Element) {
 	for i := len(*gs) - 1; i >= 0; i-- {
 		if g := &(*gs)[i]; g.id == e.Set {
-			g.elements = append(g.elements, e)
+			g.elements = append(g.elements, *e)
 			return
 		}
 	}
@@ -111,11 +111,14 @@ func (gs *groups) append(tables []Table, e Element) {
 		*gs = append(*gs, group{})
 	}
 	g := &(*gs)[n]
+	g.elements = append(g.elements[:0], *e)
+	if g.id == e.Set {
+		return // as before the reset
+	}
 	g.id, g.set = e.Set, nil
 	if t := findTable(tables, e.Set.Table); t != nil {
 		g.set = t.set(e.Set.Name)
 	}
-	g.elements = append(g.elements[:0], e)
 }
 
 func (gs groups) len() int {

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,6 +59,7 @@ func (b *batch) finish() {
 	flags := b.buf[b.msgStart+6:]
 	binary.NativeEndian.PutUint16(flags, binary.NativeEndian.Uint16(flags)|unix.NLM_F_ACK)
 	b.header(batchEnd, 0, unix.NLM_F_REQUEST, unix.NFNL_SUBSYS_NFTABLES)
+	binary.NativeEndian.PutUint32(b.buf[b.msgStart+8:], b.last()+1)
 	b.end()
 }
 
@@ -67,34 +69,25 @@ func (b *batch) last() uint32 { return b.seq + uint32(len(b.messages)) }
 // message starts a change.
 func (b *batch) message(typ, flags uint16, m message) {
 	b.messages = append(b.messages, m)
-	b.msgStart = len(b.buf)
 	b.header(subsystem|typ, m.table.Family, flags, 0)
 }
 
-// header appends the netlink and nfgenmsg headers; end fills in what is zero. Fields are appended one by one: a copy of a header that
-// was just put together waits for the stores, which was a third of the time of encoding.
+// header appends the netlink and nfgenmsg headers; end fills in the length.
 func (b *batch) header(typ uint16, family Family, flags, resource uint16) {
 	b.msgStart = len(b.buf)
-	h := binary.NativeEndian.AppendUint32(b.buf, 0) // length
-	h = binary.NativeEndian.AppendUint16(h, typ)
-	h = binary.NativeEndian.AppendUint16(h, flags)
-	h = binary.NativeEndian.AppendUint64(h, 0) // number and port
-	h = append(h, byte(family), unix.NFNETLINK_V0)
-	b.buf = binary.BigEndian.AppendUint16(h, resource)
+	b.buf = slices.Grow(b.buf, headerLen)[:b.msgStart+headerLen]
+	h := (*[headerLen]byte)(b.buf[b.msgStart:])
+	binary.NativeEndian.PutUint16(h[4:], typ)
+	binary.NativeEndian.PutUint16(h[6:], flags)
+	binary.NativeEndian.PutUint32(h[8:], b.last()) // number
+	binary.NativeEndian.PutUint32(h[12:], 0) // port
+	h[16], h[17] = byte(family), unix.NFNETLINK_V0
+	binary.BigEndian.PutUint16(h[18:], resource)
 }
 
-// end fills in the message's length and number.
+// end fills in the message's length.
 func (b *batch) end() {
-	h := b.buf[b.msgStart:]
-	binary.NativeEndian.PutUint32(h, uint32(len(h)))
-	seq := b.seq
-	if binary.NativeEndian.Uint16(h[4:]) != batchBegin {
-		seq = b.last()
-	}
-	if binary.NativeEndian.Uint16(h[4:]) == batchEnd {
-		seq++
-	}
-	binary.NativeEndian.PutUint32(h[8:], seq)
+	binary.NativeEndian.PutUint32(b.buf[b.msgStart:], uint32(len(b.buf)-b.msgStart))
 }
 
 // udataIntervalOpen is NFTNL_UDATA_SET_ELEM_FLAGS (1) with NFTNL_UDATA_SET_ELEM_F_INTERVAL_OPEN (1).

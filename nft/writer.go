@@ -60,6 +60,8 @@ type Writer struct {
 	busy   bool       // somebody leads
 	closed bool
 	queue  []*request // in order of arrival
+	// first is the request of a leader that did not have to wait, from its turn to the end of that: there is one leader at a time.
+	first request
 
 	requests sync.Pool // *request
 
@@ -171,7 +173,7 @@ func (w *Writer) Commit(ctx context.Context, tx *Tx) error {
 		return err
 	}
 	if r.lead {
-		w.lead()
+		return w.lead(r)
 	}
 	return w.release(r)
 }
@@ -186,13 +188,14 @@ func (w *Writer) turn(ctx context.Context, tx *Tx) (*request, error) {
 		w.mu.Unlock()
 		return nil, ErrClosed
 	}
-	r := w.request(tx)
 	if !w.busy {
-		w.busy, r.lead = true, true
-		w.taken = append(w.taken[:0], r)
+		w.busy = true
+		w.first.tx, w.first.lead = tx, true
+		w.taken = append(w.taken[:0], &w.first)
 		w.mu.Unlock()
-		return r, nil
+		return &w.first, nil
 	}
+	r := w.request(tx)
 	w.queue = append(w.queue, r)
 	w.mu.Unlock()
 	select {
@@ -210,8 +213,8 @@ func (w *Writer) turn(ctx context.Context, tx *Tx) (*request, error) {
 // maxTaken bounds how many requests are committed together.
 const maxTaken = 512
 
-// lead commits what was taken, answers, and ends the leader's turn.
-func (w *Writer) lead() {
+// lead commits what was taken, answers, and ends the turn of the leader r, whose own answer it returns.
+func (w *Writer) lead(r *request) error {
 	w.conn.commit(w.taken, &w.transactions)
 	answered := false
 	for _, r := range w.taken {
@@ -225,7 +228,13 @@ func (w *Writer) lead() {
 		// groups are two to five times as large, and the slowest 1 % waits half as long or less.
 		runtime.Gosched()
 	}
-	w.handOver()
+	return w.endTurn(r)
+}
+
+// endTurn lets go of the leader's request, and lets the next one lead.
+func (w *Writer) endTurn(r *request) error {
+	defer w.handOver()
+	return w.release(r)
 }
 
 // take moves the next leader, which is first in the queue, and those behind it to w.taken, up to one that wants to lead. It is
@@ -280,7 +289,9 @@ func (w *Writer) request(tx *Tx) *request {
 func (w *Writer) release(r *request) error {
 	err := r.err
 	r.tx, r.err, r.lead = nil, nil, false
-	w.requests.Put(r)
+	if r != &w.first {
+		w.requests.Put(r)
+	}
 	return err
 }
 
@@ -311,7 +322,6 @@ func (w *Writer) Close() error {
 	if e := w.reader.close(); err == nil {
 		err = e
 	}
-	w.handOver()
-	w.release(r)
+	w.endTurn(r)
 	return err
 }

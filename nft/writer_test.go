@@ -295,8 +295,7 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 	go func() { answer <- w.Commit(ctx, adding("a")) }()
 	cancel()
 	mustFail(t, "cancelled", <-answer, context.Canceled)
-	w.handOver()
-	w.release(leader)
+	w.endTurn(leader)
 	mustFail(t, "the next", w.Commit(t.Context(), adding("b")), nil)
 	mustHave(t, w.conn.socket.(*fakeKernel), "b")
 }
