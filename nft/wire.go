@@ -80,7 +80,7 @@ func (b *batch) header(typ uint16, family Family, flags, resource uint16) {
 	binary.NativeEndian.PutUint16(h[4:], typ)
 	binary.NativeEndian.PutUint16(h[6:], flags)
 	binary.NativeEndian.PutUint32(h[8:], b.last()) // number
-	binary.NativeEndian.PutUint32(h[12:], 0) // port
+	binary.NativeEndian.PutUint32(h[12:], 0)       // port
 	h[16], h[17] = byte(family), unix.NFNETLINK_V0
 	binary.BigEndian.PutUint16(h[18:], resource)
 }
