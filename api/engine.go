@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/hostcheck"
 )
 
 // Engine is what the server needs of the engine: requests and answers as values. A ref is a name, an id, or the unique
@@ -14,6 +15,8 @@ import (
 // caller's.
 type Engine interface {
 	Status() bridged.Status
+	// Findings are what of the host gets in the way of packets.
+	Findings() []hostcheck.Finding
 	// Ready is closed when the first reconcile is done. Changes are not asked for before.
 	Ready() <-chan struct{}
 

@@ -5,9 +5,10 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/client"
+	"github.com/bridged/bridged/hostcheck"
 )
 
-// status answers at once, or with the parameter wait as soon as the engine is ready, at most that much later.
+// status, with what of the host gets in the way of packets, answers at once, or with the parameter wait as soon as the engine is ready, at most that much later.
 func (s *Server) status(c *call) (any, error) {
 	if query := c.URL.Query(); query.Has("wait") {
 		text := query.Get("wait")
@@ -27,7 +28,13 @@ func (s *Server) status(c *call) (any, error) {
 		case <-c.Context().Done():
 		}
 	}
-	return wireStatus(s.engine.Status()), nil
+	status := s.engine.Status()
+	for _, f := range s.engine.Findings() {
+		if f.Severity != hostcheck.Note {
+			status.Warnings = append(status.Warnings, f.String())
+		}
+	}
+	return wireStatus(status), nil
 }
 
 func wireStatus(s bridged.Status) client.Status {

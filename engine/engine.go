@@ -164,6 +164,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.host.watch(ctx, e.suspect, e.hostChanged) })
 	group.Go(func() error { return e.sweeps(ctx) })
+	e.warnFindings()
 	return group.Wait()
 }
 

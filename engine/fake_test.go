@@ -34,6 +34,7 @@ type fakeHost struct {
 	commits uint64
 	purged  []conntrack.Flow
 	use     hostcheck.Taken // outside our bridges
+	others  hostcheck.Host  // what is in the way
 	// purgeErr is why nothing can be purged.
 	purgeErr error
 	lacks    []hostcheck.FeatureName
@@ -208,6 +209,12 @@ func (f *fakeHost) removeNamespace(s bridged.Sandbox, path string) error {
 }
 
 func (f *fakeHost) taken() (hostcheck.Taken, error) { return f.use, nil }
+
+func (f *fakeHost) settings(own hostcheck.Own) (hostcheck.Host, error) {
+	h := f.others
+	h.Own = own
+	return h, nil
+}
 
 func (f *fakeHost) nameservers() []netip.Addr { return f.use.Nameservers }
 

@@ -27,6 +27,8 @@ type host interface {
 	probe() (hostcheck.Kernel, error)
 	// taken is what addresses are in use on the host, outside our own bridges.
 	taken() (hostcheck.Taken, error)
+	// settings is what others may have in the way of our packets; with an error, as far as it can be read.
+	settings(own hostcheck.Own) (hostcheck.Host, error)
 	// nameservers are those of it that the resolver asks.
 	nameservers() []netip.Addr
 	// ownership names what protects our tables.

@@ -66,6 +66,14 @@ func (m *machine) facts() (facts, error) {
 	return f, err
 }
 
+func (m *machine) settings(own hostcheck.Own) (h hostcheck.Host, err error) {
+	err = m.ns.Do(func() error {
+		h, err = hostcheck.Read(own)
+		return err
+	})
+	return h, err
+}
+
 // nameservers are those that the resolver asks, as far as that can be read.
 func (m *machine) nameservers() []netip.Addr {
 	servers, err := hostcheck.Nameservers()

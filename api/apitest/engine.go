@@ -14,6 +14,7 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/api"
+	"github.com/bridged/bridged/hostcheck"
 )
 
 // Engine is an [api.Engine] in memory. Its ids, names and times are always the same ones, in the order in which they are asked
@@ -103,6 +104,9 @@ func (e *Engine) Status() bridged.Status {
 	}
 	return s
 }
+
+// Findings are none.
+func (e *Engine) Findings() []hostcheck.Finding { return nil }
 
 // Ruleset is what SetRuleset set.
 func (e *Engine) Ruleset(_ context.Context, view bridged.RulesetView) (string, bool, error) {
