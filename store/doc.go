@@ -1,9 +1,9 @@
 // Package store keeps a [bridged.State] on disk, so that a daemon that was killed at any instant finds what it had promised.
 //
-// What outlives a boot, the networks, lies in the state directory, one JSON file each, replaced atomically and synced. What
+// What outlives a boot, networks and reservations, lies in the state directory, one JSON file each, replaced atomically and synced. What
 // can't outlive a boot (sandboxes, endpoints, ports, leases) is a log in the run directory, which is a tmpfs: one line a
 // change, a single write(2) each and no fsync, since the log has to survive kill −9 but no power cut. Its first line names the boot;
-// the log of another boot is discarded. The log says the networks, too: where a network's file is damaged or gone in the same boot, it is
+// the log of another boot is discarded. The log says these, too: where an object's file is damaged or gone in the same boot, it is
 // written anew from there.
 //
 //	RUN/lock                     held by flock(2); holds the daemon's pid
@@ -12,6 +12,7 @@
 //	RUN/log.former               the log of the last boot, until its files are cleared away
 //	STATE/lock                   as RUN/lock
 //	STATE/networks/ID.json       one network
+//	STATE/reservations/ID.json   one subnet that is kept, the id escaped as in a URL
 //	STATE/values/NAME            one small value
 //	….broken, ….broken-2         what could not be read, set aside
 //

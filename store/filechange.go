@@ -9,11 +9,10 @@ import (
 
 	"github.com/google/renameio/v2"
 
-	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/failpoint"
 )
 
-// fileChange is what one change does to the networks' files. First everything that needs space is written beside the files, so
+// fileChange is what one change does to the files of one kind of object. First everything that needs space is written beside the files, so
 // that a full disk is found before anything has changed.
 type fileChange struct {
 	dir     string
@@ -28,19 +27,23 @@ type stagedFile struct {
 }
 
 // stage prepares the change. Its cleanUp must be called in any case.
-func (n networks) stage(change map[string]*bridged.Network) (*fileChange, error) {
-	c := &fileChange{dir: n.dir}
-	for id, network := range change {
-		path, err := n.path(id)
+func (o objects[V]) stage(change map[string]*V) (*fileChange, error) {
+	c := &fileChange{dir: o.dir}
+	for id, object := range change {
+		path, err := o.path(id)
 		switch {
 		case err != nil:
 			return c, err
-		case network == nil:
+		case object == nil:
 			c.removed = append(c.removed, path)
-		case network.ID != id:
-			return c, fmt.Errorf("the network to be kept as %q has the id %q", id, network.ID)
+		case o.id(object) != id:
+			return c, fmt.Errorf("the %s to be kept as %q has the id %q", o.name, id, o.id(object))
 		default:
-			if err := c.stage(path, network); err != nil {
+			content, err := o.encode(object)
+			if err == nil {
+				err = c.stage(path, content)
+			}
+			if err != nil {
 				return c, err
 			}
 		}
@@ -48,11 +51,7 @@ func (n networks) stage(change map[string]*bridged.Network) (*fileChange, error)
 	return c, nil
 }
 
-func (c *fileChange) stage(path string, network *bridged.Network) error {
-	content, err := encodeNetwork(network)
-	if err != nil {
-		return err
-	}
+func (c *fileChange) stage(path string, content []byte) error {
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(c.dir), renameio.WithPermissions(0o600))
 	if err != nil {
 		return err
@@ -130,4 +129,28 @@ func (c *fileChange) cleanUp() {
 	for _, s := range c.staged {
 		_ = s.file.Cleanup() // the next Open removes what is left
 	}
+}
+
+// fileChanges are those of all kinds of object.
+type fileChanges []*fileChange
+
+func (cs fileChanges) put() error  { return cs.each((*fileChange).put) }
+func (cs fileChanges) drop() error { return cs.each((*fileChange).drop) }
+
+// each stops at the first error.
+func (cs fileChanges) each(do func(*fileChange) error) error {
+	for _, c := range cs {
+		if err := do(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (cs fileChanges) takeBack() error {
+	var errs []error
+	for _, c := range cs {
+		errs = append(errs, c.takeBack())
+	}
+	return errors.Join(errs...)
 }

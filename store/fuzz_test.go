@@ -132,7 +132,7 @@ func FuzzChange(f *testing.F) {
 }
 
 func FuzzNetwork(f *testing.F) {
-	good, err := encodeNetwork(&bridged.Network{
+	good, err := networkKind().encode(&bridged.Network{
 		ID: "n1", Name: "web", Driver: bridged.DriverBridge, BridgeMAC: bridged.MAC{2},
 		IPv4: bridged.Subnet{Prefix: netip.MustParsePrefix("10.0.0.0/24"), Aux: map[string]netip.Addr{"dns": netip.MustParseAddr("10.0.0.9")}},
 	})
@@ -144,16 +144,16 @@ func FuzzNetwork(f *testing.F) {
 	f.Add([]byte(`{"Format": 2}`))
 	f.Add([]byte(`{"Format": 1, "Network": {"ID": "n1", "Name": "web"}}`))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		n, _, err := decodeNetwork("n1.json", content)
+		n, _, err := networkKind().decode("n1.json", content)
 		if err != nil {
 			return
 		}
-		b, err := encodeNetwork(n)
+		b, err := networkKind().encode(n)
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, format, err := decodeNetwork("n1.json", b)
-		if err != nil || format != networkFormat || !again.Equal(*n) {
+		again, format, err := networkKind().decode("n1.json", b)
+		if err != nil || format != objectFormat || !again.Equal(*n) {
 			t.Fatalf("written and read again: %+v, %v, want %+v", again, err, n)
 		}
 	})

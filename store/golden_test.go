@@ -60,8 +60,8 @@ func golden() bridged.State {
 // The files that any version has written are read; those of an older format are written anew in the format of today.
 func TestGolden(t *testing.T) {
 	recorded, err := filepath.Glob("testdata/format-*")
-	if err != nil || len(recorded) != networkFormat {
-		t.Fatalf("there are %v for %d formats: %v", recorded, networkFormat, err)
+	if err != nil || len(recorded) != objectFormat {
+		t.Fatalf("there are %v for %d formats: %v", recorded, objectFormat, err)
 	}
 	for _, dir := range recorded {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestGolden(t *testing.T) {
 					t.Fatalf("%s: %q (-want +got):\n%s", again, warnings, x)
 				}
 				for id, n := range got.Networks {
-					want, err := encodeNetwork(&n)
+					want, err := networkKind().encode(&n)
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 
 	"github.com/bridged/bridged"
@@ -17,9 +18,10 @@ type contents struct {
 	current bool
 	// incomplete: it was begun by a daemon that knew less than what there was, and did not come to compact it.
 	incomplete bool
-	records    []bridged.Change // in their order, without networks
-	// networks are those that the records set, as the last one of each did; nil: removed.
-	networks map[string]*bridged.Network
+	records    []bridged.Change // in their order, without what has files
+	// networks and reservations are those that the records set, as the last one of each did; nil: removed.
+	networks     map[string]*bridged.Network
+	reservations map[string]*bridged.Reservation
 	// good are the parts of the file with records that check, the header's line not among them.
 	good []extent
 	// end is where the last line that is whole ends; behind it a crash has left a torn one.
@@ -50,7 +52,7 @@ func readLog(f *os.File, boot string) (c contents, err error) {
 
 // readLogOf reads a log whose header is as wanted; of another one it reads nothing more.
 func readLogOf(f *os.File, wanted func(header []byte) bool) (c contents, err error) {
-	c.networks = make(map[string]*bridged.Network)
+	c.networks, c.reservations = make(map[string]*bridged.Network), make(map[string]*bridged.Reservation)
 	r := bufio.NewReaderSize(f, 1<<16)
 	for first := true; ; first = false {
 		line, err := r.ReadBytes('\n')
@@ -107,10 +109,9 @@ func (c *contents) readRecord(line []byte, begin int64) {
 	} else {
 		c.good = append(c.good, extent{begin, c.end})
 	}
-	for id, n := range change.Networks {
-		c.networks[id] = n
-	}
-	change.Networks = nil
+	maps.Copy(c.networks, change.Networks)
+	maps.Copy(c.reservations, change.Reservations)
+	change.Networks, change.Reservations = nil, nil
 	if !change.Empty() {
 		c.records = append(c.records, change)
 	}

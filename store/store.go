@@ -24,12 +24,13 @@ type Dirs struct {
 
 // Store is the State on disk. Its methods may be called from several goroutines.
 type Store struct {
-	dirs     Dirs
-	locks    []*os.File
-	length   length
-	networks networks
-	warnings []string
-	former   []bridged.Sandbox
+	dirs         Dirs
+	locks        []*os.File
+	length       length
+	networks     objects[bridged.Network]
+	reservations objects[bridged.Reservation]
+	warnings     []string
+	former       []bridged.Sandbox
 
 	mu  sync.Mutex
 	log *runLog // nil after Close
@@ -38,7 +39,7 @@ type Store struct {
 // bootIDPath is where the kernel names the boot, random(4).
 const bootIDPath = "/proc/sys/kernel/random/boot_id"
 
-// Open locks both directories and replays what is there through apply: first all networks in one change, then the changes of this
+// Open locks both directories and replays what is there through apply: first all networks and reservations in one change, then the changes of this
 // boot in their order. When it fails, what was applied is to be forgotten.
 //
 // [bridged.ErrConflict]: another daemon has one of the directories. [bridged.ErrUnavailable]: a newer version of the
@@ -50,7 +51,11 @@ func open(d Dirs, bootIDPath string, apply func(bridged.Change)) (_ *Store, err 
 	if err != nil {
 		return nil, fmt.Errorf("cannot learn which boot this is: %w", err)
 	}
-	s := &Store{dirs: d, networks: networks{filepath.Join(d.State, "networks")}}
+	s := &Store{
+		dirs:         d,
+		networks:     objects[bridged.Network]{networkKind(), filepath.Join(d.State, "networks")},
+		reservations: objects[bridged.Reservation]{reservationKind(), filepath.Join(d.State, "reservations")},
+	}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -67,9 +72,13 @@ func open(d Dirs, bootIDPath string, apply func(bridged.Change)) (_ *Store, err 
 
 // read reads what is there.
 func (s *Store) read(boot string, apply func(bridged.Change)) error {
-	found, damage, err := s.networks.load()
+	networks, err := s.networks.load()
 	if err != nil {
-		return diskError("cannot read the networks", err)
+		return err
+	}
+	reservations, err := s.reservations.load()
+	if err != nil {
+		return err
 	}
 	log, c, warning, err := openLog(s.logPath(), s.formerPath(), boot, s.length)
 	if err != nil {
@@ -82,28 +91,18 @@ func (s *Store) read(boot string, apply func(bridged.Change)) error {
 	if warning != "" {
 		s.warnings = append(s.warnings, warning)
 	}
-	for id, n := range c.networks {
-		if found[id] != nil || n == nil {
-			continue
-		}
-		if err := s.networks.write(n); err != nil {
-			return diskError("cannot write the file of network "+n.Name+" anew", err)
-		}
-		found[id] = n
-		if damage[id] == "" {
-			damage[id] = "the file of network " + n.Name + " was gone"
-		}
-		damage[id] += ", and written anew from the log"
+	more, lost, err := s.networks.complete(networks, c.networks)
+	if err != nil {
+		return err
 	}
-	for id, what := range damage {
-		if found[id] == nil {
-			what += ", and the network is forgotten"
-			s.log.head.Incomplete = true
-		}
-		s.warnings = append(s.warnings, what)
+	evenMore, alsoLost, err := s.reservations.complete(reservations, c.reservations)
+	if err != nil {
+		return err
 	}
-	if len(found) > 0 {
-		apply(bridged.Change{Networks: found})
+	s.warnings = append(append(s.warnings, more...), evenMore...)
+	s.log.head.Incomplete = s.log.head.Incomplete || lost || alsoLost
+	if len(networks.objects)+len(reservations.objects) > 0 {
+		apply(bridged.Change{Networks: networks.objects, Reservations: reservations.objects})
 	}
 	for _, change := range c.records {
 		apply(change)
@@ -130,12 +129,12 @@ func (s *Store) prepare() error {
 		}
 		s.locks = append(s.locks, l)
 	}
-	for _, dir := range []string{s.networks.dir, s.valuesDir()} {
+	for _, dir := range s.objectDirs() {
 		if err := makeDir(dir, dirMode); err != nil {
 			return fmt.Errorf("cannot make the directory: %w", err)
 		}
 	}
-	for _, dir := range []string{s.dirs.Run, s.networks.dir, s.valuesDir()} {
+	for _, dir := range append(s.objectDirs(), s.dirs.Run) {
 		if err := removeTemporary(dir); err != nil {
 			return fmt.Errorf("cannot remove what a crash left: %w", err)
 		}
@@ -148,10 +147,15 @@ func (s *Store) prepare() error {
 	return err
 }
 
+// objectDirs are the directories in the state directory.
+func (s *Store) objectDirs() []string {
+	return []string{s.networks.dir, s.reservations.dir, s.valuesDir()}
+}
+
 // tighten takes away permissions that somebody gave.
 func (s *Store) tighten() error {
-	paths := []string{s.dirs.Run, s.dirs.State, s.networks.dir, s.valuesDir(), s.logPath()}
-	for _, dir := range []string{s.networks.dir, s.valuesDir()} {
+	paths := append(s.objectDirs(), s.dirs.Run, s.dirs.State, s.logPath())
+	for _, dir := range s.objectDirs() {
 		files, err := filepath.Glob(filepath.Join(dir, "*"))
 		if err != nil {
 			return err
@@ -172,7 +176,7 @@ func (s *Store) tighten() error {
 
 func (s *Store) logPath() string { return filepath.Join(s.dirs.Run, "log") }
 
-// Append records the change, all of it or nothing: networks in their files, which are on the disk when it returns, and everything
+// Append records the change, all of it or nothing: networks and reservations in their files, which are on the disk when it returns, and everything
 // as one record of the log, which survives the process. The error names the file; [bridged.ErrUnavailable]: the disk is full, or
 // can't be written to.
 //
@@ -197,11 +201,17 @@ func (s *Store) record(c bridged.Change, leave bool) error {
 }
 
 func (s *Store) append(c bridged.Change, leave bool) error {
-	files, err := s.networks.stage(c.Networks)
-	defer files.cleanUp()
+	networks, err := s.networks.stage(c.Networks)
+	defer networks.cleanUp()
 	if err != nil {
 		return err
 	}
+	reservations, err := s.reservations.stage(c.Reservations)
+	defer reservations.cleanUp()
+	if err != nil {
+		return err
+	}
+	files := fileChanges{networks, reservations}
 	size := s.log.size
 	err = files.put()
 	if err == nil && !c.Empty() {

@@ -386,7 +386,7 @@ func summed(rest string) []byte {
 }
 
 func TestDamagedNetwork(t *testing.T) {
-	good, err := encodeNetwork(&bridged.Network{ID: "n2"})
+	good, err := networkKind().encode(&bridged.Network{ID: "n2"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -672,24 +672,24 @@ func TestNetworkFromLog(t *testing.T) {
 
 // Each flipped bit of a network's file is noticed.
 func TestNetworkFlipped(t *testing.T) {
-	whole, err := encodeNetwork(network("n1").Networks["n1"])
+	whole, err := networkKind().encode(network("n1").Networks["n1"])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, format, err := decodeNetwork("n1.json", whole); err != nil || format != networkFormat {
+	if _, format, err := networkKind().decode("n1.json", whole); err != nil || format != objectFormat {
 		t.Fatalf("the whole file: format %d, %v", format, err)
 	}
 	for at := range whole {
 		for bit := range 8 {
 			flipped := bytes.Clone(whole)
 			flipped[at] ^= 1 << bit
-			if n, _, err := decodeNetwork("n1.json", flipped); err == nil || errors.Is(err, bridged.ErrUnavailable) {
+			if n, _, err := networkKind().decode("n1.json", flipped); err == nil || errors.Is(err, bridged.ErrUnavailable) {
 				t.Fatalf("bit %d of byte %d flipped: %v, %v\n%s", bit, at, n, err, flipped)
 			}
 		}
 	}
 	for cut := range whole {
-		if n, _, err := decodeNetwork("n1.json", whole[:cut]); err == nil {
+		if n, _, err := networkKind().decode("n1.json", whole[:cut]); err == nil {
 			t.Fatalf("cut at %d: %v", cut, n)
 		}
 	}
