@@ -21,6 +21,9 @@ func (c Change) Empty() bool {
 		len(c.Links) == 0 && len(c.Pools) == 0 && c.Forwarding == nil && len(c.Reservations) == 0 && len(c.Reserved) == 0
 }
 
+// HasFiles reports whether the change touches objects that outlive a boot, and have files.
+func (c Change) HasFiles() bool { return len(c.Networks)+len(c.Reservations) > 0 }
+
 // Creates reports whether the change makes an object that was not there; inverse is what takes it back.
 func (c Change) Creates(inverse Change) bool {
 	return creates(c.Networks, inverse.Networks) || creates(c.Sandboxes, inverse.Sandboxes) || creates(c.Endpoints, inverse.Endpoints) ||

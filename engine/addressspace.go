@@ -76,6 +76,14 @@ func (s *addressSpace) remove(p netip.Prefix, owner string) {
 	}
 }
 
+// give makes a prefix of one owner another one's; without such a prefix nothing happens.
+func (s *addressSpace) give(p netip.Prefix, from, to string) {
+	o := owned{p.Masked(), from}
+	if i := s.at(o.Addr()); i < len(s.taken) && s.taken[i] == o {
+		s.taken[i].owner = to
+	}
+}
+
 // choose is the first free subnet of a block, in the space and beside what others take; false: there is none.
 func (s *addressSpace) choose(b ipam.Block, others *addressSpace) (netip.Prefix, bool) {
 	base := b.Base.Masked()

@@ -320,13 +320,18 @@ func (e *Engine) logSkipped(skipped []hostcheck.Skipped) {
 	}
 }
 
-// overlapsNetwork holds a candidate of the default network against the other networks.
+// overlapsNetwork holds a candidate of the default network against the other networks, and against what is reserved for such.
 func (e *Engine) overlapsNetwork(p netip.Prefix) error {
 	for _, n := range e.index.Networks {
 		for _, s := range n.Subnets() {
 			if n.Name != bridged.NetworkBridge && s.Prefix.Overlaps(p) {
 				return bridged.Errorf(bridged.ErrConflict, "requested network %s overlaps with %s of network %s", p.Masked(), s.Prefix, n.Name)
 			}
+		}
+	}
+	for reserved := range e.index.reservations {
+		if reserved.Overlaps(p) {
+			return bridged.Errorf(bridged.ErrConflict, "requested network %s overlaps with %s, which is reserved", p.Masked(), reserved)
 		}
 	}
 	return nil

@@ -225,7 +225,7 @@ func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Chan
 		return err
 	}
 	done := 0
-	if len(r.change.Networks) > 0 {
+	if r.change.HasFiles() {
 		err = e.recordRequest(r.change, r.back.change)
 	}
 	failpoint.Reached("change recorded")
@@ -258,7 +258,7 @@ type resolution struct {
 	happened []bridged.Event // when that is done
 }
 
-// resolve makes the change in memory and records it. From then on others see it. Networks are recorded by the caller: their files
+// resolve makes the change in memory and records it. From then on others see it. Networks and reservations are recorded by the caller: their files
 // are synced to the disk, which nobody else should wait for.
 func (e *Engine) resolve(change func(*index) (bridged.Change, error)) (r resolution, err error) {
 	e.mu.Lock()
@@ -273,7 +273,7 @@ func (e *Engine) resolve(change func(*index) (bridged.Change, error)) (r resolut
 	e.index.apply(c)
 	failpoint.Reached("change in memory")
 	r.plan = diff(have, e.compiler().want(c, r.back.touched))
-	if len(c.Networks) == 0 {
+	if !c.HasFiles() {
 		if err = e.recordRequest(c, r.back.change); err != nil {
 			e.index.apply(r.back.change)
 			return r, err

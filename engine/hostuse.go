@@ -81,7 +81,7 @@ func (e *Engine) hostChanged(m moved) {
 	e.mu.Lock()
 	_, known := e.index.bridges[m.link]
 	o, overlaps := e.index.subnets.overlap(m.route.Dst)
-	n := e.index.Networks[o.owner]
+	n, ours := e.index.Networks[o.owner] // not one that is only reserved
 	e.mu.Unlock()
 	switch {
 	case known:
@@ -101,7 +101,7 @@ func (e *Engine) hostChanged(m moved) {
 		return // it is gone again, with its link
 	}
 	e.hostMoved.Store(true)
-	if !overlaps || !m.shadows(o) {
+	if !overlaps || !ours || !m.shadows(o) {
 		return
 	}
 	route := (&hostcheck.Overlap{Requested: o.Prefix, Route: m.route, Link: m.link}).RouteText()

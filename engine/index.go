@@ -27,11 +27,13 @@ type index struct {
 	ports        map[string]map[bridged.Binding]struct{} // sandbox id → bindings
 	links        map[string]map[bridged.LinkID]struct{}  // stack → those that it is an end of
 	addrs        map[addrKey]string                      // → endpoint id
-	subnets      addressSpace                            // of the networks
+	subnets      addressSpace                            // of the networks, and of the reservations that no network has taken as its own
 	leaving      map[string]*leaving                     // by endpoint id
 	vacating     map[string]leavingNetwork               // by id
-	pools        map[bridged.PoolID]*ipam.Pool
-	departed     *departed // nil: nobody wants to know
+	pools        map[bridged.PoolID]*ipam.Pool           // of a reservation that a network has taken as its own: that network's
+	reservations map[netip.Prefix]string                 // → id
+	reserved     map[string]map[netip.Addr]struct{}      // reservation id → addresses of it that were given out, beside the lasting ones
+	departed     *departed                               // nil: nobody wants to know
 }
 
 // macKey is a MAC address on a network: no two endpoints share one.
@@ -64,17 +66,32 @@ func newIndex() *index {
 		leaving:      make(map[string]*leaving),
 		vacating:     make(map[string]leavingNetwork),
 		pools:        make(map[bridged.PoolID]*ipam.Pool),
+		reservations: make(map[netip.Prefix]string),
+		reserved:     make(map[string]map[netip.Addr]struct{}),
 	}
 }
 
 // apply makes the change in the state and in everything that is derived from it. It takes each object in the order in
-// which one needs the other: networks before endpoints, histories before leases.
+// which one needs the other: networks and reservations before what is given out of them, histories before leases.
 func (x *index) apply(c bridged.Change) {
 	if x.departed != nil {
 		x.departed.note(x, c)
 	}
+	for a, given := range c.Reserved {
+		if given == nil {
+			x.setReserved(a, false)
+		}
+	}
 	for id, n := range c.Networks {
 		x.setNetwork(id, n)
+	}
+	for id, r := range c.Reservations {
+		x.setReservation(id, r)
+	}
+	for a, given := range c.Reserved {
+		if given != nil {
+			x.setReserved(a, true)
+		}
 	}
 	for id, p := range c.Pools {
 		if pool := x.pools[id]; pool != nil && p != nil {
@@ -108,7 +125,11 @@ func (x *index) setNetwork(id string, n *bridged.Network) {
 		delete(x.networkNames, old.Name)
 		delete(x.bridges, old.Bridge)
 		for _, s := range old.Subnets() {
-			x.subnets.remove(s.Prefix, id)
+			if r, reserved := x.reservations[s.Prefix]; reserved {
+				x.subnets.give(s.Prefix, id, r)
+			} else {
+				x.subnets.remove(s.Prefix, id)
+			}
 		}
 	}
 	if n != nil {
@@ -117,7 +138,11 @@ func (x *index) setNetwork(id string, n *bridged.Network) {
 			x.bridges[n.Bridge] = id
 		}
 		for _, s := range n.Subnets() {
-			x.subnets.add(s.Prefix, id)
+			if r, reserved := x.reservations[s.Prefix]; reserved {
+				x.subnets.give(s.Prefix, r, id)
+			} else {
+				x.subnets.add(s.Prefix, id)
+			}
 		}
 	}
 	for _, family := range []struct {
@@ -128,6 +153,9 @@ func (x *index) setNetwork(id string, n *bridged.Network) {
 		{true, func(n bridged.Network) bridged.Subnet { return n.IPv6 }},
 	} {
 		pid := bridged.PoolID{Network: id, IPv6: family.v6}
+		if had && (n == nil || family.pick(*n).Prefix != family.pick(old).Prefix) {
+			x.leavePool(family.pick(old).Prefix)
+		}
 		if n == nil || !family.pick(*n).Valid() {
 			delete(x.pools, pid)
 			continue
@@ -141,6 +169,7 @@ func (x *index) setNetwork(id string, n *bridged.Network) {
 			continue // checked when the network was made; a network without a pool gives no addresses
 		}
 		x.pools[pid] = pool
+		x.sharePool(s.Prefix, pool)
 		for e := range x.members[id] {
 			x.hold(x.Endpoints[e])
 		}
@@ -261,7 +290,7 @@ func (x *index) hold(e bridged.Endpoint) {
 
 func (x *index) release(e bridged.Endpoint) {
 	for _, a := range e.Addrs() {
-		if pool := x.pool(e.Network, a); pool != nil {
+		if pool := x.pool(e.Network, a); pool != nil && !x.isReserved(x.Networks[e.Network], a) {
 			pool.Release(a)
 		}
 	}
@@ -360,6 +389,9 @@ func (x *index) take(n bridged.Network, s bridged.Subnet, asked netip.Addr) (net
 		return netip.Prefix{}, bridged.Errorf(bridged.ErrInvalid, "network %s has no addresses in %s", n.Name, s.Prefix)
 	}
 	if asked.IsValid() {
+		if x.isReserved(n, asked) && !x.hasAddr(n.ID, asked) {
+			return netip.PrefixFrom(asked, s.Prefix.Bits()), nil // for just this
+		}
 		if err := pool.Claim(asked); err != nil {
 			if leaving := x.leavingWith(n.ID, asked, asked); leaving != nil {
 				return netip.Prefix{}, leaving

@@ -134,7 +134,7 @@ func (l leavingNetwork) inTheWay(n bridged.Network) error {
 			}
 		}
 	}
-	if l.Bridge == n.Bridge || l.ID == n.ID {
+	if l.Bridge == n.Bridge && n.Bridge != "" || l.ID == n.ID {
 		return l.error()
 	}
 	return nil

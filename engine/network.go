@@ -46,6 +46,7 @@ func (e *Engine) CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (_
 		if err := e.chooseSubnets(x, &n, host.space); err != nil {
 			return bridged.Change{}, err
 		}
+		x.takeRanges(&n)
 		n.BridgeMAC = bridged.MAC(addr.MACOf(n.Subnets()[0].Gateway))
 		x.keepSubnets(n)
 		kept = true
@@ -160,8 +161,11 @@ func setSubnet(n *bridged.Network, s bridged.Subnet) error {
 // another network's.
 func (e *Engine) chooseSubnets(x *index, n *bridged.Network, host *addressSpace) error {
 	for _, mine := range n.Subnets() {
-		if o, taken := x.subnets.overlap(mine.Prefix); mine.Prefix.Bits() > 0 && taken && o.owner != n.ID {
-			return bridged.Errorf(bridged.ErrConflict, "subnet %s overlaps with %s of network %s", mine.Prefix, o.Prefix, x.Networks[o.owner].Name)
+		if mine.Prefix.Bits() == 0 || x.reservations[mine.Prefix] != "" && x.ownerOf(mine.Prefix).ID == "" {
+			continue // to be chosen, or reserved for it
+		}
+		if err := x.overlaps(mine.Prefix, n.ID); err != nil {
+			return err
 		}
 	}
 	left := x.networksLeft()
@@ -178,10 +182,7 @@ func (e *Engine) chooseSubnets(x *index, n *bridged.Network, host *addressSpace)
 		if f.subnet.Prefix != f.wanted {
 			continue
 		}
-		p, err := x.freeSubnet(e.blocks(f.ipv6), host, left)
-		if err != nil && len(left) > 0 {
-			return left[0].error()
-		}
+		p, err := e.freeSubnet(x, f.ipv6, host, left)
 		if err != nil {
 			return bridged.Errorf(bridged.ErrConflict, "no subnet is free for network %s: %w; name one with --subnet", n.Name, err)
 		}
@@ -193,8 +194,21 @@ func (e *Engine) chooseSubnets(x *index, n *bridged.Network, host *addressSpace)
 	return nil
 }
 
-// freeSubnet is the first subnet of the blocks, in their order, that nobody has: no network, not one on its way out, and not the host.
-func (x *index) freeSubnet(blocks []ipam.Block, host *addressSpace, left []leavingNetwork) (netip.Prefix, error) {
+// overlaps is the error for a prefix that overlaps with another network's subnet, or with one that is reserved. Nil: with none.
+func (x *index) overlaps(p netip.Prefix, network string) error {
+	o, taken := x.subnets.overlap(p)
+	if !taken || o.owner == network {
+		return nil
+	}
+	if n, ok := x.Networks[o.owner]; ok {
+		return bridged.Errorf(bridged.ErrConflict, "subnet %s overlaps with %s of network %s", p, o.Prefix, n.Name)
+	}
+	return bridged.Errorf(bridged.ErrConflict, "subnet %s overlaps with %s, which is reserved", p, o.Prefix)
+}
+
+// freeSubnet is the first subnet of the blocks of a family, in their order, that nobody has: no network, not one on its way out, and not the
+// host.
+func (e *Engine) freeSubnet(x *index, ipv6 bool, host *addressSpace, left []leavingNetwork) (netip.Prefix, error) {
 	if len(left) > 0 {
 		taken := host.prefixes()
 		for _, l := range left {
@@ -204,6 +218,7 @@ func (x *index) freeSubnet(blocks []ipam.Block, host *addressSpace, left []leavi
 		}
 		host = outermost(taken)
 	}
+	blocks := e.blocks(ipv6)
 	for _, b := range blocks {
 		if err := b.Check(); err != nil {
 			return netip.Prefix{}, err
@@ -211,6 +226,9 @@ func (x *index) freeSubnet(blocks []ipam.Block, host *addressSpace, left []leavi
 		if p, ok := x.subnets.choose(b, host); ok {
 			return p, nil
 		}
+	}
+	if len(left) > 0 {
+		return netip.Prefix{}, left[0].error()
 	}
 	return netip.Prefix{}, fmt.Errorf("%w: all of %v overlap with a network or a route that exists", ipam.ErrExhausted, blocks)
 }

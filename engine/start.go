@@ -274,13 +274,16 @@ func (e *Engine) forwardingAtStart(c bridged.Change) *bridged.Forwarding {
 	return &scratch.Forwarding
 }
 
-// prefixes are the subnets of all networks.
+// prefixes are the subnets of all networks and reservations.
 func (x *index) prefixes() []netip.Prefix {
 	var all []netip.Prefix
 	for _, n := range x.Networks {
 		for _, s := range n.Subnets() {
 			all = append(all, s.Prefix)
 		}
+	}
+	for prefix := range x.reservations {
+		all = append(all, prefix)
 	}
 	return all
 }

@@ -47,6 +47,8 @@ func split(c bridged.Change) iter.Seq[bridged.Change] {
 			return
 		}
 		_ = splitMap(c.Networks, func(m map[string]*bridged.Network) bool { return yield(bridged.Change{Networks: m}) }) &&
+			splitMap(c.Reservations, func(m map[string]*bridged.Reservation) bool { return yield(bridged.Change{Reservations: m}) }) &&
+			splitMap(c.Reserved, func(m map[bridged.PoolAddr]*bridged.Reserved) bool { return yield(bridged.Change{Reserved: m}) }) &&
 			splitMap(c.Pools, func(m map[bridged.PoolID]*bridged.Pool) bool { return yield(bridged.Change{Pools: m}) }) &&
 			splitMap(c.Sandboxes, func(m map[string]*bridged.Sandbox) bool { return yield(bridged.Change{Sandboxes: m}) }) &&
 			splitMap(c.Endpoints, func(m map[string]*bridged.Endpoint) bool { return yield(bridged.Change{Endpoints: m}) }) &&

@@ -65,7 +65,7 @@ func FuzzLog(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.Apply(bridged.Change{Networks: c.networks})
+			s.Apply(bridged.Change{Networks: c.networks, Reservations: c.reservations})
 			for _, change := range c.records {
 				s.Apply(change)
 			}

@@ -72,6 +72,10 @@ func drawBinding(t *rapid.T) bridged.Binding {
 	}
 }
 
+func drawReservationID(t *rapid.T) string {
+	return rapid.SampledFrom([]string{"10.0.0.0/24", "10.0.0.0/24,10.0.0.128/25", "fd00::/64"}).Draw(t, "reservation")
+}
+
 // drawChange draws a change of up to two objects of each kind.
 func drawChange(t *rapid.T) bridged.Change {
 	var c bridged.Change
@@ -105,8 +109,19 @@ func drawChange(t *rapid.T) bridged.Change {
 		}
 	})
 	drawMap(t, &c.Pools, func(t *rapid.T) bridged.PoolID {
-		return bridged.PoolID{Network: drawID(t, "n"), IPv6: rapid.Bool().Draw(t, "v6")}
+		return bridged.PoolID{Network: rapid.SampledFrom([]string{"n0", "n1", "10.0.0.0/24", "fd00::/64"}).Draw(t, "pool"), IPv6: rapid.Bool().Draw(t, "v6")}
 	}, func(t *rapid.T, _ bridged.PoolID) *bridged.Pool { return drawPool(t) })
+	drawMap(t, &c.Reservations, drawReservationID, func(t *rapid.T, id string) *bridged.Reservation {
+		r := &bridged.Reservation{ID: id}
+		r.Prefix, r.Range, _ = bridged.ParseReservationID(id)
+		for range rapid.IntRange(0, 2).Draw(t, "lasting") {
+			r.Lasting = append(r.Lasting, netip.AddrFrom4([4]byte{10, 0, 0, rapid.Byte().Draw(t, "byte")}))
+		}
+		return r
+	})
+	drawMap(t, &c.Reserved, func(t *rapid.T) bridged.PoolAddr {
+		return bridged.PoolAddr{Pool: drawReservationID(t), Addr: netip.AddrFrom4([4]byte{10, 0, 0, rapid.Byte().Draw(t, "byte")})}
+	}, func(*rapid.T, bridged.PoolAddr) *bridged.Reserved { return new(bridged.Reserved) })
 	if rapid.Bool().Draw(t, "forwarding changes") {
 		c.Forwarding = &bridged.Forwarding{IPv4: rapid.Bool().Draw(t, "v4"), IPv6: rapid.Bool().Draw(t, "v6")}
 	}

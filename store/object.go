@@ -52,9 +52,14 @@ func networkKind() kind[bridged.Network] {
 
 func reservationKind() kind[bridged.Reservation] {
 	return kind[bridged.Reservation]{
-		name:   "reservation",
-		check:  func(id string) error { _, _, err := bridged.ParseReservationID(id); return err },
-		id:     func(r *bridged.Reservation) string { return r.ID },
+		name:  "reservation",
+		check: func(id string) error { _, _, err := bridged.ParseReservationID(id); return err },
+		id: func(r *bridged.Reservation) string {
+			if r.ID != bridged.ReservationID(r.Prefix, r.Range) {
+				return "" // no file has that
+			}
+			return r.ID
+		},
 		called: func(r *bridged.Reservation) string { return r.ID },
 		field:  func(f *objectFile) **bridged.Reservation { return &f.Reservation },
 	}

@@ -128,7 +128,7 @@ var compare = cmp.Options{
 	cmp.FilterValues(func(a, b bridged.State) bool { return true }, cmp.Transformer("clone", func(s bridged.State) map[string]any {
 		s = s.Clone()
 		return map[string]any{"networks": s.Networks, "sandboxes": s.Sandboxes, "endpoints": s.Endpoints, "ports": s.Ports, "links": s.Links,
-			"pools": s.Pools, "forwarding": s.Forwarding}
+			"pools": s.Pools, "forwarding": s.Forwarding, "reservations": s.Reservations, "reserved": s.Reserved}
 	})),
 }
 
@@ -189,7 +189,7 @@ func TestReopenGivesWhatWasAppended(t *testing.T) {
 				if err := os.WriteFile(d.bootID, []byte(rapid.StringMatching(`[a-z]{8}`).Draw(t, "boot")), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				want = bridged.State{Networks: want.Networks}
+				want = bridged.State{Networks: want.Networks, Reservations: want.Reservations}
 				var got bridged.State
 				s, got = d.open(t)
 				if x := diff(want, got); x != "" {
@@ -198,6 +198,52 @@ func TestReopenGivesWhatWasAppended(t *testing.T) {
 			},
 		})
 	})
+}
+
+// TestReservationFiles: a reservation's file is damaged, gone, or of somebody else. In the same boot it is written anew from the log.
+func TestReservationFiles(t *testing.T) {
+	const id = "10.77.0.0/24,10.77.0.128/25"
+	prefix, part, err := bridged.ParseReservationID(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := bridged.Reservation{ID: id, Prefix: prefix, Range: part, Lasting: []netip.Addr{prefix.Addr().Next()}}
+	for name, spoil := range map[string]func(path string, content []byte) error{
+		"damaged": func(path string, content []byte) error { return os.WriteFile(path, content[:len(content)-3], 0o600) },
+		"gone":    func(path string, _ []byte) error { return os.Remove(path) },
+		"of another subnet": func(path string, _ []byte) error {
+			other := r
+			other.Prefix = netip.MustParsePrefix("10.78.0.0/24")
+			content, err := reservationKind().encode(&other)
+			return errors.Join(err, os.WriteFile(path, content, 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDisk(t)
+			s, _ := d.open(t)
+			mustAppend(t, s, bridged.Change{Reservations: map[string]*bridged.Reservation{id: &r}})
+			s.Close()
+			path := filepath.Join(d.dirs.State, "reservations", "10.77.0.0%2F24%2C10.77.0.128%2F25.json")
+			content := readFile(t, path)
+			if err := spoil(path, content); err != nil {
+				t.Fatal(err)
+			}
+			state, warnings := d.reopen(t)
+			if x := diff(bridged.State{Reservations: map[string]bridged.Reservation{id: r}}, state); x != "" || len(warnings) == 0 {
+				t.Errorf("in the same boot (-want +got), with the warnings %q:\n%s", warnings, x)
+			}
+			if again := readFile(t, path); !bytes.Equal(again, content) {
+				t.Errorf("it was not written anew: %s", again)
+			}
+			if err := spoil(path, content); err != nil {
+				t.Fatal(err)
+			}
+			writeFile(t, d.bootID, []byte("boot two\n"))
+			if state, warnings := d.reopen(t); len(state.Reservations) > 0 || (len(warnings) == 0) != (name == "gone") {
+				t.Errorf("after a reboot there is %v, with the warnings %q", state.Reservations, warnings)
+			}
+		})
+	}
 }
 
 func TestTornAtEveryByte(t *testing.T) {

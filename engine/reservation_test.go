@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/bridged/bridged"
+)
+
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+func ip(s string) netip.Addr       { return netip.MustParseAddr(s) }
+
+// reserveIn reserves the next address, or the one asked for.
+func reserveIn(t testing.TB, e *Engine, pool, asked string) string {
+	t.Helper()
+	var a netip.Addr
+	if asked != "" {
+		a = ip(asked)
+	}
+	got, err := e.ReserveAddress(t.Context(), pool, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.String()
+}
+
+// TestReservations: subnets are kept, and none that overlaps is given to anybody else, by whichever of them comes first.
+func TestReservations(t *testing.T) {
+	e, stop := startFake(t, testConfig(t), newFakeHost())
+	defer stop()
+	ctx := t.Context()
+	for _, p := range []struct {
+		spec     bridged.PoolSpec
+		id, code string
+	}{
+		{bridged.PoolSpec{Prefix: prefix("10.77.0.9/24")}, "10.77.0.0/24", ""},
+		{bridged.PoolSpec{Prefix: prefix("10.78.0.0/24"), Range: prefix("10.78.0.130/25")}, "10.78.0.0/24,10.78.0.128/25", ""},
+		{bridged.PoolSpec{Prefix: prefix("fd00:77::/64"), IPv6: true}, "fd00:77::/64", ""},
+		{bridged.PoolSpec{}, "172.18.0.0/16", ""},
+		{bridged.PoolSpec{}, "172.19.0.0/16", ""},
+		{bridged.PoolSpec{Prefix: prefix("10.77.0.0/24")}, "", "conflict"},
+		{bridged.PoolSpec{Prefix: prefix("10.0.0.0/8")}, "", "conflict"},
+		{bridged.PoolSpec{Prefix: prefix("172.17.0.0/24")}, "", "conflict"}, // the default network's
+		{bridged.PoolSpec{Prefix: prefix("fd00:77::/64")}, "", "invalid"},
+		{bridged.PoolSpec{Prefix: prefix("127.0.0.0/24")}, "", "invalid"},
+		{bridged.PoolSpec{Prefix: prefix("0.0.0.0/0")}, "", "invalid"},
+		{bridged.PoolSpec{Range: prefix("10.79.0.0/25")}, "", "invalid"},
+		{bridged.PoolSpec{Prefix: prefix("10.79.0.0/24"), Range: prefix("10.80.0.0/25")}, "", "invalid"},
+	} {
+		r, err := e.ReservePool(ctx, p.spec)
+		if code := map[bool]string{true: "", false: bridged.Code(err)}[err == nil]; code != p.code || r.ID != p.id && err == nil {
+			t.Errorf("%+v: %q, %v; want %q, %q", p.spec, r.ID, err, p.id, p.code)
+		}
+	}
+	if _, _, err := e.CreateNetwork(ctx, bridged.NetworkSpec{Name: "part", Subnets: []bridged.Subnet{{Prefix: prefix("10.77.0.0/25")}}}); bridged.Code(err) != "conflict" {
+		t.Errorf("a network in a part of a reservation: %v", err)
+	}
+	n, _, err := e.CreateNetwork(ctx, bridged.NetworkSpec{Name: "chosen"})
+	if err != nil || n.IPv4.Prefix != prefix("172.20.0.0/16") {
+		t.Errorf("a network beside reservations has %v (%v)", n.IPv4, err)
+	}
+	for _, id := range []string{"10.77.0.0/24", "10.77.0.0/24", "10.99.0.0/24"} {
+		if err := e.ReleasePool(ctx, id); err != nil {
+			t.Errorf("releasing %s: %v", id, err)
+		}
+	}
+	for _, id := range []string{"", "x", "10.77.0.1/24", "10.77.0.0/24,", "../../etc"} {
+		if err := e.ReleasePool(ctx, id); bridged.Code(err) != "invalid" {
+			t.Errorf("releasing %q: %v", id, err)
+		}
+	}
+	if _, err := e.ReservePool(ctx, bridged.PoolSpec{Prefix: prefix("10.77.0.0/16")}); err != nil {
+		t.Errorf("a subnet that is free again: %v", err)
+	}
+}
+
+// TestReservedAddresses goes the way of Docker's engine: subnet, gateway, network, containers, and back, over restarts of the daemon and a
+// reboot.
+func TestReservedAddresses(t *testing.T) {
+	cfg, h := testConfig(t), newFakeHost()
+	e, stop := startFake(t, cfg, h)
+	defer func() { stop() }()
+	ctx := t.Context()
+	is := func(what, got, want string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s is %s, want %s", what, got, want)
+		}
+	}
+	r, err := e.ReservePool(ctx, bridged.PoolSpec{Prefix: prefix("10.77.0.0/24"), Range: prefix("10.77.0.0/28")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	is("the gateway", reserveIn(t, e, r.ID, ""), "10.77.0.1/24")
+	is("an auxiliary address", reserveIn(t, e, r.ID, "10.77.0.3"), "10.77.0.3/24")
+	if _, err := e.ReserveAddress(ctx, r.ID, ip("10.77.0.3")); bridged.Code(err) != "conflict" {
+		t.Errorf("reserving an address twice: %v", err)
+	}
+	n, _, err := e.CreateNetwork(ctx, bridged.NetworkSpec{ID: leaseKey(5), Name: "docker", Subnets: []bridged.Subnet{{
+		Prefix: prefix("10.77.0.0/24"), Gateway: ip("10.77.0.1"), Aux: map[string]netip.Addr{"a": ip("10.77.0.3")},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.ID != leaseKey(5) || n.IPv4.Range != r.Range {
+		t.Errorf("the network has the id %s and the range %s", n.ID, n.IPv4.Range)
+	}
+	if _, _, err := e.CreateNetwork(ctx, bridged.NetworkSpec{ID: leaseKey(5), Name: "other"}); bridged.Code(err) != "conflict" {
+		t.Errorf("the id again: %v", err)
+	}
+	if _, _, err := e.CreateNetwork(ctx, bridged.NetworkSpec{ID: "abc", Name: "other"}); bridged.Code(err) != "invalid" {
+		t.Errorf("another id: %v", err)
+	}
+	is("the first container's", reserveIn(t, e, r.ID, ""), "10.77.0.2/24")
+	j, err := e.AllocateInterface(ctx, bridged.InterfaceSpec{ID: "c1", Network: n.ID, IPv4: ip("10.77.0.2")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.AllocateInterface(ctx, bridged.InterfaceSpec{ID: "c2", Network: n.ID, IPv4: ip("10.77.0.2")}); bridged.Code(err) != "conflict" {
+		t.Errorf("an address for two leases: %v", err)
+	}
+	is("what a lease gets by itself", allocateOn(t, e, "c3", n.ID).Endpoint.IPv4.String(), "10.77.0.4/24")
+	is("the second container's", reserveIn(t, e, r.ID, ""), "10.77.0.5/24")
+	if _, err := e.ReserveAddress(ctx, r.ID, ip("10.77.0.4")); bridged.Code(err) != "conflict" {
+		t.Errorf("reserving what a lease has: %v", err)
+	}
+	for _, a := range []string{"10.77.0.0", "10.77.0.255", "10.78.0.1", "fd00::1"} {
+		if _, err := e.ReserveAddress(ctx, r.ID, ip(a)); bridged.Code(err) != "invalid" {
+			t.Errorf("reserving %s: %v", a, err)
+		}
+	}
+	// The daemon is started again: everything is as it was.
+	stop()
+	e, stop = startFake(t, cfg, h)
+	is("the third container's", reserveIn(t, e, r.ID, ""), "10.77.0.6/24")
+	if _, err := e.AllocateInterface(ctx, bridged.InterfaceSpec{ID: "c5", Network: n.ID, IPv4: ip("10.77.0.5")}); err != nil {
+		t.Errorf("an address that was reserved before the restart: %v", err)
+	}
+	// The address outlives the lease, and the lease the reservation's address.
+	if err := e.ReleaseInterface(ctx, j.Endpoint.Sandbox); err != nil {
+		t.Error(err)
+	}
+	e.settle()
+	if _, err := e.ReserveAddress(ctx, r.ID, ip("10.77.0.2")); bridged.Code(err) != "conflict" {
+		t.Errorf("an address whose lease is gone is still reserved: %v", err)
+	}
+	for range 2 {
+		for _, a := range []string{"10.77.0.2", "10.77.0.5", "10.77.0.99"} {
+			if err := e.ReleaseAddress(ctx, r.ID, ip(a)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if _, err := e.ReserveAddress(ctx, r.ID, ip("10.77.0.5")); bridged.Code(err) != "conflict" {
+		t.Errorf("reserving what a lease still has: %v", err)
+	}
+	is("what was given back", reserveIn(t, e, r.ID, "10.77.0.2"), "10.77.0.2/24")
+	// A reboot: what was given out to containers is free, the rest is not.
+	stop()
+	reboot(t, cfg)
+	h.objects = newObjects()
+	e, stop = startFake(t, cfg, h)
+	is("the first address after a reboot", reserveIn(t, e, r.ID, ""), "10.77.0.2/24")
+	if err := e.ReleasePool(ctx, r.ID); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.ReservePool(ctx, bridged.PoolSpec{Prefix: r.Prefix}); bridged.Code(err) != "conflict" {
+		t.Errorf("the subnet of a network whose reservation was given back: %v", err)
+	}
+	if _, err := e.ReserveAddress(ctx, r.ID, netip.Addr{}); bridged.Code(err) != "not-found" {
+		t.Errorf("an address of no reservation: %v", err)
+	}
+	if err := e.ReleaseAddress(ctx, r.ID, ip("10.77.0.2")); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.AllocateInterface(ctx, bridged.InterfaceSpec{ID: "c9", Network: n.ID, IPv4: ip("10.77.0.2")}); err != nil {
+		t.Errorf("an address of a reservation that was given back: %v", err)
+	}
+}
+
+// TestLastingAddresses: without a network of ours all addresses outlive a boot, since nobody tells which of them is a gateway.
+func TestLastingAddresses(t *testing.T) {
+	cfg, h := testConfig(t), newFakeHost()
+	e, stop := startFake(t, cfg, h)
+	r, err := e.ReservePool(t.Context(), bridged.PoolSpec{IPv6: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := reserveIn(t, e, r.ID, "")
+	second := reserveIn(t, e, r.ID, "")
+	if err := e.ReleaseAddress(t.Context(), r.ID, prefix(first).Addr()); err != nil {
+		t.Error(err)
+	}
+	stop()
+	reboot(t, cfg)
+	e, stop = startFake(t, cfg, h)
+	defer stop()
+	if got := reserveIn(t, e, r.ID, prefix(first).Addr().String()); got != first {
+		t.Errorf("what was given back before the reboot: %s", got)
+	}
+	if _, err := e.ReserveAddress(t.Context(), r.ID, prefix(second).Addr()); bridged.Code(err) != "conflict" || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("what was reserved before the reboot: %v", err)
+	}
+}
+
+// reboot takes away what is on a tmpfs.
+func reboot(t testing.TB, cfg Config) {
+	t.Helper()
+	if err := os.RemoveAll(cfg.RunDir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func allocateOn(t testing.TB, e *Engine, key, network string) bridged.Joined {
+	t.Helper()
+	j, err := e.AllocateInterface(t.Context(), bridged.InterfaceSpec{ID: key, Network: network})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
