@@ -27,7 +27,8 @@ type Engine interface {
 	// PruneNetworks removes those that are meant and that nothing is in, and returns their names.
 	PruneNetworks(ctx context.Context, spec bridged.PruneSpec) ([]string, error)
 	Connect(ctx context.Context, spec bridged.ConnectSpec) (bridged.Joined, error)
-	Disconnect(ctx context.Context, networkRef, sandboxRef string) error
+	// Disconnect takes a sandbox out of a network; with force also a lease, by its key or what it is called.
+	Disconnect(ctx context.Context, networkRef, sandboxRef string, force bool) error
 
 	Sandboxes() []bridged.SandboxInfo
 	Sandbox(ref string) (bridged.SandboxInfo, error)

@@ -127,7 +127,7 @@ func (s *Server) disconnectNetwork(c *call) (any, error) {
 	if in.Container == "" {
 		return nil, fieldError("Container", "is missing: want a sandbox's name or id")
 	}
-	return nil, s.engine.Disconnect(c.Context(), c.PathValue("ref"), in.Container)
+	return nil, s.engine.Disconnect(c.Context(), c.PathValue("ref"), in.Container, in.Force)
 }
 
 func (s *Server) pruneNetworks(c *call) (any, error) {

@@ -108,7 +108,7 @@ type EndpointIPAM struct {
 type NetworkDisconnect struct {
 	// Container is the sandbox's name, id or its unique beginning.
 	Container string
-	// Force makes no difference: nothing that runs in the sandbox is asked.
+	// Force means leases, too: Container is then also the key of one, the beginning of that, or what it is called.
 	Force bool
 }
 

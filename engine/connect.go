@@ -2,8 +2,10 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/bridged/bridged"
 )
@@ -155,13 +157,19 @@ func (x *index) interfaceName(n bridged.Network, s bridged.Sandbox, asked string
 
 // Disconnect takes a sandbox out of a network, in one transaction. Ports and the default route move to another of its networks; ports for which
 // there is none wait for the next one. A sandbox that is not in the network is [bridged.ErrNotFound].
-func (e *Engine) Disconnect(ctx context.Context, network, sandbox string) error {
+//
+// With force it also releases a lease on the network, by its key, the beginning of that, or what it is called: only its caller knows whether
+// it is still needed, and a caller that is gone can't say so. Without force that is [bridged.ErrConflict].
+func (e *Engine) Disconnect(ctx context.Context, network, sandbox string, force bool) error {
 	leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
 	s, unlock, err := e.lockConnectable(sandbox, network)
+	if errors.Is(err, bridged.ErrNotFound) {
+		return e.disconnectLease(ctx, network, sandbox, force, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -190,4 +198,45 @@ func (e *Engine) Disconnect(ctx context.Context, network, sandbox string) error 
 	e.drainEndpoints([]bridged.Endpoint{gone})
 	e.log.Info("sandbox disconnected", "sandbox", s.Name, "network", network)
 	return nil
+}
+
+// disconnectLease releases a lease on a network; noSandbox is the error where there is none, either.
+func (e *Engine) disconnectLease(ctx context.Context, network, ref string, force bool, noSandbox error) error {
+	e.mu.Lock()
+	n, err := e.index.network(network)
+	found := e.index.leasesOn(n.ID, ref)
+	e.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case len(found) == 0:
+		return noSandbox
+	case len(found) > 1:
+		return bridged.Errorf(bridged.ErrInvalid, "%d leases on network %s are called %s: give the key of one, as network inspect shows it", len(found), n.Name, ref)
+	case !force:
+		return bridged.Errorf(bridged.ErrConflict,
+			"%s is a lease of somebody who manages containers, as Docker's engine does: disconnect it there, or if nobody there knows it any more, with --force", ref)
+	}
+	lease := found[0]
+	if err := e.release(ctx, lease.Sandbox); err != nil {
+		return fmt.Errorf("cannot disconnect lease %s from network %s: %w", ref, n.Name, err)
+	}
+	e.log.Info("lease disconnected", "lease", lease.Called(), "network", n.Name)
+	return nil
+}
+
+// leasesOn are the leases on a network that a ref may mean: the one with just that key, else those whose key begins with it, or that are
+// called that.
+func (x *index) leasesOn(network, ref string) (found []bridged.Endpoint) {
+	for id := range x.members[network] {
+		e := x.Endpoints[id]
+		switch {
+		case !e.Leased() || ref == "":
+		case e.Sandbox == ref:
+			return []bridged.Endpoint{e}
+		case strings.HasPrefix(e.Sandbox, ref) || e.Name == ref:
+			found = append(found, e)
+		}
+	}
+	return found
 }

@@ -69,7 +69,9 @@ func TestConnectMovesTheGateway(t *testing.T) {
 			return err
 		}
 	}
-	disconnect := func(network string) func() error { return func() error { return e.Disconnect(ctx, network, "web") } }
+	disconnect := func(network string) func() error {
+		return func() error { return e.Disconnect(ctx, network, "web", false) }
+	}
 	for _, step := range []struct {
 		name string
 		do   func() error
@@ -174,7 +176,7 @@ func TestConnectRefusals(t *testing.T) {
 	for _, tt := range []struct{ network, sandbox, code string }{
 		{"blue", "web", "not-found"}, {"red", "web", "not-found"}, {"blue", "wob", "not-found"}, {"bridge", "side", "conflict"}, {"host", "hosted", "conflict"},
 	} {
-		if err := e.Disconnect(ctx, tt.network, tt.sandbox); bridged.Code(err) != tt.code {
+		if err := e.Disconnect(ctx, tt.network, tt.sandbox, false); bridged.Code(err) != tt.code {
 			t.Errorf("disconnecting %s from %s: %v; want %s", tt.sandbox, tt.network, err, tt.code)
 		}
 	}

@@ -53,7 +53,7 @@ func TestConnectOnTheKernel(t *testing.T) {
 	inside.run("ip route del default")
 	w.start()
 	leads("after a restart that finds the route gone", "lan0")
-	if err := w.engine.Disconnect(ctx, "a", "c1"); err != nil {
+	if err := w.engine.Disconnect(ctx, "a", "c1", false); err != nil {
 		t.Fatal(err)
 	}
 	leads("after leaving a", "eth0")

@@ -67,6 +67,10 @@ func (e *Engine) ReleaseInterface(ctx context.Context, id string) error {
 		return err
 	}
 	defer leave()
+	return e.release(ctx, id)
+}
+
+func (e *Engine) release(ctx context.Context, id string) error {
 	stack, _, unlock := e.lockStack(id)
 	defer unlock()
 	defer e.lockNetworksOf(stack)()

@@ -146,7 +146,7 @@ func TestLinkFollowsNetworks(t *testing.T) {
 	}
 	disconnect := func(network, name string) {
 		t.Helper()
-		if err := e.Disconnect(ctx, network, name); err != nil {
+		if err := e.Disconnect(ctx, network, name, false); err != nil {
 			t.Fatal(err)
 		}
 		checkKernel(t, e, h)
@@ -172,7 +172,7 @@ func TestLinkFollowsNetworks(t *testing.T) {
 	routes(6)                          // and in IPv4 on the second network
 	for step := 1; step <= 2; step++ { // the commit, and b's route to a
 		h.failNext(step)
-		if err := e.Disconnect(ctx, "second", "a"); err == nil {
+		if err := e.Disconnect(ctx, "second", "a", false); err == nil {
 			t.Fatalf("step %d did not fail", step)
 		}
 		checkKernel(t, e, h)

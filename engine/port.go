@@ -385,7 +385,8 @@ func (x *index) matching(s bridged.Sandbox, spec bridged.PortSpec) []bridged.Por
 	return found
 }
 
-// Ports lists the published ports of one sandbox, of all when ref is empty, in the order of their bindings.
+// Ports lists the published ports of one sandbox, or of the leases that are called so or have that key, of all when ref is empty, in the order of
+// their bindings.
 func (e *Engine) Ports(ref string) ([]bridged.PortInfo, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -395,18 +396,39 @@ func (e *Engine) Ports(ref string) ([]bridged.PortInfo, error) {
 			infos = append(infos, bridged.PortInfo{Port: p, SandboxName: e.index.stackName(p.Sandbox)})
 		}
 	} else {
-		s, err := e.index.sandbox(ref)
+		names, err := e.index.called(ref)
 		if err != nil {
 			return nil, err
 		}
-		for b := range e.index.ports[s.Stack()] {
-			infos = append(infos, bridged.PortInfo{Port: e.index.Ports[b], SandboxName: s.Name})
+		for stack, name := range names {
+			for b := range e.index.ports[stack] {
+				infos = append(infos, bridged.PortInfo{Port: e.index.Ports[b], SandboxName: name})
+			}
 		}
 	}
 	slices.SortFunc(infos, func(a, b bridged.PortInfo) int {
 		return cmp.Or(cmp.Compare(a.SandboxName, b.SandboxName), comparePorts(a.Port, b.Port))
 	})
 	return infos, nil
+}
+
+// called are the stacks that people may mean, with their names: a sandbox's, or where there is none, leases. Names of these need not be unique, and
+// one container has one in each of its networks.
+func (x *index) called(ref string) (names map[string]string, err error) {
+	s, err := x.sandbox(ref)
+	if err == nil {
+		return map[string]string{s.Stack(): s.Name}, nil
+	}
+	names = make(map[string]string)
+	for _, e := range x.Endpoints {
+		if e.Leased() && (e.Sandbox == ref || e.Name == ref) {
+			names[e.Sandbox] = e.Called()
+		}
+	}
+	if len(names) == 0 {
+		return nil, err
+	}
+	return names, nil
 }
 
 func sortedPorts(m map[bridged.Binding]bridged.Port) []bridged.Port {

@@ -91,7 +91,7 @@ func TestFailedMoveKeepsTheDefaultRoute(t *testing.T) {
 	failing(func(s step) bool {
 		r, is := s.(addRoute)
 		return is && r.dst == anyPrefix6 && r.name == "eth0"
-	}, func() error { return e.Disconnect(ctx, "a", "web") })
+	}, func() error { return e.Disconnect(ctx, "a", "web", false) })
 	if now := defaults(); now != before {
 		t.Errorf("after a failed disconnect the default routes are\n%swant\n%s", now, before)
 	}

@@ -39,7 +39,7 @@ func (e *Engine) Connect(_ context.Context, spec bridged.ConnectSpec) (bridged.J
 }
 
 // Disconnect takes a sandbox out of a network. Its ports stay.
-func (e *Engine) Disconnect(_ context.Context, network, sandbox string) error {
+func (e *Engine) Disconnect(_ context.Context, network, sandbox string, _ bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.fail != nil {

@@ -76,8 +76,9 @@ func networkDisconnectCommand(a *app) *cobra.Command {
 		Use:   "disconnect [-f] NET SANDBOX",
 		Short: "Take a sandbox out of a network",
 		Long: `Take a sandbox out of a network, while it runs. Its default route and its published ports move to another of its networks; without
-one, the ports wait for the next one.`,
-		Example: "  bridged network disconnect backend web",
+one, the ports wait for the next one. A lease of somebody who manages containers, as Docker's engine does, is disconnected there; with -f it is
+taken away here, when nobody there knows it any more. "bridged network inspect NET" shows the leases, too.`,
+		Example: "  bridged network disconnect backend web\n  bridged network disconnect -f docker-8d2a81cb5b3f 4f5c1e9a0b7d",
 		Args:    arguments(2, 2, "NET or SANDBOX"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.dial()
@@ -89,7 +90,7 @@ one, the ports wait for the next one.`,
 			return c.Disconnect(cmd.Context(), args[0], in)
 		},
 	}
-	cmd.Flags().BoolVarP(&in.Force, "force", "f", false, "makes no difference: nothing that runs in the sandbox is asked")
+	cmd.Flags().BoolVarP(&in.Force, "force", "f", false, "also take a lease away: SANDBOX is its key, the beginning of that, or its name")
 	return cmd
 }
 
