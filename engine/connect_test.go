@@ -107,6 +107,7 @@ func TestConnectMovesTheGateway(t *testing.T) {
 	interfaces, _, _ := ways(t, e, h, "web")
 	stop()
 	e, stop = startFake(t, cfg, h)
+	e.settle() // they are held behind the readiness
 	if n := h.steps - before; n != len(e.State().Ports) {
 		t.Errorf("a restart made %d steps, want only its reservations", n)
 	}
