@@ -42,49 +42,49 @@ type AttachmentSpec struct {
 	// Network is what the network must be; the first attachment makes it.
 	Network AttachmentNetwork
 	// IPs are the addresses asked for, at most one a family, each in the ranges of its subnet.
-	IPs []netip.Addr
-	MAC MAC
+	IPs []netip.Addr `json:",omitempty"`
+	MAC MAC          `json:",omitzero"`
 	// DefaultRoute: by way of the gateway of each family, unless Inside has a default route of that family.
-	DefaultRoute bool
-	Inside       Inside
+	DefaultRoute bool   `json:",omitempty"`
+	Inside       Inside `json:",omitzero"`
 	// Hairpin: what the container sends may come back to it, as a published port of its own.
-	Hairpin bool
+	Hairpin bool `json:",omitempty"`
 	// Sysctls are set inside: values by name, as "net.ipv4.conf.IFNAME.arp_notify" or "net/core/somaxconn". IFNAME stands for the name of
 	// the interface; only what begins with net is possible.
-	Sysctls map[string]string
+	Sysctls map[string]string `json:",omitempty"`
 	// Ports are published at this attachment's addresses.
-	Ports     []PortSpec
-	Bandwidth Bandwidth
+	Ports     []PortSpec `json:",omitempty"`
+	Bandwidth Bandwidth  `json:",omitzero"`
 	// Aliases are further names of the container on this network, Labels what the runtime says of the container, as its pod's name.
 	// They are only shown.
-	Aliases []string
-	Labels  map[string]string
+	Aliases []string          `json:",omitempty"`
+	Labels  map[string]string `json:",omitempty"`
 }
 
 // AttachmentNetwork is what the CNI configuration says of a network as a whole. An attachment to a network that is there changes it to
 // this, except for Bridge, and for the subnets and their gateways, which only Force changes and only while nothing is attached.
 type AttachmentNetwork struct {
 	// Bridge is the bridge's name; it must not be there, or be this network's.
-	Bridge string
-	MTU    int // of the bridge and the pairs, in bytes; 0: the default
+	Bridge string `json:",omitempty"`
+	MTU    int    `json:",omitempty"` // of the bridge and the pairs, in bytes; 0: the default
 	// IPv4 and IPv6 are the subnets; without both, containers have no addresses. A gateway that is left zero is the first address.
-	IPv4, IPv6 Subnet
+	IPv4, IPv6 Subnet `json:",omitzero"`
 	// Gateway: the bridge has the gateways' addresses.
-	Gateway bool
+	Gateway bool `json:",omitempty"`
 	// Force: a network with other subnets is given these.
-	Force bool
+	Force bool `json:",omitempty"`
 	// Masquerade: what leaves the bridge by another interface gets that interface's address.
-	Masquerade bool
+	Masquerade bool `json:",omitempty"`
 	// Promisc: the bridge takes every frame that it sees.
-	Promisc bool
+	Promisc bool `json:",omitempty"`
 	// SourceGuard: containers may only use the MAC, IP and link-local addresses that they were given. It needs a subnet.
-	SourceGuard bool
+	SourceGuard bool `json:",omitempty"`
 	// Isolated: containers do not reach one another on the bridge.
-	Isolated bool
+	Isolated bool `json:",omitempty"`
 	// Ingress is who may begin a connection to a container's own address; "" is IngressOpen.
-	Ingress IngressPolicy
-	// Sources are the only ones that reach published ports, for each family of which there is one.
-	Sources []netip.Prefix
+	Ingress IngressPolicy `json:",omitzero"`
+	// Sources are the only prefixes from which published ports are reached, for each family of which there is one.
+	Sources []netip.Prefix `json:",omitempty"`
 }
 
 // IngressPolicy says who may begin a connection to a container's own address. The host always may, and published ports are reached as
@@ -118,7 +118,7 @@ type Route struct {
 	// Dst is the destination, masked.
 	Dst netip.Prefix
 	// Gateway is the next hop; the zero Addr: the gateway of the family's subnet.
-	Gateway netip.Addr
+	Gateway netip.Addr `json:",omitzero"`
 	// MTU of the path, in bytes; 0: the interface's.
 	MTU int `json:",omitempty"`
 	// Priority is the metric: where routes are alike the lowest wins. 0: the kernel's choice, which is 1024 for IPv6.
@@ -133,7 +133,7 @@ func (r Route) Default() bool { return r.Dst.Bits() == 0 }
 // Bandwidth limits what an attachment sends and receives. The zero Bandwidth limits nothing.
 type Bandwidth struct {
 	// Ingress is what comes to the container, Egress what it sends.
-	Ingress, Egress Rate
+	Ingress, Egress Rate `json:",omitzero"`
 }
 
 // Rate is a token bucket. The zero Rate: no limit.

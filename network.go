@@ -57,6 +57,12 @@ type Network struct {
 	Trusted []string
 	// InterfacePrefix begins the names of interfaces inside, before a number; "" is "eth".
 	InterfacePrefix string
+	// NoAddress: the bridge has no address at all; the gateways are somebody else's on the same link.
+	NoAddress bool `json:",omitempty"`
+	// Promisc: the bridge takes every frame that it sees.
+	Promisc bool `json:",omitempty"`
+	// Clients are the only prefixes from which published ports are reached, for each family of which there is one.
+	Clients []netip.Prefix `json:",omitempty"`
 	// AllowOverlap: the subnets may overlap with routes and nameservers of the host.
 	AllowOverlap bool
 	// ICC (inter-container communication): may members talk to one another?
@@ -126,12 +132,23 @@ func (n Network) Opens(ipv6 bool) bool {
 	return n.Gateway(ipv6) == GatewayRouted || len(n.Trusted) > 0 && n.Subnet(ipv6).Valid()
 }
 
+// ClientsOf are the Clients of one family.
+func (n Network) ClientsOf(ipv6 bool) []netip.Prefix {
+	var of []netip.Prefix
+	for _, c := range n.Clients {
+		if c.Addr().Is6() == ipv6 {
+			of = append(of, c)
+		}
+	}
+	return of
+}
+
 // BridgeAddrs are the bridge's own addresses with the length of their subnets, IPv4 first: those of its gateways, unless they are not the
 // bridge's.
 func (n Network) BridgeAddrs() []netip.Prefix {
 	var addrs []netip.Prefix
 	for _, ipv6 := range []bool{false, true} {
-		inhibited := n.Gateway(ipv6) == GatewayIsolated || n.InhibitIPv4 && !ipv6
+		inhibited := n.NoAddress || n.Gateway(ipv6) == GatewayIsolated || n.InhibitIPv4 && !ipv6
 		if s := n.Subnet(ipv6); s.Valid() && !inhibited {
 			addrs = append(addrs, s.GatewayPrefix())
 		}

@@ -35,6 +35,9 @@ type Sandbox struct {
 	NSID NamespaceID
 	// Made: the namespace is ours, and goes with the sandbox. One that was given never does.
 	Made bool
+	// CNI: it is a CNI runtime's container, and Name the runtime's id of it. Its endpoints are attachments: each has the routes and published
+	// ports that the runtime gave it, and the last one takes the sandbox away.
+	CNI bool `json:",omitempty"`
 	// Settled is false while the sandbox is being made or removed: one that a restart finds so was not acknowledged,
 	// and is taken back.
 	Settled bool
@@ -84,6 +87,11 @@ type Endpoint struct {
 	// Sysctls are set inside before the interface goes up: values by path relative to /proc/sys, with [InterfaceName] in place of the
 	// interface's name.
 	Sysctls map[string]string `json:",omitempty"`
+	// Inside, NoHairpin, Bandwidth and Labels are those of an attachment.
+	Inside    Inside            `json:",omitzero"`
+	NoHairpin bool              `json:",omitempty"`
+	Bandwidth Bandwidth         `json:",omitzero"`
+	Labels    map[string]string `json:",omitempty"`
 }
 
 // InterfaceName stands for the name of an interface in an endpoint's sysctls.

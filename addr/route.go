@@ -25,6 +25,8 @@ type Route struct {
 	Table, Type, Protocol, Scope int
 	// Priority is the metric; IPv6 gives 1024 to a route that was added with 0.
 	Priority int
+	// MTU of the path, in bytes; 0: the link's.
+	MTU int
 }
 
 // Default is the default route by way of gateway.
@@ -61,12 +63,21 @@ func (r Route) String() string {
 	if r.Priority != 0 {
 		fmt.Fprintf(&b, " metric %d", r.Priority)
 	}
+	if r.MTU != 0 {
+		fmt.Fprintf(&b, " mtu %d", r.MTU)
+	}
 	return b.String()
 }
 
 // Append adds the request that adds the route to a batch.
 func (r Route) Append(b *rtnl.Batch) (message int) {
 	return r.complete().append(b, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+}
+
+// AppendBeside is Append, but for a route beside others to the same destination, with the same metric: the new one is used
+// first, or in turn with them. The very same route is unix.EEXIST.
+func (r Route) AppendBeside(b *rtnl.Batch) (message int) {
+	return r.complete().append(b, unix.RTM_NEWROUTE, unix.NLM_F_CREATE)
 }
 
 // complete sets what the zero values stand for when a route is added.
@@ -112,6 +123,9 @@ func (r Route) append(b *rtnl.Batch, kind, flags uint16) (message int) {
 	if r.Priority != 0 {
 		b.Uint32(unix.RTA_PRIORITY, uint32(r.Priority))
 	}
+	if r.MTU != 0 {
+		b.Nest(unix.RTA_METRICS, func() { b.Uint32(unix.RTAX_MTU, uint32(r.MTU)) })
+	}
 	return message
 }
 
@@ -146,6 +160,12 @@ func decodeRoutes(body []byte) []Route {
 			r.Source, _ = netip.AddrFromSlice(v)
 		case unix.RTA_PRIORITY:
 			r.Priority = int(rtnl.Uint32(v))
+		case unix.RTA_METRICS:
+			for metric, v := range rtnl.Attributes(v) {
+				if metric == unix.RTAX_MTU {
+					r.MTU = int(rtnl.Uint32(v))
+				}
+			}
 		case unix.RTA_MULTIPATH:
 			hops = v
 		default:

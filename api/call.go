@@ -62,7 +62,7 @@ func (c *call) decode(out any) error {
 	case errors.As(err, &wrongType):
 		return fieldError(wrongType.Field, "want %s, not %s", jsonType(wrongType.Type), wrongType.Value)
 	case err != nil:
-		return bridged.Errorf(bridged.ErrInvalid, "the body is no JSON: %w", err)
+		return bridged.Errorf(bridged.ErrInvalid, "the body has a value that can't be read: %w", err)
 	}
 	return nil
 }

@@ -51,6 +51,12 @@ type Engine interface {
 	AllocatePort(ctx context.Context, id string, spec bridged.PortSpec) ([]bridged.Port, error)
 	Link(ctx context.Context, action bridged.LinkAction, parentIP, childIP netip.Addr, ports []bridged.ProtoPort) error
 
+	// Attachments are what CNI runtimes ask for.
+	Attach(ctx context.Context, spec bridged.AttachmentSpec) (bridged.Attachment, error)
+	Detach(ctx context.Context, key bridged.AttachmentKey) error
+	CheckAttachment(ctx context.Context, spec bridged.AttachmentSpec) error
+	CollectAttachments(ctx context.Context, c bridged.AttachmentCollection) (bridged.AttachmentsCollected, error)
+
 	// Events are what happened since that time, as far as it is kept, and then what happens until ctx is done; the zero time is now.
 	// None is missed from the call on, but by a reader that is too slow, and none of the kept ones when ctx is done already.
 	Events(ctx context.Context, since time.Time) iter.Seq[bridged.Event]

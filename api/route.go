@@ -63,6 +63,11 @@ func routes() []route {
 		{method: "POST", path: ours + "/links", change: true, status: 201, serve: (*Server).addLink},
 		{method: "DELETE", path: ours + "/links", query: []string{"parent", "child"}, change: true, status: 204, serve: (*Server).removeLink},
 
+		{method: "POST", path: ours + "/attachments", change: true, status: 201, serve: (*Server).attach},
+		{method: "DELETE", path: ours + "/attachments", query: []string{"network", "container", "interface"}, change: true, status: 204, serve: (*Server).detach},
+		{method: "POST", path: ours + "/attachments/check", change: true, status: 204, serve: (*Server).checkAttachment},
+		{method: "POST", path: ours + "/attachments/collect", change: true, status: 200, serve: (*Server).collectAttachments},
+
 		{method: "POST", path: ours + "/allocate_interface", change: true, status: 200, serve: (*Server).allocateInterface},
 		{method: "POST", path: ours + "/release_interface", change: true, status: 204, serve: (*Server).releaseInterface},
 		{method: "POST", path: ours + "/allocate_port", change: true, status: 200, serve: (*Server).allocatePort},

@@ -136,6 +136,7 @@ func wireEndpoint(j bridged.Joined) client.Endpoint {
 		HostInterface: e.HostInterface,
 		MacAddress:    e.MAC.String(),
 		Aliases:       notNil(e.Aliases),
+		Labels:        e.Labels,
 	}
 	if e.IPv4.IsValid() {
 		out.IPAddress, out.IPPrefixLen = e.IPv4.Addr().String(), e.IPv4.Bits()

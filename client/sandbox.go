@@ -37,6 +37,8 @@ type Endpoint struct {
 	GlobalIPv6PrefixLen int
 	IPv6Gateway         string
 	Aliases             []string
+	// Labels are what a CNI runtime says of the container, as its pod's name.
+	Labels map[string]string `json:",omitempty"`
 }
 
 // HostPort is the host's side of a published port.

@@ -78,6 +78,9 @@ func (e *Engine) lockConnectable(ref, network string) (s bridged.Sandbox, unlock
 	}
 	e.mu.Lock()
 	err = e.index.ownStack(s)
+	if err == nil && s.CNI {
+		err = bridged.Errorf(bridged.ErrConflict, "sandbox %s is a container of a CNI runtime: which networks it is in is up to the runtime", s.Name)
+	}
 	if err == nil && s.Mode == bridged.ModeHost {
 		err = bridged.Errorf(bridged.ErrConflict, "sandbox %s shares the host's network stack: it can't join or leave networks", s.Name)
 	}

@@ -141,6 +141,22 @@ func (f *fakeHost) watch(ctx context.Context, _ func(suspicion), _ func(moved)) 
 
 func (f *fakeHost) look(want objects) (objects, error) { return want, nil }
 
+func (f *fakeHost) compare(_ context.Context, want objects) (differences []string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for e := range want.elements {
+		if _, there := f.objects.elements[e]; !there {
+			differences = append(differences, e.Set.Name)
+		}
+	}
+	for name := range want.pairs {
+		if !f.objects.pairs[name].joined {
+			differences = append(differences, name)
+		}
+	}
+	return differences, nil
+}
+
 func (f *fakeHost) linked(hostEnd string) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

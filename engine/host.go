@@ -58,6 +58,8 @@ type kernel interface {
 	watch(ctx context.Context, suspect func(suspicion), changed func(moved)) error
 	// look is observe for the pairs and bridges that want names, without any list; the rules are taken to be as wanted.
 	look(want objects) (objects, error)
+	// compare says in what the kernel differs from the elements, bridges and pairs that want names, inside their namespaces, too.
+	compare(ctx context.Context, want objects) (differences []string, err error)
 	// linked says whether the pair is there, and the namespace of its other end lives.
 	linked(hostEnd string) (bool, error)
 	// drift finds what the kernel does not tell.

@@ -164,7 +164,7 @@ func (x *index) setNetwork(id string, n *bridged.Network) {
 			continue
 		}
 		s := family.pick(*n)
-		pool, err := ipam.New(ipam.Config{Prefix: s.Prefix, Range: s.Range, Gateway: s.Gateway, Aux: s.Aux})
+		pool, err := ipam.New(poolConfig(s))
 		if err != nil {
 			continue // checked when the network was made; a network without a pool gives no addresses
 		}
@@ -177,7 +177,7 @@ func (x *index) setNetwork(id string, n *bridged.Network) {
 }
 
 func sameSubnet(a, b bridged.Subnet) bool {
-	return a.Prefix == b.Prefix && a.Range == b.Range && a.Gateway == b.Gateway &&
+	return a.Prefix == b.Prefix && a.Range == b.Range && slices.Equal(a.Ranges, b.Ranges) && a.Gateway == b.Gateway &&
 		len(a.Aux) == len(b.Aux) && !slices.ContainsFunc(sortedKeys(a.Aux), func(k string) bool { return a.Aux[k] != b.Aux[k] })
 }
 

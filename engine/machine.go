@@ -191,7 +191,11 @@ func (m *machine) do(ctx context.Context, s step) error {
 		return m.links.Delete(s.name)
 	case setBridge:
 		return m.onLink(s.Name, func(l link.Link) error {
-			return errors.Join(m.links.SetMAC(l.Index, s.MAC), m.links.SetMTU(l.Index, s.MTU))
+			errs := []error{m.links.SetMAC(l.Index, s.MAC), m.links.SetMTU(l.Index, s.MTU)}
+			if s.Promisc != l.Promisc {
+				errs = append(errs, m.links.SetPromisc(l.Index, s.Promisc))
+			}
+			return errors.Join(errs...)
 		})
 	case upBridge:
 		return m.onLink(s.name, func(l link.Link) error { return m.links.SetUp(l.Index) })

@@ -86,13 +86,13 @@ func (m *machine) observeLinks(have *objects, want objects, links []link.Link, d
 	for _, l := range links {
 		if l.Kind == "bridge" && (l.Ours() || want.bridges[l.Name].mayTake || want.bridges[l.Name].given) {
 			have.bridges[l.Name] = bridge{
-				Bridge: link.Bridge{Name: l.Name, MAC: l.MAC, MTU: l.MTU}, up: l.Up, ours: l.Ours(), given: !l.Ours(),
+				Bridge: link.Bridge{Name: l.Name, MAC: l.MAC, MTU: l.MTU, Promisc: l.Promisc && want.bridges[l.Name].Promisc}, up: l.Up, ours: l.Ours(), given: !l.Ours(),
 			}
 		}
 		if l.Kind == "veth" && l.Ours() && strings.HasPrefix(l.Name, bridged.PortPrefix) {
 			p := want.pairs[l.Name]
 			p.Host, p.Bridge, p.Isolated, p.Alias = l.Name, names[l.Master], l.Isolated, l.Alias
-			p.joined, p.astray = l.Running || !doubt || !m.unjoined(p), !l.Up || !l.Hairpin
+			p.joined, p.astray = l.Running || !doubt || !m.unjoined(p), !l.Up || l.Hairpin == p.NoHairpin
 			have.pairs[l.Name] = p
 		}
 	}
@@ -174,8 +174,8 @@ func (m *machine) observeSysctls(have *objects, want objects) error {
 // unjoined says whether a pair without a carrier is one whose attach never came to its second datagram: the inner end is down, and has no
 // address. A container that only took its interface down is left alone.
 func (m *machine) unjoined(p pair) bool {
-	if p.netns == "" {
-		return false // nobody wants it
+	if p.netns == "" || p.inner.Down {
+		return false // nobody wants it, or it is to be so
 	}
 	ns, err := openExactly(p.netns, p.nsid)
 	if err != nil {

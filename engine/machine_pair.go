@@ -75,13 +75,17 @@ func innerSysctls(p pair) []forwarding.Sysctl {
 	if !p.inner.IPv6 {
 		return []forwarding.Sysctl{{Path: conf + "disable_ipv6", Value: "1"}}
 	}
-	return []forwarding.Sysctl{{Path: conf + "accept_dad", Value: "0"}, {Path: conf + "disable_ipv6", Value: "0"}}
+	dad := "0"
+	if p.inner.DAD {
+		dad = "1"
+	}
+	return []forwarding.Sysctl{{Path: conf + "accept_dad", Value: dad}, {Path: conf + "disable_ipv6", Value: "0"}}
 }
 
 func (m *machine) enslave(s enslave) error {
 	return m.onLink(s.bridge, func(b link.Link) error {
 		return m.onLink(s.host, func(l link.Link) error {
-			return cmp.Or(m.links.SetMaster(l.Index, b.Index, s.isolated), m.links.SetUp(l.Index))
+			return cmp.Or(m.links.SetMaster(l.Index, b.Index, s.port), m.links.SetUp(l.Index))
 		})
 	})
 }

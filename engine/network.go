@@ -27,6 +27,11 @@ func (e *Engine) CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (_
 		return bridged.NetworkInfo{}, nil, err
 	}
 	defer e.locks.lock("network " + n.Name)()
+	return e.makeNetwork(ctx, n)
+}
+
+// makeNetwork makes a network that was checked. The caller holds its lock.
+func (e *Engine) makeNetwork(ctx context.Context, n bridged.Network) (_ bridged.NetworkInfo, warnings []string, err error) {
 	host, err := e.hostUse()
 	if err == nil {
 		warnings, err = host.check(n)
@@ -47,7 +52,7 @@ func (e *Engine) CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (_
 			return bridged.Change{}, err
 		}
 		x.takeRanges(&n)
-		n.BridgeMAC = bridged.MAC(addr.MACOf(n.Subnets()[0].Gateway))
+		n.BridgeMAC = bridgeMAC(n)
 		x.keepSubnets(n)
 		kept = true
 		return bridged.Change{
@@ -64,6 +69,14 @@ func (e *Engine) CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (_
 	e.ensureForwarding(ctx, n)
 	e.log.Info("network created", "network", n.Name, "link", n.Bridge)
 	return bridged.NetworkInfo{Network: n}, warnings, nil
+}
+
+// bridgeMAC is the MAC for a network's bridge: made of its gateway's address, or random where the gateway is another host's.
+func bridgeMAC(n bridged.Network) bridged.MAC {
+	if subnets := n.Subnets(); len(subnets) > 0 && !n.NoAddress {
+		return bridged.MAC(addr.MACOf(subnets[0].Gateway))
+	}
+	return randomMAC()
 }
 
 // newNetwork checks the request as far as it can be without the state.
@@ -145,7 +158,7 @@ func setSubnet(n *bridged.Network, s bridged.Subnet) error {
 		return bridged.Errorf(bridged.ErrInvalid, "subnet %s can't be a network's: use a private one, as 192.168.1.0/24 or fd00:1::/64", s.Prefix)
 	}
 	s.Prefix = s.Prefix.Masked()
-	c := ipam.Config{Prefix: s.Prefix, Range: s.Range, Gateway: s.Gateway, Aux: s.Aux}
+	c := poolConfig(s)
 	if !c.Gateway.IsValid() {
 		c.Gateway = ipam.DefaultGateway(c)
 		s.Gateway = c.Gateway
@@ -155,6 +168,15 @@ func setSubnet(n *bridged.Network, s bridged.Subnet) error {
 	}
 	*family = s
 	return nil
+}
+
+// poolConfig is the configuration of a subnet's address pool.
+func poolConfig(s bridged.Subnet) ipam.Config {
+	c := ipam.Config{Prefix: s.Prefix, Range: s.Range, Gateway: s.Gateway, Aux: s.Aux}
+	for _, r := range s.Ranges {
+		c.Ranges = append(c.Ranges, ipam.Range(r))
+	}
+	return c
 }
 
 // chooseSubnets gives a network the subnets that it wants and did not name, out of what the host leaves, and refuses those that overlap
@@ -337,13 +359,18 @@ func (e *Engine) RemoveNetwork(ctx context.Context, ref string) error {
 		return bridged.Errorf(bridged.ErrDenied, "%s is a pre-defined network and cannot be removed", n.Name)
 	}
 	defer e.locks.lock("network " + n.Name)()
+	return e.unmakeNetwork(ctx, n)
+}
+
+// unmakeNetwork removes a network that nothing is in. The caller holds its lock.
+func (e *Engine) unmakeNetwork(ctx context.Context, n bridged.Network) error {
 	// Its ports go behind the answers of others; a bridge must not go before them.
 	if err := e.pairs.wait(ctx, func(p pair) bool { return p.Bridge == n.Bridge }); err != nil {
 		return err
 	}
-	err = e.transact(ctx, func(x *index) (bridged.Change, error) {
+	err := e.transact(ctx, func(x *index) (bridged.Change, error) {
 		if _, ok := x.Networks[n.ID]; !ok {
-			return bridged.Change{}, bridged.Errorf(bridged.ErrNotFound, "network %s not found", ref)
+			return bridged.Change{}, bridged.Errorf(bridged.ErrNotFound, "network %s not found", n.Name)
 		}
 		if members := x.memberNames(n.ID); len(members) > 0 {
 			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "network %s has active endpoints: %s; remove or disconnect them first",

@@ -56,7 +56,7 @@ type pair struct {
 	sysctls []forwarding.Sysctl
 	// joined: the inner end was set up. From then on everything inside is the container's own business. That of a lease never is by us.
 	joined bool
-	// astray: the host end is down, or its port is not in hairpin mode.
+	// astray: the host end is down, or its port's hairpin mode is not as wanted.
 	astray bool
 }
 
@@ -151,7 +151,7 @@ func (k compiler) network(w *objects, n bridged.Network) {
 	w.add(nat.Network(n))
 	w.add(forwarding.Network(n))
 	b := bridge{
-		Bridge:  link.Bridge{Name: n.Bridge, MAC: addr.MAC(n.BridgeMAC), MTU: k.mtu(n)},
+		Bridge:  link.Bridge{Name: n.Bridge, MAC: addr.MAC(n.BridgeMAC), MTU: k.mtu(n), Promisc: n.Promisc},
 		sysctls: forwarding.Sysctls(n),
 		up:      true,
 		ours:    true,
@@ -198,11 +198,12 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 		w.pairs[e.HostInterface] = pair{Pair: k.pair(n, e), sandbox: e.Sandbox}
 		return
 	}
+	s := k.x.Sandboxes[e.Sandbox]
 	p := pair{
 		Pair:    k.pair(n, e),
 		sandbox: e.Sandbox,
-		netns:   k.x.Sandboxes[e.Sandbox].NetNS,
-		nsid:    k.x.Sandboxes[e.Sandbox].NSID,
+		netns:   s.NetNS,
+		nsid:    s.NSID,
 		joined:  true,
 		inner:   link.Inner{Name: e.Interface, IPv6: e.IPv6.IsValid(), Protocol: routeProtocol, Replace: len(others) > 0},
 	}
@@ -210,6 +211,10 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 		if a.IsValid() {
 			p.inner.Addrs = append(p.inner.Addrs, a)
 		}
+	}
+	if s.CNI {
+		attached(&p.inner, n, e)
+		joined = nil // its default route is one of its own, if it has one
 	}
 	for _, ipv6 := range []bool{false, true} {
 		// By way of one network only: the gateway of a sandbox in several moves with them.
@@ -230,7 +235,8 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 func (k compiler) pair(n bridged.Network, e bridged.Endpoint) link.Pair {
 	return link.Pair{
 		Host: e.HostInterface, Inner: cmp.Or(e.Peer, e.Interface), Bridge: n.Bridge,
-		MAC: addr.MAC(e.MAC), HostMAC: hostMAC(e), MTU: e.MTU, Isolated: k.lacks.isolated(n),
+		MAC: addr.MAC(e.MAC), HostMAC: hostMAC(e), MTU: e.MTU,
+		Port:  link.Port{Isolated: k.lacks.isolated(n), NoHairpin: e.NoHairpin},
 		Alias: newLabel(k.x.Sandboxes[e.Sandbox], e).String(),
 	}
 }

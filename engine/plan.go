@@ -33,7 +33,7 @@ type (
 	addBridge  struct{ link.Bridge }
 	takeBridge struct{ link.Bridge } // makes one that is there ours
 	delBridge  struct{ name string }
-	setBridge  struct{ link.Bridge } // MAC address and MTU of a bridge that is there
+	setBridge  struct{ link.Bridge } // settings of a bridge that is there
 	setSysctl  struct {
 		bridge string
 		given  bool // the bridge is not ours
@@ -56,10 +56,10 @@ type (
 	// addPair is the first datagram of an attach, join the second.
 	addPair struct{ pair }
 	join    struct{ pair }
-	// enslave puts a host end back into its bridge, in hairpin mode and up.
+	// enslave puts a host end back into its bridge, with its settings and up.
 	enslave struct {
 		host, bridge string
-		isolated     bool
+		port         link.Port
 	}
 	// isolate closes or opens the way between a port and its siblings.
 	isolate struct {
@@ -227,7 +227,7 @@ func (w *objects) giveWay(by routeID, nsid bridged.NamespaceID) {
 
 func (s enslave) on(w *objects) {
 	p := w.pairs[s.host]
-	p.Bridge, p.Isolated, p.astray = s.bridge, s.isolated, false
+	p.Bridge, p.Port, p.astray = s.bridge, s.port, false
 	w.pairs[s.host] = p
 }
 func (s isolate) on(w *objects) {
@@ -360,7 +360,7 @@ func (p Plan) pairsMade(have, want objects) Plan {
 		case !ok:
 			p = append(p, addPair{w})
 		case h.Bridge != w.Bridge || h.astray || slices.Contains(p.madeBridges(), w.Bridge):
-			p = append(p, enslave{name, w.Bridge, w.Isolated})
+			p = append(p, enslave{name, w.Bridge, w.Port})
 		case w.Isolated && !h.Isolated:
 			p = append(p, isolate{name, true})
 		}

@@ -334,11 +334,20 @@ func (x *index) checkMAC(n bridged.Network, mac bridged.MAC) error {
 // newMAC derives the MAC from the address, so that an address that is used again is reachable without waiting for stale neighbour
 // entries. Where a user took just that one for another sandbox, it is random.
 func (x *index) newMAC(n bridged.Network, e bridged.Endpoint) bridged.MAC {
-	mac := bridged.MAC(addr.MACOf(e.Addrs()[0]))
-	for x.checkMAC(n, mac) != nil {
-		rand.Read(mac[:])
-		mac[0] = mac[0]&^1 | 2 // unicast, locally administered
+	mac := randomMAC()
+	if addrs := e.Addrs(); len(addrs) > 0 {
+		mac = bridged.MAC(addr.MACOf(addrs[0]))
 	}
+	for x.checkMAC(n, mac) != nil {
+		mac = randomMAC()
+	}
+	return mac
+}
+
+// randomMAC is a unicast address, locally administered.
+func randomMAC() (mac bridged.MAC) {
+	rand.Read(mac[:])
+	mac[0] = mac[0]&^1 | 2
 	return mac
 }
 

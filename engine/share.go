@@ -21,6 +21,8 @@ func (e *Engine) newSharing(s bridged.Sandbox, target string, spec bridged.Sandb
 	}
 	owner := e.index.stackName(t.Stack())
 	switch {
+	case t.CNI:
+		return s, bridged.Errorf(bridged.ErrConflict, "sandbox %s can't share the network stack of %s: that is a container of a CNI runtime, which goes when the runtime says so", s.Name, owner)
 	case spec.NetNS != "" || spec.PID != 0:
 		return s, bridged.Errorf(bridged.ErrInvalid, "sandbox %s shares the network stack of %s: it can't have a namespace of its own", s.Name, owner)
 	case len(spec.Ports) > 0:

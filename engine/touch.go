@@ -35,6 +35,11 @@ func (x *index) touch(c, inverse bridged.Change) touched {
 			x.touchPorts(&t, p)
 		}
 	}
+	for id := range c.Networks {
+		if c.Networks[id] != nil && inverse.Networks[id] != nil {
+			x.touchMembers(&t, id)
+		}
+	}
 	if len(x.Links) == 0 && len(c.Links) == 0 {
 		return t
 	}
@@ -66,6 +71,18 @@ func (x *index) touch(c, inverse bridged.Change) touched {
 	return t
 }
 
+// touchMembers adds what is in a network that changes: what its endpoints and their ports want depends on it.
+func (x *index) touchMembers(t *touched, network string) {
+	for id := range x.members[network] {
+		t.endpoints[id] = struct{}{}
+		for b := range x.ports[x.Endpoints[id].Sandbox] {
+			if x.Ports[b].Endpoint == id {
+				t.port(b)
+			}
+		}
+	}
+}
+
 // touchNetwork adds the network whose bridge has a smaller MTU because of the endpoint: it grows back when that one goes.
 func (x *index) touchNetwork(t *touched, e bridged.Endpoint) {
 	if e.MTU == 0 || e.MTU >= x.Networks[e.Network].MTU {
@@ -77,18 +94,18 @@ func (x *index) touchNetwork(t *touched, e bridged.Endpoint) {
 	t.networks[e.Network] = struct{}{}
 }
 
-// touchPorts adds the ports that share with p the element by which a port is reached at the sandbox's own address: those that lead to the same port of
+// touchPorts adds the ports that share with p the element by which a port is reached at the sandbox's own address, or by some clients only: those that lead to the same port of
 // the same sandbox.
 func (x *index) touchPorts(t *touched, p *bridged.Port) {
-	if p == nil || !x.Networks[x.Endpoints[p.Endpoint].Network].Opens(p.Binding.HostIP.Is6()) {
+	if p == nil {
+		return
+	}
+	if n := x.Networks[x.Endpoints[p.Endpoint].Network]; !n.Opens(p.Binding.HostIP.Is6()) && len(n.Clients) == 0 {
 		return
 	}
 	for b := range x.ports[p.Sandbox] {
 		if x.Ports[b].ContainerPort == p.ContainerPort && b.Proto == p.Binding.Proto {
-			if t.ports == nil {
-				t.ports = make(map[bridged.Binding]struct{})
-			}
-			t.ports[b] = struct{}{}
+			t.port(b)
 		}
 	}
 }
@@ -98,6 +115,13 @@ func (x *index) touchLinks(t *touched, stack string) {
 	for id := range x.links[stack] {
 		t.link(id)
 	}
+}
+
+func (t *touched) port(b bridged.Binding) {
+	if t.ports == nil {
+		t.ports = make(map[bridged.Binding]struct{})
+	}
+	t.ports[b] = struct{}{}
 }
 
 func (t *touched) link(id bridged.LinkID) {

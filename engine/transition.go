@@ -67,7 +67,7 @@ func (e *Engine) prepare(ctx context.Context, t transition) error {
 	if l, ok := e.facts.link(t.to.Bridge); ok && t.to.Given {
 		// Where the kernel chooses a bridge's MAC it is the lowest of its ports': that of a sandbox's link, where there are no others.
 		// Set once, it stays.
-		p = append(p, setBridge{link.Bridge{Name: l.Name, MAC: l.MAC, MTU: l.MTU}})
+		p = append(p, setBridge{link.Bridge{Name: l.Name, MAC: l.MAC, MTU: l.MTU, Promisc: l.Promisc}})
 	}
 	if !t.from.Given {
 		p = append(p, e.leaving(t.from, t.to, e.hasAddress)...)

@@ -53,13 +53,13 @@ func Network(n bridged.Network) []nft.Element {
 
 // family names the sets that one family of a network can have an element in.
 type family struct {
-	ipv6                                                                               bool
-	subnets, protected, internal, nested, unprotected, routed, isolated, trusted, open string
+	ipv6                                                                                                    bool
+	subnets, protected, internal, nested, unprotected, routed, isolated, trusted, open, restricted, allowed string
 }
 
 var families = [...]family{
-	{false, "subnets4", "protected4", "internal4", "nested4", "unprotected4", "routed4", "isolated4", "trusted4", "open4"},
-	{true, "subnets6", "protected6", "internal6", "nested6", "unprotected6", "routed6", "isolated6", "trusted6", "open6"},
+	{false, "subnets4", "protected4", "internal4", "nested4", "unprotected4", "routed4", "isolated4", "trusted4", "open4", "restricted4", "allowed4"},
+	{true, "subnets6", "protected6", "internal6", "nested6", "unprotected6", "routed6", "isolated6", "trusted6", "open6", "restricted6", "allowed6"},
 }
 
 func (f family) appendSubnet(dst []nft.Element, n bridged.Network, subnet netip.Prefix) []nft.Element {
@@ -96,18 +96,33 @@ func (f family) appendSubnet(dst []nft.Element, n bridged.Network, subnet netip.
 }
 
 // Port is the element by which a published port is reached at the sandbox's own address, by those who are let through to it: from everywhere in
-// a routed network, from trusted interfaces in others. e is the endpoint p.Endpoint, of network n. There is none in other networks.
-// Ports that lead to the same port of the same sandbox share it.
+// a routed network, from trusted interfaces in others; and those that keep all but the network's clients from it. e is the endpoint p.Endpoint,
+// of network n. There is none in other networks. Ports that lead to the same port of the same sandbox share them.
 func Port(n bridged.Network, p bridged.Port, e bridged.Endpoint) []nft.Element {
 	inside := e.Addr(p.Binding.HostIP)
-	if !inside.IsValid() || n.Internal || !n.Opens(inside.Is6()) {
+	if !inside.IsValid() {
 		return nil
 	}
-	set := families[0].open
+	f := families[0]
 	if inside.Is6() {
-		set = families[1].open
+		f = families[1]
 	}
-	return []nft.Element{{Set: inet(set), Key: nft.Concat(nft.Addr(inside), nft.Byte(uint8(p.Binding.Proto)), nft.Port(p.ContainerPort))}}
+	var elements []nft.Element
+	ip, proto, port := nft.Addr(inside), nft.Byte(uint8(p.Binding.Proto)), nft.Port(p.ContainerPort)
+	if !n.Internal && n.Opens(f.ipv6) {
+		elements = append(elements, nft.Element{Set: inet(f.open), Key: nft.Concat(ip, proto, port)})
+	}
+	if len(n.Clients) == 0 {
+		return elements
+	}
+	for i, client := range n.ClientsOf(f.ipv6) {
+		if i == 0 {
+			elements = append(elements, nft.Element{Set: inet(f.restricted), Key: nft.Concat(ip, proto, port)})
+		}
+		first, last := nft.Prefix(client)
+		elements = append(elements, nft.Element{Set: inet(f.allowed), Key: nft.Concat(ip, proto, port, first), End: nft.Concat(ip, proto, port, last)})
+	}
+	return elements
 }
 
 // endpointElements are as many elements as an endpoint with both families has, in one network.

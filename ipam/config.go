@@ -12,6 +12,8 @@ type Config struct {
 	Prefix netip.Prefix
 	// Range is the part of Prefix that [Pool.Take] chooses from; the zero Prefix: all of it.
 	Range netip.Prefix
+	// Ranges are such parts, in the order in which Take uses them, instead of a Range. They don't overlap.
+	Ranges []Range
 	// Gateway is never given out; the zero Addr: there is none.
 	Gateway netip.Addr
 	// Aux are addresses, by name, that something else on the link has: never given out.
@@ -73,6 +75,9 @@ func (c Config) check() error {
 	}
 	if !within(c.Range, c.Prefix) {
 		return errorf(ErrConfig, "range %s is outside the subnet %s", c.Range, c.Prefix)
+	}
+	if err := c.checkRanges(); err != nil {
+		return err
 	}
 	if c.Gateway.IsValid() {
 		if err := c.checkAddr("gateway", c.Gateway); err != nil {

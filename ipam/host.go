@@ -29,9 +29,6 @@ func last(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// sizeOf is the number of addresses in a prefix; from 2⁶³ on it is 2⁶³, more than can ever be in use.
-func sizeOf(p netip.Prefix) uint64 { return 1 << min(63, p.Addr().BitLen()-p.Bits()) }
-
 // within reports whether all of inner is in outer.
 func within(inner, outer netip.Prefix) bool {
 	return inner.Bits() >= outer.Bits() && outer.Contains(inner.Addr())

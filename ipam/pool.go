@@ -1,6 +1,10 @@
 package ipam
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
 
 // maxFreed is how many freed addresses a pool remembers while there are others to give out: as many as the largest default
 // subnet has, so that only huge pools ever forget one.
@@ -10,13 +14,14 @@ const maxFreed = 1 << 16
 // in use or was freed, however large the subnet is. A Pool is not safe for concurrent use.
 type Pool struct {
 	config Config
+	ranges []Range
 	// fixed are the addresses that are never given out, each with what it is.
 	fixed map[netip.Addr]string
 	used  map[netip.Addr]struct{}
 	freed queue
-	// next is where the search for an address that is neither used nor freed goes on; always in the range.
+	// next is where the search for an address that is neither used nor freed goes on; always in a range.
 	next netip.Addr
-	// capacity is how many addresses of the range can be in use at once, usedInRange how many are.
+	// capacity is how many addresses of the ranges can be in use at once, usedInRange how many are.
 	capacity, usedInRange uint64
 }
 
@@ -27,12 +32,15 @@ func New(c Config) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{
-		config:   c,
-		fixed:    make(map[netip.Addr]string, len(c.Aux)+3),
-		used:     make(map[netip.Addr]struct{}),
-		freed:    newQueue(),
-		next:     c.Range.Addr(),
-		capacity: sizeOf(c.Range),
+		config: c,
+		ranges: c.ranges(),
+		fixed:  make(map[netip.Addr]string, len(c.Aux)+3),
+		used:   make(map[netip.Addr]struct{}),
+		freed:  newQueue(),
+	}
+	p.next = p.ranges[0].First
+	for _, r := range p.ranges {
+		p.capacity = min(p.capacity+r.size(), 1<<62)
 	}
 	for _, a := range []netip.Addr{c.Prefix.Addr(), last(c.Prefix)} {
 		if s := c.special(a); s != "" {
@@ -46,7 +54,7 @@ func New(c Config) (*Pool, error) {
 		p.fixed[c.Gateway] = "the gateway's"
 	}
 	for a := range p.fixed {
-		if c.Range.Contains(a) {
+		if p.inRange(a) {
 			p.capacity--
 		}
 	}
@@ -63,7 +71,7 @@ func (p *Pool) Take() (netip.Addr, error) {
 	case p.freed.len() > 0:
 		a = p.freed.pop()
 	default:
-		return netip.Addr{}, errorf(ErrExhausted, "no free address is left in %s", p.config.Range)
+		return netip.Addr{}, errorf(ErrExhausted, "no free address is left in %s", p.what())
 	}
 	p.use(a)
 	return a, nil
@@ -95,7 +103,7 @@ func (p *Pool) Release(a netip.Addr) {
 		return
 	}
 	delete(p.used, a)
-	if !p.config.Range.Contains(a) {
+	if !p.inRange(a) {
 		return // can't be taken, so its age does not matter
 	}
 	p.usedInRange--
@@ -111,7 +119,7 @@ func (p *Pool) Release(a netip.Addr) {
 // It takes time in proportion to freed. A caller that logs each lease can do without it between two snapshots: the same
 // Claims and Releases after a Restore, with a Claim in place of each Take, lead to an equal pool.
 func (p *Pool) History() (next netip.Addr, freed []netip.Addr) {
-	if p.next != p.config.Range.Addr() {
+	if p.next != p.ranges[0].First {
 		next = p.next
 	}
 	return next, p.freed.all()
@@ -120,15 +128,15 @@ func (p *Pool) History() (next netip.Addr, freed []netip.Addr) {
 // Restore is the inverse of [Pool.History], before or after the Claims of what is in use. What does not fit is ignored:
 // the subnet's range may have changed in between.
 func (p *Pool) Restore(next netip.Addr, freed []netip.Addr) {
-	p.next = p.config.Range.Addr()
-	if p.config.Range.Contains(next) {
+	p.next = p.ranges[0].First
+	if p.inRange(next) {
 		p.next = next
 	}
 	p.freed = newQueue()
 	for _, a := range freed {
 		_, used := p.used[a]
 		_, fixed := p.fixed[a]
-		if !used && !fixed && p.config.Range.Contains(a) {
+		if !used && !fixed && p.inRange(a) {
 			p.freed.push(a)
 		}
 	}
@@ -142,9 +150,7 @@ func (p *Pool) fresh() uint64 { return p.capacity - p.usedInRange - uint64(p.fre
 func (p *Pool) search() netip.Addr {
 	for {
 		a := p.next
-		if p.next = a.Next(); !p.config.Range.Contains(p.next) {
-			p.next = p.config.Range.Addr()
-		}
+		p.next = p.after(a)
 		if _, ok := p.fixed[a]; ok {
 			continue
 		}
@@ -157,9 +163,40 @@ func (p *Pool) search() netip.Addr {
 	}
 }
 
+// inRange reports whether a may be chosen.
+func (p *Pool) inRange(a netip.Addr) bool {
+	return slices.ContainsFunc(p.ranges, func(r Range) bool { return r.Contains(a) })
+}
+
+// after is the address in the ranges that follows a, and the first one behind the last.
+func (p *Pool) after(a netip.Addr) netip.Addr {
+	for i, r := range p.ranges {
+		switch {
+		case !r.Contains(a):
+		case a != r.Last:
+			return a.Next()
+		default:
+			return p.ranges[(i+1)%len(p.ranges)].First
+		}
+	}
+	return p.ranges[0].First
+}
+
+// what are the ranges, for people.
+func (p *Pool) what() string {
+	if len(p.config.Ranges) == 0 {
+		return p.config.Range.String()
+	}
+	var names []string
+	for _, r := range p.ranges {
+		names = append(names, r.String())
+	}
+	return strings.Join(names, ", ")
+}
+
 func (p *Pool) use(a netip.Addr) {
 	p.used[a] = struct{}{}
-	if p.config.Range.Contains(a) {
+	if p.inRange(a) {
 		p.usedInRange++
 	}
 }

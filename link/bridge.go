@@ -19,6 +19,8 @@ type Bridge struct {
 	MAC addr.MAC
 	// MTU in bytes, which stays when ports come and go; 0: the least MTU of the ports.
 	MTU int
+	// Promisc: it takes every frame that it sees.
+	Promisc bool
 }
 
 // Equal reports whether the two are the same in every field.
@@ -77,7 +79,11 @@ func (c *Conn) createBridge(b Bridge) (Link, error) {
 
 func (b Bridge) append(batch *rtnl.Batch) {
 	batch.Begin(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
-	batch.Link(unix.AF_UNSPEC, 0, 0, 0)
+	var flags uint32
+	if b.Promisc {
+		flags = unix.IFF_PROMISC
+	}
+	batch.Link(unix.AF_UNSPEC, 0, flags, flags)
 	batch.String(unix.IFLA_IFNAME, b.Name)
 	batch.Bytes(unix.IFLA_ADDRESS, b.MAC[:])
 	if b.MTU == defaultMTU {

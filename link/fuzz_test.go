@@ -103,7 +103,7 @@ func createdAsWanted(t *rapid.T) {
 	name := func() string { return rapid.StringMatching(`[a-z][a-z0-9.-]{0,14}`).Draw(t, "name") }
 	mtu := rapid.IntRange(68, 65535).Draw(t, "MTU")
 	var b rtnl.Batch
-	pair := Pair{Host: name(), Inner: name(), Bridge: name(), MAC: mac(), HostMAC: mac(), MTU: mtu, Isolated: rapid.Bool().Draw(t, "isolated"),
+	pair := Pair{Host: name(), Inner: name(), Bridge: name(), MAC: mac(), HostMAC: mac(), MTU: mtu, Port: Port{Isolated: rapid.Bool().Draw(t, "isolated"), NoHairpin: rapid.Bool().Draw(t, "no hairpin")},
 		Alias: rapid.StringMatching(`[ -~]{0,40}`).Draw(t, "alias")}
 	master := int(rapid.Uint32Range(1, 1<<31-1).Draw(t, "master"))
 	pair.create(&b, master, 4)
@@ -112,7 +112,7 @@ func createdAsWanted(t *rapid.T) {
 	bridge.append(&b)
 	want := []Link{
 		{Name: pair.Host, Kind: kindVeth, MAC: pair.HostMAC, MTU: mtu, Master: master, Up: true, Group: Group, PeerNetNS: -1},
-		{Name: pair.Host, Alias: pair.Alias, Hairpin: true, Isolated: pair.Isolated, PeerNetNS: -1},
+		{Name: pair.Host, Alias: pair.Alias, Hairpin: !pair.NoHairpin, Isolated: pair.Isolated, PeerNetNS: -1},
 		{Name: bridge.Name, Kind: kindBridge, MAC: bridge.MAC, Group: Group, NoLinkLocalLearn: true, PeerNetNS: -1},
 	}
 	i := 0

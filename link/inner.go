@@ -19,11 +19,20 @@ type Inner struct {
 	Name string
 	// Addrs are its addresses with their prefix lengths.
 	Addrs []netip.Prefix
+	// DAD: IPv6 addresses can be used when nobody else was found to have them. Without it they can at once.
+	DAD bool
+	// MTU in bytes; 0: it stays.
+	MTU     int
+	Promisc bool
+	// Down: the link stays down.
+	Down bool
+	// Routes are further ones, by way of the link; their Link is ignored. Others to the same destinations stay beside them.
+	Routes []addr.Route
 	// Gateways are the next hops of default routes, at most one a family.
 	Gateways []netip.Addr
 	// Replace: default routes that are there give way; else they are unix.EEXIST.
 	Replace bool
-	// Protocol marks the default routes, RTPROT_…; 0 is RTPROT_STATIC.
+	// Protocol marks the routes, RTPROT_…; 0 is RTPROT_STATIC.
 	Protocol int
 	// IPv6: the interface has IPv6, and its link-local address is made of its MAC.
 	IPv6 bool
@@ -33,8 +42,7 @@ type Inner struct {
 const loopback = 1
 
 // Configure sets up the inner end of a pair in one datagram, on a Conn in its namespace: the loopback up, then the link, then
-// addresses, which can be used at once, then default routes. The error is that of the first step that failed; those behind it
-// were tried too, and what was done stays.
+// addresses, then routes. The error is that of the first step that failed; those behind it were tried too, and what was done stays.
 func (c *Conn) Configure(in Inner) error {
 	var b rtnl.Batch
 	steps := in.append(&b)
@@ -66,11 +74,29 @@ func (in Inner) append(b *rtnl.Batch) (steps []string) {
 		})
 		steps = append(steps, stepGenMode)
 	}
-	setUp(b, in.Index)
-	steps = append(steps, "link up")
+	if in.MTU != 0 {
+		set(b, in.Index)
+		b.Uint32(unix.IFLA_MTU, uint32(in.MTU))
+		steps = append(steps, fmt.Sprintf("MTU %d", in.MTU))
+	}
+	if in.Promisc {
+		b.Begin(unix.RTM_SETLINK, 0)
+		b.Link(unix.AF_UNSPEC, in.Index, unix.IFF_PROMISC, unix.IFF_PROMISC)
+		steps = append(steps, "promiscuous mode")
+	}
+	if !in.Down {
+		setUp(b, in.Index)
+		steps = append(steps, "link up")
+	}
 	for _, p := range in.Addrs {
-		addr.Address{Link: in.Index, Prefix: p, NoDAD: true}.Append(b)
+		addr.Address{Link: in.Index, Prefix: p, NoDAD: !in.DAD}.Append(b)
 		steps = append(steps, "address "+p.String())
+	}
+	for _, r := range in.Routes {
+		r.Link, r.Protocol = in.Index, in.Protocol
+		r.AppendBeside(b)
+		r.Link = 0
+		steps = append(steps, "route "+r.String())
 	}
 	for _, g := range in.Gateways {
 		route := addr.Default(g, in.Index)

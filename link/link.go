@@ -20,7 +20,9 @@ type Link struct {
 	Master int
 	// Up: it is switched on. Running: it has a carrier, too.
 	Up, Running bool
-	Group       uint32
+	// Promisc: it was told to take every frame that it sees.
+	Promisc bool
+	Group   uint32
 	// Alias is a text that "ip link" shows with the link; empty: none.
 	Alias string
 	// PeerIndex is the index of a veth's other end, in that one's namespace; 0: none.

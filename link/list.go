@@ -114,6 +114,7 @@ func decodeAttributes(body []byte) Link {
 		Index:     int(int32(order.Uint32(body[4:]))),
 		Up:        flags&unix.IFF_UP != 0,
 		Running:   flags&unix.IFF_LOWER_UP != 0,
+		Promisc:   flags&unix.IFF_PROMISC != 0,
 		PeerNetNS: -1,
 	}
 	peer := 0

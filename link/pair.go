@@ -22,10 +22,17 @@ type Pair struct {
 	HostMAC addr.MAC
 	// MTU of both ends, in bytes; 0: the kernel's default.
 	MTU int
-	// Isolated: the port reaches the bridge itself and ports that are not isolated, but no other isolated one.
-	Isolated bool
+	Port
 	// Alias is the host end's, at most [MaxAlias] bytes; empty: none. It is set with the settings of the port, after the pair is made.
 	Alias string
+}
+
+// Port is the settings of a bridge's port.
+type Port struct {
+	// Isolated: the port reaches the bridge itself and ports that are not isolated, but no other isolated one.
+	Isolated bool
+	// NoHairpin: no frame leaves by the port that it came in by.
+	NoHairpin bool
 }
 
 // MaxAlias is the longest alias, in bytes (IFALIASZ - 1, linux/if.h).
@@ -46,8 +53,7 @@ const (
 )
 
 // CreatePair creates the pair in one datagram, with the inner end, down, in the namespace that nsfd is open on, and returns the
-// ends' indexes, each in its own namespace. The host end is up, a port of the bridge in hairpin mode, and has no IPv6 address of
-// its own.
+// ends' indexes, each in its own namespace. The host end is up, a port of the bridge, and has no IPv6 address of its own.
 //
 // Errors: unix.ENODEV when there is no such bridge, unix.EEXIST when an end's name is taken, unix.EXFULL when the bridge has its
 // 1,023 ports (BR_MAX_PORTS, net/bridge/br_private.h). After these there is no pair; only an
@@ -193,7 +199,7 @@ func (p Pair) portOnly(b *rtnl.Batch) {
 	b.Nest(unix.IFLA_LINKINFO, func() {
 		b.String(unix.IFLA_INFO_SLAVE_KIND, kindBridge)
 		b.Nest(unix.IFLA_INFO_SLAVE_DATA, func() {
-			b.Bool(unix.IFLA_BRPORT_MODE, true)
+			b.Bool(unix.IFLA_BRPORT_MODE, !p.NoHairpin)
 			b.Bool(unix.IFLA_BRPORT_ISOLATED, p.Isolated)
 		})
 	})

@@ -46,19 +46,31 @@ func (c *Conn) SetAlias(index int, text string) error {
 	})
 }
 
-// SetMaster makes a link a port of a bridge, in hairpin mode as CreatePair makes them; bridge 0: a port of none. The settings
-// of a port come after the port: one that is to be isolated is down until it is.
-func (c *Conn) SetMaster(index, bridge int, isolated bool) error {
+// SetPromisc sets whether a link takes every frame that it sees.
+func (c *Conn) SetPromisc(index int, on bool) error {
+	return c.change(index, "set promiscuous mode of", func(b *rtnl.Batch) {
+		var flag uint32
+		if on {
+			flag = unix.IFF_PROMISC
+		}
+		b.Begin(unix.RTM_SETLINK, 0)
+		b.Link(unix.AF_UNSPEC, index, flag, unix.IFF_PROMISC)
+	})
+}
+
+// SetMaster makes a link a port of a bridge; bridge 0: a port of none. The settings of a port come after the port: one that is to be
+// isolated is down until it is.
+func (c *Conn) SetMaster(index, bridge int, p Port) error {
 	return c.change(index, fmt.Sprintf("set master %d of", bridge), func(b *rtnl.Batch) {
-		if isolated {
+		if p.Isolated {
 			setDown(b, index)
 		}
 		set(b, index)
 		b.Uint32(unix.IFLA_MASTER, uint32(bridge))
 		if bridge != 0 {
-			port(b, index, unix.IFLA_BRPORT_MODE, true)
+			port(b, index, unix.IFLA_BRPORT_MODE, !p.NoHairpin)
 		}
-		if isolated {
+		if p.Isolated {
 			port(b, index, unix.IFLA_BRPORT_ISOLATED, true)
 			setUp(b, index)
 		}

@@ -26,15 +26,15 @@ func TestSet(t *testing.T) {
 		{"MAC", func() error { return c.SetMAC(index, mac) }, func(l ipLink) bool { return l.Address == mac.String() }},
 		{"down", func() error { return c.SetDown(index) }, func(l ipLink) bool { return !l.flag("UP") }},
 		{"up", func() error { return c.SetUp(index) }, func(l ipLink) bool { return l.flag("UP") }},
-		{"no master", func() error { return c.SetMaster(index, 0, false) }, func(l ipLink) bool { return l.Master == "" }},
-		{"master", func() error { return c.SetMaster(index, ipLinks(n)["br0"].Index, false) }, func(l ipLink) bool {
+		{"no master", func() error { return c.SetMaster(index, 0, link.Port{}) }, func(l ipLink) bool { return l.Master == "" }},
+		{"master", func() error { return c.SetMaster(index, ipLinks(n)["br0"].Index, link.Port{}) }, func(l ipLink) bool {
 			return l.Master == "br0" && l.Info.SlaveData.Hairpin && !l.Info.SlaveData.Isolated
 		}},
 		{"isolated", func() error { return c.SetIsolated(index, true) }, func(l ipLink) bool {
 			return l.Info.SlaveData.Hairpin && l.Info.SlaveData.Isolated
 		}},
-		{"no master, isolated", func() error { return c.SetMaster(index, 0, false) }, func(l ipLink) bool { return l.Master == "" }},
-		{"isolated at once", func() error { return c.SetMaster(index, ipLinks(n)["br0"].Index, true) }, func(l ipLink) bool {
+		{"no master, isolated", func() error { return c.SetMaster(index, 0, link.Port{}) }, func(l ipLink) bool { return l.Master == "" }},
+		{"isolated at once", func() error { return c.SetMaster(index, ipLinks(n)["br0"].Index, link.Port{Isolated: true}) }, func(l ipLink) bool {
 			return l.Master == "br0" && l.flag("UP") && l.Info.SlaveData.Hairpin && l.Info.SlaveData.Isolated
 		}},
 		{"alias", func() error { return c.SetAlias(index, strings.Repeat("x", link.MaxAlias)) }, func(l ipLink) bool {
@@ -50,7 +50,7 @@ func TestSet(t *testing.T) {
 		}
 	}
 	for name, err := range map[string]error{
-		"up": c.SetUp(4711), "down": c.SetDown(4711), "MTU": c.SetMTU(4711, 1400), "MAC": c.SetMAC(4711, mac), "master": c.SetMaster(4711, 0, false), "isolated": c.SetIsolated(4711, true),
+		"up": c.SetUp(4711), "down": c.SetDown(4711), "MTU": c.SetMTU(4711, 1400), "MAC": c.SetMAC(4711, mac), "master": c.SetMaster(4711, 0, link.Port{}), "isolated": c.SetIsolated(4711, true),
 		"alias": c.SetAlias(4711, "x"),
 	} {
 		if !errors.Is(err, unix.ENODEV) {

@@ -67,7 +67,7 @@ func TestWatch(t *testing.T) {
 	w.await(t, func(e event) bool { return e.Link.Index == index && e.Link.MTU == 1300 && !e.Gone })
 
 	// To leave the bridge is a change; only to be deleted is to be gone.
-	check(t, c.SetMaster(index, 0, false))
+	check(t, c.SetMaster(index, 0, link.Port{}))
 	if e := w.await(t, func(e event) bool { return e.Link.Index == index && (e.Link.Master == 0 || e.Gone) }); e.Gone {
 		t.Errorf("event is %+v", e)
 	}
