@@ -407,6 +407,13 @@ func (e *Engine) Network(ref string) (bridged.NetworkInfo, error) {
 	return e.index.networkInfo(n), nil
 }
 
+// FindNetwork is Network without the members, however many there are.
+func (e *Engine) FindNetwork(ref string) (bridged.Network, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.index.network(ref)
+}
+
 // Networks lists all networks in the order of their names.
 func (e *Engine) Networks() []bridged.NetworkInfo {
 	e.mu.Lock()
