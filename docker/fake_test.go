@@ -17,6 +17,8 @@ import (
 // fake is an engine in memory.
 type fake struct {
 	ready chan struct{}
+	// waits has one for each call that was about to wait for that.
+	waits chan struct{}
 
 	mu sync.Mutex
 	contents
@@ -39,6 +41,7 @@ type pool struct {
 func newFake() *fake {
 	return &fake{
 		ready:    make(chan struct{}),
+		waits:    make(chan struct{}, 1),
 		contents: contents{make(map[string]bridged.Network), make(map[string]lease), make(map[string]pool)},
 		named:    make(chan string, 1024),
 	}
@@ -74,7 +77,13 @@ func (f *fake) restore(c contents) {
 	f.contents = c.clone()
 }
 
-func (f *fake) Ready() <-chan struct{} { return f.ready }
+func (f *fake) Ready() <-chan struct{} {
+	select {
+	case f.waits <- struct{}{}:
+	default:
+	}
+	return f.ready
+}
 
 func (f *fake) FindNetwork(ref string) (bridged.Network, error) {
 	info, err := f.Network(ref)
