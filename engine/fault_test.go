@@ -201,6 +201,14 @@ func operations(t *testing.T) []anOperation {
 	}
 	release := func(ctx context.Context, e *Engine) error { return e.ReleaseInterface(ctx, "lease") }
 	ofLease := []string{"lease", "inet bridged"}
+	joins := func(ctx context.Context, e *Engine) error { _, _, err := e.JoinInterface(ctx, "lease"); return err }
+	leaves := func(ctx context.Context, e *Engine) error { return e.LeaveInterface(ctx, "lease") }
+	sets := func(ports ...string) func(context.Context, *Engine) error {
+		return func(ctx context.Context, e *Engine) error { _, _, err := e.SetPorts(ctx, "lease", specs(t, ports...)); return err }
+	}
+	some, others := sets("6000:60", "6001-6003:61-63/udp"), sets("6000:60", "6001:99/udp", "6004:64")
+	bare := both(lease, sets())
+	ofLink := append(ofLease, "bridge bridged", "docker0", "bv", "bp")
 	webUp, webDown := web(), web()
 	return []anOperation{
 		{"create a network", nothing, net, removeNet, ofBridge},
@@ -219,6 +227,10 @@ func operations(t *testing.T) []anOperation {
 		{"remove a link", both(pair2, link2), unlink2, link2, append(ofSandbox, "one", "two")},
 		{"allocate", nothing, lease, release, ofLease},
 		{"release", lease, release, lease, ofLease},
+		{"join a lease", bare, joins, leaves, ofLink},
+		{"leave a lease", both(bare, joins), leaves, joins, ofLink},
+		{"release a lease with a link", both(lease, joins), release, both(lease, joins), ofLink},
+		{"set a lease's ports", both(lease, joins, some), others, some, ofLink},
 	}
 }
 
@@ -353,7 +365,7 @@ func (s *shell) lines(t *testing.T, commands string) (lines []string) {
 }
 
 // random is what differs between two objects that are alike.
-var random = regexp.MustCompile(`bv[0-9a-f]{12}|@if[0-9]+|\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b|f[de][0-9a-f]{2}:[0-9a-f:]+|0xf[de][0-9a-f]{30}`)
+var random = regexp.MustCompile(`b[vp][0-9a-f]{12}|@if[0-9]+|\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b|f[de][0-9a-f]{2}:[0-9a-f:]+|0xf[de][0-9a-f]{30}`)
 
 // sees is what others see of the host: nft and ip.
 func (s *scene) sees() []string {
