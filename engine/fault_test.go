@@ -204,7 +204,10 @@ func operations(t *testing.T) []anOperation {
 	joins := func(ctx context.Context, e *Engine) error { _, _, err := e.JoinInterface(ctx, "lease"); return err }
 	leaves := func(ctx context.Context, e *Engine) error { return e.LeaveInterface(ctx, "lease") }
 	sets := func(ports ...string) func(context.Context, *Engine) error {
-		return func(ctx context.Context, e *Engine) error { _, _, err := e.SetPorts(ctx, "lease", specs(t, ports...)); return err }
+		return func(ctx context.Context, e *Engine) error {
+			_, _, err := e.SetPorts(ctx, "lease", specs(t, ports...))
+			return err
+		}
 	}
 	some, others := sets("6000:60", "6001-6003:61-63/udp"), sets("6000:60", "6001:99/udp", "6004:64")
 	bare := both(lease, sets())

@@ -21,6 +21,20 @@ func allocate(t testing.TB, e *Engine, key string) bridged.Joined {
 	return j
 }
 
+// lease gives a container all that Docker's engine has us give it: addresses, a link, published ports.
+func lease(t testing.TB, e *Engine, host string, spec bridged.SandboxSpec) bridged.Joined {
+	t.Helper()
+	_, err := e.AllocateInterface(t.Context(), bridged.InterfaceSpec{ID: spec.Name, Network: spec.Network, IPv4: spec.IPv4, IPv6: spec.IPv6, MAC: spec.MAC})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := joinIn(t, e, host, spec.NetNS, spec.Name)
+	if _, _, err := e.SetPorts(t.Context(), spec.Name, spec.Ports); err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
 // joinIn makes the link of a lease and gives its other end to the namespace at path, as Docker's engine does: moved, renamed, with the
 // addresses of the lease.
 func joinIn(t testing.TB, e *Engine, host, path, key string) bridged.Joined {
@@ -31,13 +45,12 @@ func joinIn(t testing.TB, e *Engine, host, path, key string) bridged.Joined {
 	}
 	in(t, host, "ip", "link", "set", peer, "netns", path)
 	setUp := []string{"link set lo up", "link set " + peer + " name eth0", "link set eth0 up"}
-	for _, p := range []string{j.Endpoint.IPv4.String(), j.Endpoint.IPv6.String()} {
-		if !strings.HasPrefix(p, "invalid") {
-			setUp = append(setUp, "addr add "+p+" dev eth0 nodad")
+	for _, a := range j.Endpoint.Addrs() {
+		s := j.Network.Subnet(a.Is6())
+		setUp = append(setUp, fmt.Sprintf("addr add %s/%d dev eth0%s", a, s.Prefix.Bits(), map[bool]string{true: " nodad"}[a.Is6()]))
+		if !j.Network.Internal {
+			setUp = append(setUp, "route add default via "+s.Gateway.String())
 		}
-	}
-	if !j.Network.Internal {
-		setUp = append(setUp, "route add default via "+j.Network.IPv4.Gateway.String())
 	}
 	for _, command := range setUp {
 		in(t, path, "ip", strings.Fields(command)...)
@@ -107,5 +120,31 @@ func checkEqual(t testing.TB, e *Engine, when string) {
 	plan, lost, err := e.difference(t.Context(), nil)
 	if err != nil || len(plan) > 0 || len(lost) > 0 {
 		t.Errorf("%s: the kernel differs from the state (%v, lost %v):\n%s", when, err, lost, plan)
+	}
+}
+
+// TestLeasesFlow: the promises about who reaches whom hold for leases with a link as they do for sandboxes, on kernels with less, too, and
+// after a restart.
+func TestLeasesFlow(t *testing.T) {
+	for _, k := range lesserKernels {
+		for _, brNetfilter := range []string{"0", "1"} {
+			t.Run(k.name+"/br_netfilter="+brNetfilter, func(t *testing.T) {
+				cfg := testConfig(t)
+				cfg.IPv6 = !k.noIPv6
+				w := newWorld(t, cfg, k.less)
+				w.leased = true
+				if k.prepare != nil {
+					k.prepare(w)
+				}
+				w.startWith(brNetfilter)
+				w.equal("at the start")
+				w.checkFlows()
+				w.stop()
+				w.start()
+				w.equal("after the restart")
+				w.checkFlows()
+				w.end()
+			})
+		}
 	}
 }

@@ -22,8 +22,10 @@ type world struct {
 	// observers are made when they are first needed.
 	observers map[string]observer
 	ipv6      bool
-	engine    *Engine
-	stop      func()
+	// leased: instead of sandboxes there are leases, whose links a caller sets up.
+	leased bool
+	engine *Engine
+	stop   func()
 }
 
 // The addresses on the LAN, of documentation prefixes.
@@ -92,7 +94,9 @@ func (w *world) populate() {
 		if s.port != "" {
 			spec.Ports = specs(w.t, s.port+":80", s.port+":80/udp")
 		}
-		if _, err := w.engine.CreateSandbox(ctx, spec); err != nil {
+		if w.leased {
+			lease(w.t, w.engine, w.host.path, spec)
+		} else if _, err := w.engine.CreateSandbox(ctx, spec); err != nil {
 			w.t.Fatal(err)
 		}
 		w.spaces[s.name] = newSpace(w.t, s.name, spec.NetNS)
@@ -141,6 +145,13 @@ func (w *world) endpoint(name string) bridged.Endpoint { return w.joined(name).E
 
 func (w *world) joined(name string) bridged.Joined {
 	w.t.Helper()
+	if w.leased {
+		j, _, ok := w.engine.Interface(name)
+		if !ok {
+			w.t.Fatalf("there is no lease %s", name)
+		}
+		return j
+	}
 	s, err := w.engine.Sandbox(name)
 	if err != nil {
 		w.t.Fatal(err)
@@ -247,6 +258,13 @@ func (w *world) difference() Plan {
 // end removes what was made and stops the engine.
 func (w *world) end() {
 	w.t.Helper()
+	for _, e := range w.engine.State().Endpoints {
+		if e.Leased() {
+			if err := w.engine.ReleaseInterface(w.t.Context(), e.Sandbox); err != nil {
+				w.t.Error(err)
+			}
+		}
+	}
 	for _, s := range w.engine.Sandboxes() {
 		if err := w.engine.RemoveSandbox(w.t.Context(), s.ID); err != nil {
 			w.t.Error(err)
