@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/bridged/bridged"
@@ -93,7 +94,7 @@ func FuzzLog(f *testing.F) {
 	})
 }
 
-// FuzzChange feeds the decoder of a change with JSON whose checksum is right.
+// FuzzChange feeds the decoder of a change with JSON whose checksum is right, and holds the scanner against package encoding/json.
 func FuzzChange(f *testing.F) {
 	for _, c := range []bridged.Change{{}, attachChange(), sandbox("s1"), {Forwarding: &bridged.Forwarding{IPv4: true}}} {
 		b, err := json.Marshal(c)
@@ -103,6 +104,7 @@ func FuzzChange(f *testing.F) {
 		f.Add(b)
 	}
 	f.Add([]byte(`{"Ports":{"0.0.0.0:80/tcp":null},"Pools":{"n1/4":null}}`))
+	f.Add([]byte(`{"Endpoints":{"e":null,"e":{"ID":"e","MTU":01},"f":{"id":"f","MTU":1}}}`))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		if !json.Valid(content) {
 			t.Skip("no JSON")
@@ -112,7 +114,11 @@ func FuzzChange(f *testing.F) {
 			t.Fatal(err)
 		}
 		var c, again bridged.Change
-		if err := decodeRecord(b.Bytes(), &c); err != nil {
+		err := decodeRecord(b.Bytes(), &c)
+		if scanned, ok := newScanner().change(content); ok && (err != nil || !reflect.DeepEqual(scanned, c)) {
+			t.Fatalf("the scanner reads %+v, and encoding/json %+v, %v", scanned, c, err)
+		}
+		if err != nil {
 			t.Skip("no change")
 		}
 		b.Reset()

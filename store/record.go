@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+
+	"github.com/bridged/bridged"
 )
 
 // sumSize is the length of what stands before a record's JSON: eight hex digits and a space.
@@ -28,16 +30,38 @@ func appendRecord(b *bytes.Buffer, v any) error {
 	return nil
 }
 
-// decodeRecord reads a line, newline included, into v.
-func decodeRecord(line []byte, v any) error {
+// recordBody is the JSON of a line, newline included, that checks.
+func recordBody(line []byte) ([]byte, error) {
 	if len(line) < sumSize+1 || line[sumSize-1] != ' ' || line[len(line)-1] != '\n' {
-		return errors.New("it is no record")
+		return nil, errors.New("it is no record")
 	}
 	body := line[sumSize : len(line)-1]
 	if got, want := string(line[:sumSize-1]), string(checksum(body)); got != want {
-		return fmt.Errorf("its checksum is %s, not %q", want, got)
+		return nil, fmt.Errorf("its checksum is %s, not %q", want, got)
+	}
+	return body, nil
+}
+
+// decodeRecord reads a line into v.
+func decodeRecord(line []byte, v any) error {
+	body, err := recordBody(line)
+	if err != nil {
+		return err
 	}
 	return json.Unmarshal(body, v)
+}
+
+// decodeChange reads a line that says how objects changed.
+func (s *scanner) decodeChange(line []byte) (c bridged.Change, err error) {
+	body, err := recordBody(line)
+	if err != nil {
+		return c, err
+	}
+	if c, ok := s.change(body); ok {
+		return c, nil
+	}
+	err = json.Unmarshal(body, &c)
+	return c, err
 }
 
 // checksum is the CRC-32C of b in lower-case hex.

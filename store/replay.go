@@ -53,7 +53,7 @@ func readLog(f *os.File, boot string) (c contents, err error) {
 // readLogOf reads a log whose header is as wanted; of another one it reads nothing more.
 func readLogOf(f *os.File, wanted func(header []byte) bool) (c contents, err error) {
 	c.networks, c.reservations = make(map[string]*bridged.Network), make(map[string]*bridged.Reservation)
-	r := bufio.NewReaderSize(f, 1<<16)
+	r, s := bufio.NewReaderSize(f, 1<<16), newScanner()
 	for first := true; ; first = false {
 		line, err := r.ReadBytes('\n')
 		switch {
@@ -69,7 +69,7 @@ func readLogOf(f *os.File, wanted func(header []byte) bool) (c contents, err err
 		begin := c.end
 		c.end += int64(len(line))
 		if !first {
-			c.readRecord(line, begin)
+			c.readRecord(s, line, begin)
 		} else if !wanted(line) {
 			return c, nil
 		}
@@ -96,9 +96,9 @@ func (c *contents) readHeader(line []byte, path, boot string) error {
 }
 
 // readRecord takes one line, which begins at that byte.
-func (c *contents) readRecord(line []byte, begin int64) {
-	var change bridged.Change
-	if err := decodeRecord(line, &change); err != nil {
+func (c *contents) readRecord(s *scanner, line []byte, begin int64) {
+	change, err := s.decodeChange(line)
+	if err != nil {
 		if c.damage == nil {
 			c.damage = fmt.Errorf("at byte %d: %w", begin, err)
 		}
