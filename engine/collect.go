@@ -214,7 +214,9 @@ func (e *Engine) tellCollected(s bridged.Sandbox, reason string) {
 // collect looks at all sandboxes when the daemon starts. It forgets those that were being made or removed when the last one ended (nobody was
 // told that they exist), those whose namespace is dead, and stacks without a user. What they leave in the kernel goes with the
 // reconcile.
-func (e *Engine) collect() error {
+//
+// places is where the namespaces were seen, just now: only those that were not are looked for.
+func (e *Engine) collect(places map[string]bridged.NamespaceID) error {
 	inhabited := e.inhabited()
 	// Those that share first: whether a stack still has a user is known then.
 	for _, sharing := range []bool{true, false} {
@@ -222,7 +224,7 @@ func (e *Engine) collect() error {
 			if (s.Shares != "") != sharing {
 				continue
 			}
-			if err := e.collectAtStart(s, inhabited); err != nil {
+			if err := e.collectAtStart(s, places, inhabited); err != nil {
 				return fmt.Errorf("cannot collect sandbox %s: %w", s.Name, err)
 			}
 		}
@@ -230,8 +232,8 @@ func (e *Engine) collect() error {
 	return e.unlinkAtStart()
 }
 
-func (e *Engine) collectAtStart(s bridged.Sandbox, inhabited func() (map[netns.File]string, error)) error {
-	reason, err := e.whyLost(s, inhabited)
+func (e *Engine) collectAtStart(s bridged.Sandbox, places map[string]bridged.NamespaceID, inhabited func() (map[netns.File]string, error)) error {
+	reason, err := e.whyLost(s, places, inhabited)
 	if err != nil {
 		return err
 	}
@@ -258,7 +260,7 @@ func (e *Engine) collectAtStart(s bridged.Sandbox, inhabited func() (map[netns.F
 }
 
 // whyLost says why a sandbox is no more; "" when it is alive.
-func (e *Engine) whyLost(s bridged.Sandbox, inhabited func() (map[netns.File]string, error)) (reason string, err error) {
+func (e *Engine) whyLost(s bridged.Sandbox, places map[string]bridged.NamespaceID, inhabited func() (map[netns.File]string, error)) (reason string, err error) {
 	e.mu.Lock()
 	stack, users := e.index.Sandboxes[s.Stack()], len(e.index.users[s.ID])
 	e.mu.Unlock()
@@ -267,7 +269,7 @@ func (e *Engine) whyLost(s bridged.Sandbox, inhabited func() (map[netns.File]str
 		return "it was being made or removed when the daemon ended", nil
 	case s.Gone && users == 0:
 		return "it was removed, and the last sandbox that shared its stack is gone", nil
-	case stack.Mode == bridged.ModeHost:
+	case stack.Mode == bridged.ModeHost, seen(stack, places):
 		return "", nil
 	}
 	path, err := e.find(stack, inhabited)
@@ -288,6 +290,12 @@ func (e *Engine) whyLost(s bridged.Sandbox, inhabited func() (map[netns.File]str
 		return "", err
 	}
 	return "its namespace " + stack.NetNS + " is gone", nil
+}
+
+// seen says whether the sandbox's namespace is where it should be.
+func seen(s bridged.Sandbox, places map[string]bridged.NamespaceID) bool {
+	now, there := places[s.NetNS]
+	return there && now == s.NSID
 }
 
 // dropMounts removes the paths of a namespace that we made: all of them when it is lost, else the one that a crash left while it

@@ -174,6 +174,16 @@ func (f *fakeHost) drift(w watched) (d drift) {
 	return d
 }
 
+func (f *fakeHost) identities(paths []string) (map[string]bridged.NamespaceID, error) {
+	found := make(map[string]bridged.NamespaceID)
+	for _, path := range paths {
+		if id, err := f.namespace(path, 0); err == nil {
+			found[path] = id
+		}
+	}
+	return found, nil
+}
+
 func (f *fakeHost) inhabited() (map[netns.File]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

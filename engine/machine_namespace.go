@@ -116,4 +116,13 @@ func (m *machine) namespace(path string, pid int) (bridged.NamespaceID, error) {
 	return identity(ns)
 }
 
+func (m *machine) identities(paths []string) (map[string]bridged.NamespaceID, error) {
+	found := make(map[string]bridged.NamespaceID, len(paths))
+	err := netns.Cookies(paths, func(path string, ns *netns.NS, cookie uint64) {
+		dev, ino := ns.ID()
+		found[path] = bridged.NamespaceID{Dev: dev, Ino: ino, Cookie: cookie}
+	})
+	return found, err
+}
+
 func (m *machine) inhabited() (map[netns.File]string, error) { return netns.Inhabited() }

@@ -295,8 +295,10 @@ func diff(have, want objects) Plan {
 			p = append(p, delPair{have.pairs[name]})
 		}
 	}
-	if flows := flowsGone(have, want); len(flows) > 0 {
-		p = append(p, endFlows{flows})
+	if !tx.Empty() {
+		if flows := flowsGone(have, want); len(flows) > 0 {
+			p = append(p, endFlows{flows})
+		}
 	}
 	return p
 }

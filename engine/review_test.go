@@ -111,7 +111,7 @@ func TestNobodyIsCollectedForWantOfFiles(t *testing.T) {
 	}
 	host.noFiles.Store(true)
 	e.findLost([]string{info.ID})
-	if reason, err := e.whyLost(info.Sandbox, e.inhabited()); reason != "" || err == nil {
+	if reason, err := e.whyLost(info.Sandbox, nil, e.inhabited()); reason != "" || err == nil {
 		t.Errorf("a start says %q (%v)", reason, err)
 	}
 	host.noFiles.Store(false)

@@ -26,8 +26,8 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.host.subscribe(); err != nil {
 		return err
 	}
-	var err error
-	if e.facts, err = e.host.facts(); err != nil {
+	places, err := e.read()
+	if err != nil {
 		return err
 	}
 	if err := e.fit(ctx); err != nil {
@@ -42,7 +42,7 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.rebuild(ctx); err != nil {
 		return err
 	}
-	if err := e.collect(); err != nil {
+	if err := e.collect(places); err != nil {
 		return err
 	}
 	failpoint.Reached("start: collected")
@@ -95,6 +95,23 @@ func (e *Engine) start(ctx context.Context) error {
 		e.log.Warn("cannot compact the log", "error", err) // it says everything, if not briefly
 	}
 	return nil
+}
+
+// read reads the facts, and where the namespaces of sandboxes are, by their paths: side by side, for both take their time.
+func (e *Engine) read() (places map[string]bridged.NamespaceID, err error) {
+	var paths []string
+	for _, s := range e.index.Sandboxes {
+		if s.Shares == "" && s.NetNS != "" {
+			paths = append(paths, s.NetNS)
+		}
+	}
+	var group errgroup.Group
+	group.Go(func() (err error) {
+		places, err = e.host.identities(paths)
+		return err
+	})
+	e.facts, err = e.host.facts()
+	return places, cmp.Or(group.Wait(), err)
 }
 
 // failedStart forgets what this start wanted beyond what the last one had. Forwarding that it switched on stays on, and fenced.
@@ -291,7 +308,7 @@ func (x *index) prefixes() []netip.Prefix {
 // takePorts takes the host's side of all published ports, so that nobody else is given them, and has them reserved on the host behind the readiness:
 // while there was no daemon nobody held them either.
 func (e *Engine) takePorts() {
-	bindings := slices.Collect(maps.Keys(e.index.Ports))
+	bindings := slices.AppendSeq(make([]bridged.Binding, 0, len(e.index.Ports)), maps.Keys(e.index.Ports))
 	e.book.take(bindings) // no two of them are in each other's way
 	e.holds.add(bindings...)
 }

@@ -78,28 +78,35 @@ func (r *reader) ruleset(ctx context.Context, ids []TableID, tableFlags uint32) 
 	if err != nil {
 		return Ruleset{}, err
 	}
-	rs := Ruleset{}
-	var elements []Element
+	var observed []*observation
+	count := 0
 	for _, l := range listed {
 		if !slices.Contains(ids, l.id) {
 			continue
 		}
-		o := observation{reader: r, ctx: ctx, table: Table{ID: l.id}, elements: elements, anonymous: make(map[string]anonymousSet)}
+		o := &observation{reader: r, ctx: ctx, table: Table{ID: l.id}, anonymous: make(map[string]anonymousSet)}
 		if l.flags&tableOwner == 0 && l.flags != tableFlags&^tableOwner || l.flags&tableOwner != 0 && l.flags != tableFlags {
 			o.foreign("table flags %#x", l.flags)
 		}
+		if err := o.named(o.sets()); err != nil {
+			return Ruleset{}, err
+		}
+		observed = append(observed, o)
+		count += o.count
+	}
+	rs := Ruleset{Elements: make(Elements, min(count, mostExpected))}
+	for _, o := range observed {
+		o.elements = rs.Elements
 		if err := o.observe(); err != nil {
 			return Ruleset{}, err
 		}
 		rs.Tables = append(rs.Tables, o.table)
-		elements = o.elements
-	}
-	rs.Elements = make(Elements, len(elements))
-	for i := range elements {
-		rs.Elements[elements[i]] = struct{}{}
 	}
 	return rs, nil
 }
+
+// mostExpected is how many elements room is made for before they are read.
+const mostExpected = 1 << 17
 
 // Tables are the tables that there are in the namespace, of whomever.
 func (w *Writer) Tables(ctx context.Context) ([]TableID, error) {

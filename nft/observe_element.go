@@ -84,13 +84,13 @@ func (o *observation) namedSet(s *Set) error {
 					n.End = Raw(e.end)
 				}
 			}
-			o.elements = append(o.elements, n)
+			o.elements[n] = struct{}{}
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("set %s: %w", s.Name, err)
 	}
-	o.elements = appendIntervals(o.elements, id, bounds)
+	o.elements.addIntervals(id, bounds)
 	return nil
 }
 
@@ -106,9 +106,9 @@ type bound struct {
 	end       bool
 }
 
-// appendIntervals makes elements of bounds, in whatever order they are. Intervals that touch have an end and a beginning of the
+// addIntervals adds the elements that bounds, in whatever order they are, make. Intervals that touch have an end and a beginning of the
 // same value. An interval without an end goes to the last value there is; an end without a beginning is what nft puts at 0.
-func appendIntervals(elements []Element, id SetID, bounds []bound) []Element {
+func (es Elements) addIntervals(id SetID, bounds []bound) {
 	slices.SortFunc(bounds, func(a, b bound) int {
 		if c := bytes.Compare(a.key.Bytes(), b.key.Bytes()); c != 0 || a.end == b.end {
 			return c
@@ -122,7 +122,7 @@ func appendIntervals(elements []Element, id SetID, bounds []bound) []Element {
 	for i := range bounds {
 		b := &bounds[i]
 		if open != nil && b.end {
-			elements = append(elements, Element{Set: id, Key: open.key, End: b.key.previous(), Data: open.data})
+			es[Element{Set: id, Key: open.key, End: b.key.previous(), Data: open.data}] = struct{}{}
 		}
 		open = nil
 		if !b.end {
@@ -134,7 +134,6 @@ func appendIntervals(elements []Element, id SetID, bounds []bound) []Element {
 		for i := range last.Bytes() {
 			last.b[i] = 0xff
 		}
-		elements = append(elements, Element{Set: id, Key: open.key, End: last, Data: open.data})
+		es[Element{Set: id, Key: open.key, End: last, Data: open.data}] = struct{}{}
 	}
-	return elements
 }

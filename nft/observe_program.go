@@ -13,8 +13,10 @@ type observation struct {
 	reader *reader
 	ctx    context.Context
 	table  Table
+	// count is about how many elements the sets have, as far as the kernel tells.
+	count int
 	// elements are those of all named sets, also of tables read before.
-	elements []Element
+	elements Elements
 	// anonymous sets by name: a rule refers to them.
 	anonymous map[string]anonymousSet
 }
@@ -24,13 +26,22 @@ func (o *observation) foreign(format string, args ...any) {
 	o.table.Foreign = append(o.table.Foreign, fmt.Sprintf(format, args...))
 }
 
+// observe reads what is in the table; its sets were listed before.
 func (o *observation) observe() error {
-	for _, part := range []func() error{o.sets, o.namedSets, o.chains, o.rules, o.others} {
+	for _, part := range []func() error{o.namedSets, o.chains, o.rules, o.others} {
 		if err := part(); err != nil {
-			return fmt.Errorf("table %s: %w", o.table.ID, err)
+			return o.named(err)
 		}
 	}
 	return nil
+}
+
+// named says which table the error is about.
+func (o *observation) named(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("table %s: %w", o.table.ID, err)
 }
 
 // dump lists objects of the table. Its name is attribute 1 in all messages.
@@ -51,7 +62,9 @@ func (o *observation) dump(typ uint16, attrs func(*batch), f func(attrs []byte) 
 
 // sets lists the sets without their elements.
 func (o *observation) sets() error {
+	const setCount = 20 // NFTA_SET_COUNT; Linux 6.15
 	return o.dump(unix.NFT_MSG_GETSET, nil, func(attrs []byte) error {
+		o.count += int(bigEndian(find(attrs, setCount)))
 		name := cString(find(attrs, unix.NFTA_SET_NAME))
 		if bigEndian(find(attrs, unix.NFTA_SET_FLAGS))&unix.NFT_SET_ANONYMOUS != 0 {
 			o.anonymous[name] = anonymousSet{

@@ -41,9 +41,7 @@ func decodeBatch(t rapid.TB, b *batch, tables []Table) (added, deleted Elements)
 		})
 	}
 	for id, bs := range bounds {
-		for _, e := range appendIntervals(nil, id, bs) {
-			added[e] = struct{}{}
-		}
+		added.addIntervals(id, bs)
 	}
 	return added, deleted
 }

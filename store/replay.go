@@ -2,11 +2,13 @@ package store
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 
 	"github.com/bridged/bridged"
@@ -53,18 +55,14 @@ func readLog(f *os.File, boot string) (c contents, err error) {
 // readLogOf reads a log whose header is as wanted; of another one it reads nothing more.
 func readLogOf(f *os.File, wanted func(header []byte) bool) (c contents, err error) {
 	c.networks, c.reservations = make(map[string]*bridged.Network), make(map[string]*bridged.Reservation)
-	r, s := bufio.NewReaderSize(f, 1<<16), newScanner()
-	for first := true; ; first = false {
-		line, err := r.ReadBytes('\n')
-		switch {
-		case err == io.EOF && first:
-			c.damage = errors.New("it has no header")
-			return c, nil
-		case err == io.EOF:
-			c.torn = len(line) > 0
-			return c, nil
-		case err != nil:
-			return c, err
+	lines, s := bufio.NewScanner(f), newScanner()
+	lines.Buffer(make([]byte, 1<<16), math.MaxInt)
+	lines.Split(splitLine)
+	for first := true; lines.Scan(); first = false {
+		line := lines.Bytes()
+		if line[len(line)-1] != '\n' {
+			c.torn = true
+			break
 		}
 		begin := c.end
 		c.end += int64(len(line))
@@ -74,6 +72,22 @@ func readLogOf(f *os.File, wanted func(header []byte) bool) (c contents, err err
 			return c, nil
 		}
 	}
+	if c.end == 0 && lines.Err() == nil {
+		c.damage, c.torn = errors.New("it has no header"), false
+	}
+	return c, lines.Err()
+}
+
+// splitLine is a [bufio.SplitFunc]: lines with their newline, and at the end what has none.
+func splitLine(data []byte, atEnd bool) (advance int, line []byte, err error) {
+	n := bytes.IndexByte(data, '\n') + 1
+	if n == 0 && atEnd {
+		n = len(data)
+	}
+	if n == 0 {
+		return 0, nil, nil
+	}
+	return n, data[:n], nil
 }
 
 // readHeader takes the first line. A log is begun atomically, so one without a header is damaged.

@@ -40,10 +40,13 @@ func (s *scanner) change(body []byte) (c bridged.Change, ok bool) {
 	return c, !s.failed && len(s.rest) == 0
 }
 
+// usualSize is about what a sandbox, an endpoint or a port takes in the log, in bytes.
+const usualSize = 256
+
 // scanMap reads an object into m, which may be nil.
 func scanMap[K comparable, V any](s *scanner, m map[K]*V, key func() K, value func(*V)) map[K]*V {
 	if m == nil {
-		m = make(map[K]*V)
+		m = make(map[K]*V, len(s.rest)/usualSize)
 	}
 	s.members(func() {
 		k := key()

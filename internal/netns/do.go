@@ -11,8 +11,11 @@ import (
 // Do runs f in the namespace and returns its error. f runs in a goroutine of its own that is locked to its thread: what it starts
 // with go, and what it hands to other goroutines, runs elsewhere. Sockets that f opens stay in the namespace.
 func (n *NS) Do(f func() error) error {
-	return visit(func() error { return netns.Set(n.handle) }, f)
+	return visit(n.enter, f)
 }
+
+// enter takes the calling thread to the namespace.
+func (n *NS) enter() error { return netns.Set(n.handle) }
 
 // visit runs enter, which takes its thread to a namespace, and there f, in a goroutine of its own. The thread is brought back;
 // one for which that fails is not used again.

@@ -3,6 +3,7 @@ package netns_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -304,5 +305,36 @@ func BenchmarkMake(b *testing.B) {
 		check(b, err)
 		check(b, n.Close())
 		check(b, netns.Remove(netns.Dir+"/benchmark"))
+	}
+}
+
+// TestCookies: on one journey the same is found as on a visit each, and what is no namespace is passed over.
+func TestCookies(t *testing.T) {
+	one, two := nstest.New(t), nstest.New(t)
+	file := filepath.Join(t.TempDir(), "file")
+	check(t, os.WriteFile(file, nil, 0o600))
+	type identity struct {
+		id     [2]uint64
+		cookie uint64
+	}
+	want, got := make(map[string]identity), make(map[string]identity)
+	for _, path := range []string{one.Path(), two.Path()} {
+		n, err := netns.Open(path)
+		i := identity{id: id(t, n, err)}
+		i.cookie, err = n.Cookie()
+		check(t, err)
+		want[path] = i
+	}
+	home, err := netns.Current()
+	before := id(t, home, err)
+	check(t, netns.Cookies([]string{one.Path(), "/nowhere", file, two.Path()}, func(path string, n *netns.NS, cookie uint64) {
+		dev, ino := n.ID()
+		got[path] = identity{[2]uint64{dev, ino}, cookie}
+	}))
+	if !maps.Equal(got, want) || want[one.Path()] == want[two.Path()] {
+		t.Errorf("found %v, want %v", got, want)
+	}
+	if home, err = netns.Current(); id(t, home, err) != before {
+		t.Error("the caller's thread is in another namespace")
 	}
 }
