@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"testing"
 	"time"
@@ -13,37 +12,8 @@ import (
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
 	"github.com/bridged/bridged/link"
-	"github.com/bridged/bridged/nat"
-	"github.com/bridged/bridged/nft"
 	"github.com/bridged/bridged/store"
 )
-
-// benchEngine runs an engine on the real kernel in a namespace of its own, with this many ports published.
-func benchEngine(b *testing.B, published int) *Engine {
-	b.Helper()
-	e := startReal(b, Config{
-		RunDir: b.TempDir(), StateDir: b.TempDir(), BridgeName: "docker0", ICC: true, IPMasq: true, IPForward: true,
-		IP: netip.IPv4Unspecified(), Protection: "auto", Log: slog.New(slog.DiscardHandler),
-	})
-	if _, err := e.CreateSandbox(b.Context(), bridged.SandboxSpec{Name: "bench" + bridged.NewID()[:8]}); err != nil {
-		b.Fatal(err)
-	}
-	const chunk = 1000
-	for first := 0; first < published; first += chunk {
-		last := min(first+chunk, published) - 1
-		specs := make([]bridged.PortSpec, 0, chunk)
-		for p := first; p <= last; p++ {
-			host := uint16(20000 + p)
-			specs = append(specs, bridged.PortSpec{
-				HostPort: bridged.PortRange{First: host, Last: host}, ContainerPort: host, Proto: bridged.TCP,
-			})
-		}
-		if _, _, err := e.AddPorts(b.Context(), e.Sandboxes()[0].Name, specs); err != nil {
-			b.Fatal(err)
-		}
-	}
-	return e
-}
 
 // interleave runs ours and the floor under it in turn, and reports both and their ratio; clean-up after each is not timed.
 func interleave(b *testing.B, floor, ours, cleanUp func() error) {
@@ -74,42 +44,13 @@ func interleave(b *testing.B, floor, ours, cleanUp func() error) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// BenchmarkPublish is a publish of one port in the engine: claims, reservation, state, record and kernel. The floor under it is the same
-// transaction in package nft, whose own benchmark holds that against prebuilt messages.
-func BenchmarkPublish(b *testing.B) {
-	for _, published := range []int{0, 10000} {
-		b.Run(fmt.Sprintf("ports=%d", published), func(b *testing.B) {
-			e := benchEngine(b, published)
-			name := e.Sandboxes()[0].Name
-			spec := []bridged.PortSpec{{HostPort: bridged.PortRange{First: 10000, Last: 10000}, ContainerPort: 80, Proto: bridged.TCP}}
-			p := bridged.Port{Binding: bridged.Binding{HostIP: netip.IPv4Unspecified(), Proto: bridged.TCP, HostPort: 9999}, ContainerPort: 80}
-			elements := nat.Port(p, e.Sandboxes()[0].Joined[0].Endpoint)
-			rules := e.host.(*machine).rules
-			add, remove := nft.NewTx(e.program...), nft.NewTx(e.program...)
-			for _, element := range elements {
-				add.Add(element)
-				remove.Delete(element)
-			}
-			ctx := context.Background()
-			interleave(b,
-				func() error { return rules.Commit(ctx, add) },
-				func() error { _, _, err := e.AddPorts(ctx, name, spec); return err },
-				func() error {
-					err := errors.Join(rules.Commit(ctx, remove), e.RemovePorts(ctx, name, spec))
-					e.settle()
-					return err
-				})
-		})
-	}
-}
-
 // BenchmarkAttach is a sandbox with one port in a namespace that exists. The floor under it is the two datagrams of the attach alone, whose
 // cost package link holds against prebuilt ones.
 func BenchmarkAttach(b *testing.B) {
 	for _, published := range []int{0, 10000} {
 		b.Run(fmt.Sprintf("ports=%d", published), func(b *testing.B) {
 			e := benchEngine(b, published)
-			m := e.host.(*machine)
+			m := e.host.(*benchHost).machine
 			spec := bridged.SandboxSpec{
 				Name: "web", NetNS: giveNamespace(b),
 				Ports: []bridged.PortSpec{{HostPort: bridged.PortRange{First: 10000, Last: 10000}, ContainerPort: 80, Proto: bridged.TCP}},
