@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // batch does behind the answer what costs the same for one as for many: it takes everything that waits and works it off in one go.
@@ -22,6 +23,19 @@ func newBatch[T any](work func([]T)) *batch[T] {
 	b := &batch[T]{work: work}
 	b.idle = sync.NewCond(&b.mu)
 	return b
+}
+
+// mostRest is how long resting work rests at most, so that nobody waits much longer for what it gives back.
+const mostRest = 100 * time.Millisecond
+
+// resting is work that rests each time three times as long as it took: under a load without any pause it leaves most of a processor to those
+// who wait for an answer.
+func resting[T any](work func([]T)) func([]T) {
+	return func(items []T) {
+		start := time.Now()
+		work(items)
+		time.Sleep(min(3*time.Since(start), mostRest))
+	}
 }
 
 // add hands items over and returns at once.

@@ -136,7 +136,7 @@ func newEngine(cfg Config) *Engine {
 		e.program = Program()
 	}
 	e.pairs = newBatch(e.removePairs)
-	e.purges = newBatch(e.purge)
+	e.purges = newBatch(resting(e.purge))
 	e.hails = newBatch(e.announce)
 	e.holds = newBatch(e.hold)
 	e.repairs = newBatch(e.repair)

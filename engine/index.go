@@ -15,31 +15,42 @@ import (
 // the engine's lock may read and change it. Every change, at start and later, goes through apply.
 type index struct {
 	bridged.State
-	networkNames map[string]string                       // name → id
-	sandboxNames map[string]string                       // name → id
-	bridges      map[string]string                       // name of a bridge that is ours → network id
-	namespaces   map[bridged.NamespaceID]string          // → sandbox id
-	macs         map[macKey]string                       // → endpoint id
-	hostEnds     map[string]string                       // name of the host end → endpoint id
-	users        map[string]map[string]struct{}          // sandbox id → ids of the sandboxes that share its stack
-	members      map[string]map[string]struct{}          // network id → endpoint ids
-	endpoints    map[string][]string                     // sandbox id → endpoint ids
-	ports        map[string]map[bridged.Binding]struct{} // sandbox id → bindings
-	links        map[string]map[bridged.LinkID]struct{}  // stack → those that it is an end of
-	addrs        map[addrKey]string                      // → endpoint id
-	subnets      addressSpace                            // of the networks, and of the reservations that no network has taken as its own
-	leaving      map[string]*leaving                     // by endpoint id
-	vacating     map[string]leavingNetwork               // by id
-	pools        map[bridged.PoolID]*ipam.Pool           // of a reservation that a network has taken as its own: that network's
-	reservations map[netip.Prefix]string                 // → id
-	reserved     map[string]map[netip.Addr]struct{}      // reservation id → addresses of it that were given out, beside the lasting ones
-	departed     *departed                               // nil: nobody wants to know
+	networkNames map[string]string                          // name → id
+	sandboxNames map[string]string                          // name → id
+	bridges      map[string]string                          // name of a bridge that is ours → network id
+	namespaces   map[bridged.NamespaceID]string             // → sandbox id
+	macs         map[macKey]string                          // → endpoint id
+	hostEnds     map[string]string                          // name of the host end → endpoint id
+	users        map[string]map[string]struct{}             // sandbox id → ids of the sandboxes that share its stack
+	members      map[string]map[string]struct{}             // network id → endpoint ids
+	endpoints    map[string][]string                        // sandbox id → endpoint ids
+	ports        map[string]map[bridged.Binding]struct{}    // sandbox id → bindings
+	reached      map[stackPort]map[bridged.Binding]struct{} // → those that lead there
+	links        map[string]map[bridged.LinkID]struct{}     // stack → those that it is an end of
+	addrs        map[addrKey]string                         // → endpoint id
+	subnets      addressSpace                               // of the networks, and of the reservations that no network has taken as its own
+	leaving      map[string]*leaving                        // by endpoint id
+	vacating     map[string]leavingNetwork                  // by id
+	pools        map[bridged.PoolID]*ipam.Pool              // of a reservation that a network has taken as its own: that network's
+	reservations map[netip.Prefix]string                    // → id
+	reserved     map[string]map[netip.Addr]struct{}         // reservation id → addresses of it that were given out, beside the lasting ones
+	departed     *departed                                  // nil: nobody wants to know
 }
 
 // macKey is a MAC address on a network: no two endpoints share one.
 type macKey struct {
 	network string // id
 	mac     bridged.MAC
+}
+
+// stackPort is a port inside a stack.
+type stackPort struct {
+	stack string
+	port  bridged.ProtoPort
+}
+
+func stackPortOf(p bridged.Port) stackPort {
+	return stackPort{p.Sandbox, bridged.ProtoPort{Proto: p.Binding.Proto, Port: p.ContainerPort}}
 }
 
 // addrKey is an address on a network: no two endpoints share one.
@@ -61,6 +72,7 @@ func newIndex() *index {
 		members:      make(map[string]map[string]struct{}),
 		endpoints:    make(map[string][]string),
 		ports:        make(map[string]map[bridged.Binding]struct{}),
+		reached:      make(map[stackPort]map[bridged.Binding]struct{}),
 		links:        make(map[string]map[bridged.LinkID]struct{}),
 		addrs:        make(map[addrKey]string),
 		leaving:      make(map[string]*leaving),
@@ -107,9 +119,11 @@ func (x *index) apply(c bridged.Change) {
 	for b, p := range c.Ports {
 		if old, ok := x.Ports[b]; ok {
 			leave(x.ports, old.Sandbox, b)
+			leave(x.reached, stackPortOf(old), b)
 		}
 		if p != nil {
 			enter(x.ports, p.Sandbox, b)
+			enter(x.reached, stackPortOf(*p), b)
 		}
 	}
 	for id := range c.Links {
@@ -265,14 +279,14 @@ func (x *index) setLink(id bridged.LinkID, there bool) {
 }
 
 // enter and leave keep sets by key; a key without a set is not kept.
-func enter[T comparable](m map[string]map[T]struct{}, key string, v T) {
+func enter[K, T comparable](m map[K]map[T]struct{}, key K, v T) {
 	if m[key] == nil {
 		m[key] = make(map[T]struct{})
 	}
 	m[key][v] = struct{}{}
 }
 
-func leave[T comparable](m map[string]map[T]struct{}, key string, v T) {
+func leave[K, T comparable](m map[K]map[T]struct{}, key K, v T) {
 	delete(m[key], v)
 	if len(m[key]) == 0 {
 		delete(m, key)

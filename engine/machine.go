@@ -32,6 +32,7 @@ type machine struct {
 	links *link.Conn
 	addrs *addr.Conn
 	rules *nft.Writer
+	flows conntrack.Purger
 	log   *slog.Logger
 	less  less
 	// watchers are the subscriptions until they are run.
@@ -112,6 +113,7 @@ func (m *machine) close() error {
 	if m.watchers != nil {
 		errs = append(errs, m.watchers.close())
 	}
+	errs = append(errs, m.flows.Close())
 	if m.rules != nil {
 		errs = append(errs, m.rules.Close())
 	}
@@ -311,7 +313,7 @@ func (m *machine) ephemeral() (first, last uint16, reserved func(uint16) bool, e
 
 func (m *machine) purge(flows []conntrack.Flow, addrs []netip.Addr) error {
 	return m.ns.Do(func() error {
-		_, err := conntrack.Purge(flows, addrs)
+		_, err := m.flows.Purge(flows, addrs)
 		return err
 	})
 }

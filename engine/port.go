@@ -374,12 +374,10 @@ func (e *Engine) RemovePorts(ctx context.Context, ref string, specs []bridged.Po
 
 func (x *index) matching(s bridged.Sandbox, spec bridged.PortSpec) []bridged.Port {
 	var found []bridged.Port
-	for b := range x.ports[s.ID] {
-		p := x.Ports[b]
-		if p.ContainerPort == spec.ContainerPort && b.Proto == spec.Proto &&
-			(!spec.HostIP.IsValid() || spec.HostIP == b.HostIP) &&
-			spec.HostPort.Has(b.HostPort) {
-			found = append(found, p)
+	to := stackPort{s.ID, bridged.ProtoPort{Proto: spec.Proto, Port: spec.ContainerPort}}
+	for b := range x.reached[to] {
+		if (!spec.HostIP.IsValid() || spec.HostIP == b.HostIP) && spec.HostPort.Has(b.HostPort) {
+			found = append(found, x.Ports[b])
 		}
 	}
 	return found

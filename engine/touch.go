@@ -103,10 +103,8 @@ func (x *index) touchPorts(t *touched, p *bridged.Port) {
 	if n := x.Networks[x.Endpoints[p.Endpoint].Network]; !n.Opens(p.Binding.HostIP.Is6()) && len(n.Clients) == 0 {
 		return
 	}
-	for b := range x.ports[p.Sandbox] {
-		if x.Ports[b].ContainerPort == p.ContainerPort && b.Proto == p.Binding.Proto {
-			t.port(b)
-		}
+	for b := range x.reached[stackPortOf(*p)] {
+		t.port(b)
 	}
 }
 

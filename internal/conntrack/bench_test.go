@@ -17,9 +17,13 @@ func BenchmarkPurge(b *testing.B) {
 				}
 				tracked(b).Do(func() {
 					fill(listen(b, "127.0.0.1:5000"), size)
+					var p Purger
+					defer p.Close()
 					b.ReportAllocs()
 					for b.Loop() {
-						mustPurge(b, list, nil)
+						if _, err := p.Purge(list, nil); err != nil {
+							b.Fatal(err)
+						}
 					}
 				})
 			})

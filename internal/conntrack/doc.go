@@ -3,5 +3,5 @@
 //
 // NAT is decided by a flow's first packet. A UDP or SCTP flow that began before its port was published keeps going where it
 // went, and one that was translated keeps reaching the old container, for as long as packets come. A TCP flow outlives an
-// unpublication the same way. So whoever publishes, unpublishes or gives an address back calls [Purge] behind the commit.
+// unpublication the same way. So whoever publishes, unpublishes or gives an address back calls [Purger.Purge] behind the commit.
 package conntrack

@@ -10,7 +10,9 @@ import (
 
 func Example() {
 	// Port 53/udp was just published on every IPv4 address, and 172.17.0.9 was given back.
-	_, err := conntrack.Purge(
+	var p conntrack.Purger
+	defer p.Close()
+	_, err := p.Purge(
 		[]conntrack.Flow{{Proto: uint8(bridged.UDP), HostIP: netip.IPv4Unspecified(), HostPort: 53}},
 		[]netip.Addr{netip.MustParseAddr("172.17.0.9")},
 	)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 
 	"github.com/mdlayher/netlink"
 	route "github.com/vishvananda/netlink"
@@ -38,36 +39,66 @@ const (
 	deleteBatch = 64
 )
 
-// Purge deletes, in the network namespace of the calling thread, the entries of the flows, and all from or to the addresses on
-// either side of a translation. It takes one dump of the table however many they are, and returns how many entries went.
-// Entries in a conntrack zone belong to somebody else and stay. Without connection tracking in the kernel there is
+// Purger deletes entries, by way of one socket that lasts: closing a socket of netfilter waits for a grace period of the kernel, some 20 ms,
+// and who wants to change the packet filter meanwhile waits with it (nft_rcv_nl_event, net/netfilter/nf_tables_api.c). The zero Purger is
+// ready to use, by several goroutines.
+type Purger struct {
+	mu   sync.Mutex
+	conn *netlink.Conn // nil: to be opened
+}
+
+// Purge deletes the entries of the flows, and all from or to the addresses on either side of a translation, in the network namespace of
+// the calling thread, which must always be the same one. It takes one dump of the table however many they are, and returns how many
+// entries went. Entries in a conntrack zone belong to somebody else and stay. Without connection tracking in the kernel there is
 // nothing to do, and no error.
-func Purge(flows []Flow, addrs []netip.Addr) (int, error) {
+func (p *Purger) Purge(flows []Flow, addrs []netip.Addr) (n int, err error) {
 	if len(flows) == 0 && len(addrs) == 0 {
 		return 0, nil
 	}
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{MessageBufferSize: bufferSize})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn == nil {
+		p.conn, err = netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{MessageBufferSize: bufferSize})
+	}
 	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EAFNOSUPPORT) {
 		return 0, nil
 	}
-	if err != nil {
-		return 0, fmt.Errorf("cannot purge connection tracking entries: %w", err)
+	if err == nil {
+		n, err = purgeSelected(p.conn, newSelector(flows, addrs))
 	}
-	defer c.Close()
-	s := newSelector(flows, addrs)
+	if err != nil {
+		_ = p.close() // answers may be left in it; the next one begins anew
+		return n, fmt.Errorf("cannot purge connection tracking entries: %w", err)
+	}
+	return n, nil
+}
+
+// Close closes the socket, if there is one.
+func (p *Purger) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.close()
+}
+
+func (p *Purger) close() error {
+	if p.conn == nil {
+		return nil
+	}
+	c := p.conn
+	p.conn = nil
+	return c.Close()
+}
+
+func purgeSelected(c *netlink.Conn, s *selector) (int, error) {
 	if s.needsLocal() {
 		h, err := route.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {
-			return 0, fmt.Errorf("cannot purge connection tracking entries: %w", err)
+			return 0, err
 		}
 		defer h.Close()
 		s.local = localLookup(h)
 	}
-	n, err := purge(c, s)
-	if err != nil {
-		return n, fmt.Errorf("cannot purge connection tracking entries: %w", err)
-	}
-	return n, nil
+	return purge(c, s)
 }
 
 func purge(c *netlink.Conn, s *selector) (int, error) {

@@ -94,7 +94,9 @@ func received(fd int) bool {
 
 func mustPurge(t testing.TB, flows []Flow, addrs []netip.Addr) int {
 	t.Helper()
-	n, err := Purge(flows, addrs)
+	var p Purger
+	defer p.Close()
+	n, err := p.Purge(flows, addrs)
 	if err != nil {
 		t.Fatal(err)
 	}

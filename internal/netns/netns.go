@@ -13,6 +13,8 @@ import (
 type NS struct {
 	handle   netns.NsHandle
 	dev, ino uint64
+	// current: it was a thread's when it was opened, and is likely to be that of others.
+	current bool
 }
 
 // Open opens the namespace at path, such as /run/netns/NAME or /proc/PID/ns/net. What else may be at path is not opened, so
@@ -63,7 +65,11 @@ func Current() (*NS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the current network namespace: %w", err)
 	}
-	return from(h)
+	n, err := from(h)
+	if err == nil {
+		n.current = true
+	}
+	return n, err
 }
 
 // thread is the calling thread's namespace.
