@@ -34,6 +34,10 @@ func TestUnits(t *testing.T) {
 	if l := socket["ListenStream"]; len(l) != 1 || l[0] != m.path || socket["SocketMode"][0] != "0660" || socket["SocketGroup"][0] != "bridged" {
 		t.Errorf("the socket: %v", socket)
 	}
+	if plugin := unit(t, "bridged-docker.socket"); plugin["ListenStream"][0] != "/run/docker/plugins/bridged.sock" || plugin["SocketMode"][0] != "0600" ||
+		plugin["FileDescriptorName"][0] != "docker-plugin" || plugin["Service"][0] != "bridged.service" || plugin["Before"][0] != "docker.service" {
+		t.Errorf("the plugin's socket: %v", plugin)
+	}
 	command := strings.Fields(service["ExecStart"][0])
 	if len(command) != 4 || command[1] != "daemon" || command[2] != "--config" {
 		t.Fatalf("the service runs %q", command)

@@ -16,12 +16,14 @@ import (
 
 // daemonFlags are the flags of `bridged daemon`: what is parsed goes to config at once.
 type daemonFlags struct {
-	config    engine.Config
-	file      string // of more flags
-	firewall  bool
-	socket    string
-	logLevel  slog.Level
-	logFormat string
+	config   engine.Config
+	file     string // of more flags
+	firewall bool
+	socket   string
+	// pluginSocket is where Docker's engine makes its plugin calls; "": it makes none. dockerSocket is where it is asked itself; "": nowhere.
+	pluginSocket, dockerSocket string
+	logLevel                   slog.Level
+	logFormat                  string
 }
 
 // minMTU is the smallest MTU of IPv4: RFC 791. maxMTU is the kernel's for a veth pair, ETH_MAX_MTU.
@@ -57,6 +59,10 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 
 	flags.StringVar(&f.file, "config", "", "a TOML file of these flags, without the dashes; flags that are given win over it")
 	flags.StringVar(&f.socket, "socket", defaultSocket, "the unix socket to listen on")
+	flags.StringVar(&f.pluginSocket, "docker-plugin-socket", "",
+		"the unix socket to be Docker's network and IPAM driver on, as /run/docker/plugins/bridged.sock (default none)")
+	flags.StringVar(&f.dockerSocket, "docker-engine-socket", "/run/docker.sock",
+		"the unix socket on which Docker's engine is asked for the names of its containers; empty: it is not asked")
 	flags.StringVar(&c.RunDir, "run-dir", "/run/bridged", "directory of what does not outlive a boot")
 	flags.StringVar(&c.StateDir, "state-dir", "/var/lib/bridged", "directory of the networks")
 	one(flags, &c.Protection, "protection", "HOW", parseOneOf("auto", "owner+persist", "monitor"),
@@ -98,8 +104,8 @@ func (f *daemonFlags) check(cmd *cobra.Command) error {
 		f.config.FirewallFlag = "firewall"
 	}
 	f.config.NoFirewall = !f.firewall
-	if _, err := client.SocketPath("unix://" + f.socket); err != nil {
-		return fmt.Errorf("--socket: %w", err)
+	if err := f.checkSockets(); err != nil {
+		return err
 	}
 	for _, dir := range []struct{ flag, path string }{{"run-dir", f.config.RunDir}, {"state-dir", f.config.StateDir}} {
 		if !strings.HasPrefix(dir.path, "/") {
@@ -110,6 +116,21 @@ func (f *daemonFlags) check(cmd *cobra.Command) error {
 		return fmt.Errorf("--mtu %d is too small for IPv6: want %d or more", c.MTU, minMTU6)
 	}
 	return f.config.Check()
+}
+
+// checkSockets checks the paths of sockets; the first is needed.
+func (f *daemonFlags) checkSockets() error {
+	for i, socket := range []struct{ flag, path string }{
+		{"socket", f.socket}, {"docker-plugin-socket", f.pluginSocket}, {"docker-engine-socket", f.dockerSocket},
+	} {
+		if _, err := client.SocketPath("unix://" + socket.path); err != nil && (i == 0 || socket.path != "") {
+			return fmt.Errorf("--%s: %w", socket.flag, err)
+		}
+	}
+	if f.pluginSocket == f.socket {
+		return fmt.Errorf("--docker-plugin-socket %s is --socket, too: want two sockets", f.pluginSocket)
+	}
+	return nil
 }
 
 // minMTU6 is the smallest MTU of IPv6: RFC 8200.

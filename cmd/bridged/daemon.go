@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bridged/bridged/api"
+	"github.com/bridged/bridged/docker"
 	"github.com/bridged/bridged/engine"
 	"github.com/bridged/bridged/internal/privilege"
 )
@@ -56,11 +57,11 @@ func runDaemon(ctx context.Context, f *daemonFlags, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	listener, err := handed.listen(f.socket)
+	listeners, err := handed.listen(f)
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
+	defer listeners.close()
 	f.config.Warnings = restrict(log) // now: the socket's group is set, which takes CAP_CHOWN
 	f.config.Log, f.config.Version = log, programVersion()
 	f.config.Socket, f.config.HandOn = handed.kept, keep(log)
@@ -69,7 +70,7 @@ func runDaemon(ctx context.Context, f *daemonFlags, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, e, listener, log)
+	return serve(ctx, e, servers(e, f, listeners, log), log)
 }
 
 // restrict gives up the privileges that the daemon does not need. What can't be given up is returned for the administrator; that a build is
@@ -85,21 +86,44 @@ func restrict(log *slog.Logger) (warnings []string) {
 	return warnings
 }
 
-// serve runs the engine and the server: when ctx is done first the server, which lets the requests under way finish, then the
+// server answers on a socket until ctx is done.
+type server struct {
+	socket net.Addr
+	run    func(ctx context.Context) error
+}
+
+// servers are those of the API, and of Docker's plugin calls where somebody can make them.
+func servers(e *engine.Engine, f *daemonFlags, l listeners, log *slog.Logger) []server {
+	all := []server{{l.api.Addr(), func(ctx context.Context) error { return api.New(e, api.Options{Log: log}).Serve(ctx, l.api) }}}
+	if l.plugin != nil {
+		all = append(all, server{l.plugin.Addr(), func(ctx context.Context) error {
+			return docker.New(e, docker.Options{Log: log, EngineSocket: f.dockerSocket}).Serve(ctx, l.plugin)
+		}})
+	}
+	return all
+}
+
+// serve runs the engine and the servers: when ctx is done first the servers, which let the requests under way finish, then the
 // engine.
-func serve(ctx context.Context, e *engine.Engine, listener net.Listener, log *slog.Logger) error {
+func serve(ctx context.Context, e *engine.Engine, servers []server, log *slog.Logger) error {
 	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopEngine()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.Run(engineCtx) })
 	group.Go(func() error {
 		defer stopEngine()
-		return api.New(e, api.Options{Log: log}).Serve(ctx, listener)
+		serving, ctx := errgroup.WithContext(ctx)
+		for _, s := range servers {
+			serving.Go(func() error { return s.run(ctx) })
+		}
+		return serving.Wait()
 	})
 	group.Go(func() error {
 		select {
 		case <-e.Ready():
-			log.Info("ready", "socket", listener.Addr())
+			for _, s := range servers {
+				log.Info("ready", "socket", s.socket)
+			}
 			notify(log, daemon.SdNotifyReady)
 		case <-ctx.Done():
 		}

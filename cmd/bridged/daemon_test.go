@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,7 +31,7 @@ type daemonProcess struct {
 }
 
 // startProcess starts the daemon, without a default bridge. Files are sockets as from systemd.
-func startProcess(t *testing.T, files ...*os.File) *daemonProcess {
+func startProcess(t *testing.T, files ...givenFile) *daemonProcess {
 	t.Helper()
 	nstest.NeedRoot(t)
 	dir, err := os.MkdirTemp("", "br") // the path of a socket is short: not the test's own directory
@@ -49,8 +51,11 @@ func startProcess(t *testing.T, files ...*os.File) *daemonProcess {
 
 	// The shell becomes the daemon, so $$ is the number that systemd would have put there.
 	p.cmd = exec.Command("sh", "-c", `LISTEN_PID=$$ exec bridged daemon -b none --socket "$0/s" --run-dir "$0/run" --state-dir "$0/state"`, dir)
-	p.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify, fmt.Sprintf("LISTEN_FDS=%d", len(files)))
-	p.cmd.ExtraFiles = files
+	var names []string
+	for _, f := range files {
+		p.cmd.ExtraFiles, names = append(p.cmd.ExtraFiles, f.File), append(names, f.name)
+	}
+	p.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify, fmt.Sprintf("LISTEN_FDS=%d", len(files)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
 	p.cmd.Stderr = &p.stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -142,8 +147,14 @@ func TestSecondDaemon(t *testing.T) {
 	}
 }
 
+// givenFile is a file with the name that systemd has for it.
+type givenFile struct {
+	*os.File
+	name string
+}
+
 // given is a file of a listener, as systemd gives it.
-func given(t *testing.T, l interface{ File() (*os.File, error) }, err error) *os.File {
+func given(t *testing.T, name string, l interface{ File() (*os.File, error) }, err error) givenFile {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -153,20 +164,23 @@ func given(t *testing.T, l interface{ File() (*os.File, error) }, err error) *os
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.Close() })
-	return f
+	return givenFile{f, name}
 }
 
-// TestActivation: the daemon answers on the socket that systemd gives it, and leaves it when it ends.
+// TestActivation: the daemon answers on the sockets that systemd gives it, and leaves them when it ends.
 func TestActivation(t *testing.T) {
 	dir, err := os.MkdirTemp("", "br")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "given")
+	path, plugin := filepath.Join(dir, "given"), filepath.Join(dir, "plugin")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	p := startProcess(t, given(t, l, err))
+	own := given(t, "bridged.socket", l, err)
 	defer l.Close()
+	pl, err := net.ListenUnix("unix", &net.UnixAddr{Name: plugin, Net: "unix"})
+	p := startProcess(t, given(t, "docker-plugin", pl, err), own)
+	defer pl.Close()
 	p.notice()
 	c, err := client.Dial("unix://" + path)
 	if err != nil {
@@ -176,36 +190,61 @@ func TestActivation(t *testing.T) {
 	if _, err := c.Status(context.Background()); err != nil {
 		t.Error(err)
 	}
+	activate(t, plugin)
 	if _, err := os.Lstat(p.socket); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it made a socket of its own: %v", err)
 	}
 	if status := p.stop(syscall.SIGTERM); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
-	if _, err := os.Lstat(path); err != nil {
-		t.Errorf("systemd's socket is gone: %v", err)
+	for _, path := range []string{path, plugin} {
+		if _, err := os.Lstat(path); err != nil {
+			t.Errorf("systemd's socket is gone: %v", err)
+		}
+	}
+}
+
+// activate asks at a socket as Docker's engine does at first.
+func activate(t *testing.T, socket string) {
+	t.Helper()
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	resp, err := (&http.Client{Transport: transport}).Post("http://plugin/Plugin.Activate", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, err := io.ReadAll(resp.Body); string(text) != `{"Implements":["NetworkDriver","IpamDriver"]}`+"\n" {
+		t.Errorf("the plugin answers %q, %v", text, err)
 	}
 }
 
 // TestActivationRefuses: sockets that can't be the daemon's are wrong usage.
 func TestActivationRefuses(t *testing.T) {
-	stream := func(name string) *os.File {
-		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), name), Net: "unix"})
-		return given(t, l, err)
+	stream := func(name string) givenFile {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "s"), Net: "unix"})
+		return given(t, name, l, err)
 	}
-	datagram := func() *os.File {
+	datagram := func(name string) givenFile {
 		l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "d"), Net: "unixgram"})
-		return given(t, l, err)
+		return given(t, name, l, err)
 	}
-	for name, files := range map[string][]*os.File{
-		"two":      {stream("1"), stream("2")},
-		"datagram": {datagram()},
+	const second = `systemd gives a second socket, with the name "%s": want one for the API, and one with the name docker-plugin`
+	const unfit = `systemd gives a socket with the name "%s" that is no stream socket of the family AF_UNIX which listens`
+	for name, tt := range map[string]struct {
+		files []givenFile
+		want  string
+	}{
+		"two":             {[]givenFile{stream("1"), stream("2")}, fmt.Sprintf(second, "2")},
+		"two for Docker":  {[]givenFile{stream("docker-plugin"), stream("docker-plugin")}, fmt.Sprintf(second, "docker-plugin")},
+		"datagram":        {[]givenFile{datagram("1")}, fmt.Sprintf(unfit, "1")},
+		"Docker datagram": {[]givenFile{stream("1"), datagram("docker-plugin")}, fmt.Sprintf(unfit, "docker-plugin")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := startProcess(t, files...)
+			p := startProcess(t, tt.files...)
 			_ = p.cmd.Wait() // its status is looked at
-			want := fmt.Sprintf("bridged: systemd gives %d sockets: want one, a stream socket of the family AF_UNIX\n", len(files))
-			if status := p.cmd.ProcessState.ExitCode(); status != 2 || p.stderr.String() != want {
+			if status := p.cmd.ProcessState.ExitCode(); status != 2 || p.stderr.String() != "bridged: "+tt.want+"\n" {
 				t.Errorf("exit status %d: %s", status, p.stderr.String())
 			}
 		})

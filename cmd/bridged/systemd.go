@@ -12,6 +12,7 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/api"
+	"github.com/bridged/bridged/docker"
 )
 
 // keptSocket is the name of the packet filter's socket in systemd's store (FDNAME of sd_pid_notify_with_fds(3)). The tables belong to
@@ -21,45 +22,77 @@ import (
 // is published. What somebody else takes while there is no daemon stays published.
 const keptSocket = "nftables"
 
+// pluginSocket is the name of the socket for Docker's plugin calls (FileDescriptorName of systemd.socket(5)). The API's socket may have any other.
+const pluginSocket = "docker-plugin"
+
 // handed are the sockets that systemd hands to a daemon.
 type handed struct {
-	listener net.Listener // nil: it listens on none for us
-	kept     *os.File     // nil: there was no daemon before, or systemd did not keep it
+	listeners
+	kept *os.File // nil: there was no daemon before, or systemd did not keep it
+}
+
+// listeners are where a daemon is asked; nil: nowhere.
+type listeners struct {
+	api, plugin net.Listener
 }
 
 // takeHanded takes them: once in the life of a process.
-func takeHanded() (handed, error) {
-	var h handed
-	var others []*os.File
+func takeHanded() (h handed, err error) {
 	for _, f := range activation.Files(true) {
 		switch {
-		case f.Name() != keptSocket:
-			others = append(others, f)
-		case h.kept == nil:
+		case f.Name() == keptSocket && h.kept == nil:
 			h.kept = f
-		default: // an older one
-			f.Close()
+			continue
+		case f.Name() == keptSocket: // an older one
+		case f.Name() == pluginSocket:
+			err = take(&h.plugin, f)
+		default:
+			err = take(&h.api, f)
+		}
+		f.Close() // a listener has a descriptor of its own
+		if err != nil {
+			return h, err
 		}
 	}
-	if len(others) == 0 {
-		return h, nil
-	}
-	if len(others) == 1 {
-		var err error
-		if h.listener, err = net.FileListener(others[0]); err == nil && h.listener.Addr().Network() == "unix" {
-			others[0].Close() // the listener has a descriptor of its own
-			return h, nil
-		}
-	}
-	return h, bridged.Errorf(bridged.ErrInvalid, "systemd gives %d sockets: want one, a stream socket of the family AF_UNIX", len(others))
+	return h, nil
 }
 
-// listen is systemd's socket, else one at path.
-func (h handed) listen(path string) (net.Listener, error) {
-	if h.listener != nil {
-		return h.listener, nil
+// take makes a listener of a socket of systemd's, unless there is one.
+func take(l *net.Listener, f *os.File) error {
+	if *l != nil {
+		return bridged.Errorf(bridged.ErrInvalid, "systemd gives a second socket, with the name %q: want one for the API, and one with the name %s", f.Name(), pluginSocket)
 	}
-	return api.Listen(path)
+	made, err := net.FileListener(f)
+	if err != nil || made.Addr().Network() != "unix" {
+		return bridged.Errorf(bridged.ErrInvalid, "systemd gives a socket with the name %q that is no stream socket of the family AF_UNIX which listens", f.Name())
+	}
+	*l = made
+	return nil
+}
+
+// listen completes systemd's sockets with those that the flags say.
+func (l listeners) listen(f *daemonFlags) (_ listeners, err error) {
+	if l.api == nil {
+		if l.api, err = api.Listen(f.socket); err != nil {
+			return l, err
+		}
+	}
+	if l.plugin == nil && f.pluginSocket != "" {
+		if l.plugin, err = docker.Listen(f.pluginSocket); err != nil {
+			l.close()
+			return l, err
+		}
+	}
+	return l, nil
+}
+
+// close ends all of them.
+func (l listeners) close() {
+	for _, listener := range []net.Listener{l.api, l.plugin} {
+		if listener != nil {
+			_ = listener.Close() // closed already by who served it
+		}
+	}
 }
 
 // notify tells systemd, when it is there.
