@@ -68,6 +68,12 @@ func (c *Config) sets() (all []set) {
 	return all
 }
 
+// ipv6First reports whether the first set of ranges is one of IPv6: a result has addresses in the order of the sets.
+func (c *Config) ipv6First() bool {
+	sets := c.sets()
+	return len(sets) > 0 && len(sets[0].value) > 0 && sets[0].value[0].value.Subnet.prefix().Addr().Is6()
+}
+
 // subnets are the subnets of the network, one a family.
 func (c *Config) subnets() (ipv4, ipv6 bridged.Subnet, err error) {
 	sets := c.sets()

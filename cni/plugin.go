@@ -153,6 +153,10 @@ func (p Plugin) add(ctx context.Context, c *client.Client, config Config, spec b
 	for _, w := range a.Warnings {
 		fmt.Fprintf(p.Stderr, "bridged-cni: warning: %s\n", w)
 	}
+	if spec.Network.IPv4.Valid() && spec.Network.IPv6.Valid() && config.ipv6First() {
+		slices.Reverse(a.IPs)
+		slices.Reverse(a.Routes[len(spec.Inside.Routes):]) // the default routes that were added
+	}
 	return newResult(config.Version, prev, a, dns), nil
 }
 

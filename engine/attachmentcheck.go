@@ -29,6 +29,10 @@ func (e *Engine) CheckAttachment(ctx context.Context, spec bridged.AttachmentSpe
 	}
 	defer e.locks.lock("sandbox " + spec.Key.Container)()
 	now, gone := e.host.namespace(spec.NetNS, 0)
+	// Ports of an earlier daemon are reserved behind the readiness.
+	if err := e.holds.wait(ctx, every[bridged.Binding]); err != nil {
+		return err
+	}
 	e.mu.Lock()
 	s, endpoint, ok := e.index.attachment(spec.Key)
 	var want objects
@@ -57,16 +61,13 @@ func (e *Engine) CheckAttachment(ctx context.Context, spec bridged.AttachmentSpe
 // wantOf is what an attachment and its network want. The caller holds e.mu.
 func (e *Engine) wantOf(endpoint bridged.Endpoint) objects {
 	n := e.index.Networks[endpoint.Network]
-	c := bridged.Change{
-		Networks: map[string]*bridged.Network{n.ID: &n}, Endpoints: map[string]*bridged.Endpoint{endpoint.ID: &endpoint},
-		Ports: make(map[bridged.Binding]*bridged.Port),
-	}
+	c := bridged.Change{Networks: map[string]*bridged.Network{n.ID: &n}, Ports: make(map[bridged.Binding]*bridged.Port)}
 	for b := range e.index.ports[endpoint.Sandbox] {
 		if p := e.index.Ports[b]; p.Endpoint == endpoint.ID {
 			c.Ports[b] = &p
 		}
 	}
-	return e.compiler().want(c, touched{})
+	return e.compiler().want(c, touched{endpoints: map[string]struct{}{endpoint.ID: {}}})
 }
 
 // differences are those between the state and a request. The caller holds e.mu.
