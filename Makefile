@@ -13,7 +13,11 @@ TEST_FILES  += /lib/*/libdevmapper.so.1.02.1:libdevmapper1.02.1 /lib/*/libsystem
 # Docker's client and engine, as COMMAND:PACKAGE. They are unpacked, not installed: that would start services. The client is in the first
 # of its packages that there is.
 UNPACKED := docker:docker-cli docker:docker.io dockerd:docker.io docker-proxy:docker.io \
-	containerd:containerd containerd-shim-runc-v2:containerd runc:runc busybox:busybox-static
+	containerd:containerd containerd-shim-runc-v2:containerd ctr:containerd runc:runc busybox:busybox-static
+# CNI's reference plugins, and the tool that drives plugins from the shell.
+UNPACKED += bridge:containernetworking-plugins host-local:containernetworking-plugins portmap:containernetworking-plugins \
+	firewall:containernetworking-plugins tuning:containernetworking-plugins bandwidth:containernetworking-plugins
+CNITOOL     ?= github.com/containernetworking/cni/cnitool@v1.3.0
 
 export CGO_ENABLED ?= 0
 # Debian's tools for root, also where PATH is a user's.
@@ -83,6 +87,7 @@ tools:
 		done; \
 		for u in $$missing; do [ -e $(CURDIR)/bin/tools/$${u%%:*} ] || { echo "no $${u%%:*} in $${u##*:}"; exit 1; }; done; \
 	fi
+	@[ -e bin/tools/cnitool ] || GOBIN=$(CURDIR)/bin/tools $(GO) install $(CNITOOL)
 
 bench:
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...
