@@ -97,8 +97,11 @@ func (r recorded) refusal() string {
 	switch {
 	case strings.HasSuffix(r.Path, ".ProgramExternalConnectivity") && strings.Contains(string(body), `"HostIP":"::1"`):
 		return "[::1] can't be reached by DNAT"
-	case strings.Contains(r.Phase, "dockerd start") && strings.Contains(r.Path, "IpamDriver.Request"):
-		return " is " // in use, taken: the stub had its requests repeated, which this driver does not ask for
+	// The stub had its requests repeated when the engine started, which this driver does not ask for.
+	case strings.Contains(r.Phase, "dockerd start") && strings.HasSuffix(r.Path, ".RequestPool"):
+		return "subnet "
+	case strings.Contains(r.Phase, "dockerd start") && strings.HasSuffix(r.Path, ".RequestAddress"):
+		return " in use"
 	}
 	return ""
 }
