@@ -61,7 +61,7 @@ func check(p publisher, ports []uint16, free uint16) error {
 		through = append(through, ports[rand.IntN(len(ports))])
 	}
 	for _, port := range through {
-		if err := p.world().reaches(port); err != nil {
+		if err := p.world().reaches(p.world().container, port); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,8 @@ type peer struct {
 	find func(*setting) (version string, err error)
 	// publish makes a host of that name where this peer publishes ports; nil: it does not.
 	publish func(s *setting, name string) (publisher, error)
+	// attach makes a host of that name where this peer attaches namespaces; nil: it does not.
+	attach func(s *setting, name string) (attacher, error)
 	// files is how many files a process has open with these ports published; nil: it does not depend on them.
 	files func(ports int) int
 }
@@ -26,25 +28,56 @@ type setting struct {
 	openFiles     int // that a process may have
 }
 
-// publisher is a peer in a world of its own. It translates a TCP port of the host to the same port of the container.
-type publisher interface {
-	// publish and unpublish prepare one operation: all of these ports in one transaction, or what comes closest.
+// caller publishes ports: it translates a TCP port of the host to the same port of the container.
+type caller interface {
+	// publish and unpublish prepare one operation, to be done once: all of these ports in one transaction, or what comes closest.
 	publish(ports []uint16) op
 	unpublish(ports []uint16) op
+}
+
+// publisher is a peer in a world of its own.
+type publisher interface {
+	caller
+	// callers are several that can be used at the same time.
+	callers(n int) ([]caller, error)
 	// held are the published ports that the kernel holds, and where they lead, read by other means.
 	held() (translations, error)
 	world() *world
 	close() error
 }
 
+// attacher is a peer in a world of its own that attaches containers to its bridge and publishes their ports.
+type attacher interface {
+	// attach and detach prepare one operation, to be done once, as steps. Ports are TCP, the same inside as outside.
+	attach(c *container, ports []uint16) ([]step, error)
+	detach(c *container, ports []uint16) ([]step, error)
+	// held is as of a publisher, with the containers' addresses.
+	held() (translations, error)
+	world() *world
+	close() error
+}
+
+// step is a part of an operation: a process, a datagram, or a call as a whole.
+type step struct {
+	name string
+	do   op
+}
+
+// ranger is a publisher that has a shorter way to publish a range.
+type ranger interface {
+	publishRange(first, last uint16) op
+	unpublishRange(first, last uint16) op
+}
+
 // peers are all that there are, the floors first.
 func peers() []peer {
 	all := []peer{
 		rawPeer(), pingPeer(),
-		nftPeer(), enginePeer(), httpPeer(),
+		nftPeer(), linkPeer(), enginePeer(), httpPeer(),
 		googleElementPeer(), googleRulePeer(), nftBinaryPeer(),
 	}
-	return append(all, iptablesPeers()...)
+	all = append(all, iptablesPeers()...)
+	return append(all, ipBatchPeer(), cniPeer(), dockerPeer())
 }
 
 // known is find of what is always there, as old as this program.

@@ -22,6 +22,7 @@ func enginePeer() peer {
 	return peer{
 		name: report.Engine, what: "the engine as a library: claims, reservation on the host, state, record, one transaction", find: known,
 		publish: func(_ *setting, name string) (publisher, error) { return newEngine(name) },
+		attach:  func(_ *setting, name string) (attacher, error) { return newEngine(name) },
 		files:   func(ports int) int { return openFiles() + ports },
 	}
 }
@@ -86,16 +87,55 @@ func (p *enginePublisher) run() error {
 }
 
 func (p *enginePublisher) publish(ports []uint16) op {
+	return engineCaller{p.engine, containerName}.publish(ports)
+}
+
+func (p *enginePublisher) unpublish(ports []uint16) op {
+	return engineCaller{p.engine, containerName}.unpublish(ports)
+}
+
+// engineCaller publishes ports of one sandbox.
+type engineCaller struct {
+	engine  *engine.Engine
+	sandbox string
+}
+
+func (c engineCaller) publish(ports []uint16) op {
 	specs := portSpecs(ports)
 	return func() error {
-		_, _, err := p.engine.AddPorts(context.Background(), containerName, specs)
+		_, _, err := c.engine.AddPorts(context.Background(), c.sandbox, specs)
 		return err
 	}
 }
 
-func (p *enginePublisher) unpublish(ports []uint16) op {
+func (c engineCaller) unpublish(ports []uint16) op {
 	specs := portSpecs(ports)
-	return func() error { return p.engine.RemovePorts(context.Background(), containerName, specs) }
+	return func() error { return c.engine.RemovePorts(context.Background(), c.sandbox, specs) }
+}
+
+// callers have a sandbox each.
+func (p *enginePublisher) callers(n int) ([]caller, error) {
+	all := make([]caller, n)
+	for i := range all {
+		c := engineCaller{p.engine, fmt.Sprintf("%s-caller%d", p.w.name, i)}
+		if _, err := p.engine.CreateSandbox(context.Background(), bridged.SandboxSpec{Name: c.sandbox}); err != nil {
+			return nil, err
+		}
+		all[i] = c
+	}
+	return all, nil
+}
+
+func (p *enginePublisher) attach(c *container, ports []uint16) ([]step, error) {
+	spec := bridged.SandboxSpec{Name: c.name, NetNS: c.path(), IPv4: c.address.Addr(), Ports: portSpecs(ports)}
+	return []step{{"call", func() error {
+		_, err := p.engine.CreateSandbox(context.Background(), spec)
+		return err
+	}}}, nil
+}
+
+func (p *enginePublisher) detach(c *container, _ []uint16) ([]step, error) {
+	return []step{{"call", func() error { return p.engine.RemoveSandbox(context.Background(), c.name) }}}, nil
 }
 
 func portSpecs(ports []uint16) []bridged.PortSpec {

@@ -92,7 +92,7 @@ func newGoogle(name string, elements bool) (_ *googlePublisher, err error) {
 // addMap is the map, with the one rule that looks ports up: dnat to meta l4proto . th dport map @ports
 func (p *googlePublisher) addMap() error {
 	p.ports = &nftables.Set{
-		Table: p.table, Name: mapName, IsMap: true, Concatenation: true, Size: 131072,
+		Table: p.table, Name: mapName, IsMap: true, Concatenation: true, Counter: true, Size: 131072,
 		KeyType:  nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService),
 		DataType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService),
 	}
@@ -170,6 +170,9 @@ func translate(port uint16) []expr.Any {
 		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2, Specified: true},
 	}
 }
+
+// callers wait for one another: what two goroutines ask a connection for is one batch.
+func (p *googlePublisher) callers(n int) ([]caller, error) { return inLine(p, n), nil }
 
 func (p *googlePublisher) held() (translations, error) {
 	if p.ports != nil {

@@ -22,6 +22,7 @@ func httpPeer() peer {
 	return peer{
 		name: report.HTTP, what: "a daemon of its own, asked over its unix socket on one lasting connection", find: findDaemon,
 		publish: func(s *setting, name string) (publisher, error) { return newHTTP(s, name) },
+		attach:  func(s *setting, name string) (attacher, error) { return newHTTP(s, name) },
 		files:   func(ports int) int { return ports },
 	}
 }
@@ -93,16 +94,59 @@ func (p *httpPublisher) pings(workload string) func(int, samples) error {
 }
 
 func (p *httpPublisher) publish(ports []uint16) op {
-	in := client.PortsAdd{Sandbox: containerName, Ports: specTexts(ports)}
+	return httpCaller{p.daemon.client, containerName}.publish(ports)
+}
+
+func (p *httpPublisher) unpublish(ports []uint16) op {
+	return httpCaller{p.daemon.client, containerName}.unpublish(ports)
+}
+
+// httpCaller publishes ports of one sandbox.
+type httpCaller struct {
+	client  *client.Client
+	sandbox string
+}
+
+func (c httpCaller) publish(ports []uint16) op {
+	in := client.PortsAdd{Sandbox: c.sandbox, Ports: specTexts(ports)}
 	return func() error {
-		_, err := p.daemon.client.AddPorts(context.Background(), in)
+		_, err := c.client.AddPorts(context.Background(), in)
 		return err
 	}
 }
 
-func (p *httpPublisher) unpublish(ports []uint16) op {
+func (c httpCaller) unpublish(ports []uint16) op {
 	texts := specTexts(ports)
-	return func() error { return p.daemon.client.RemovePorts(context.Background(), containerName, texts) }
+	return func() error { return c.client.RemovePorts(context.Background(), c.sandbox, texts) }
+}
+
+// callers have a connection and a sandbox each.
+func (p *httpPublisher) callers(n int) ([]caller, error) {
+	all := make([]caller, n)
+	for i := range all {
+		dialled, err := client.Dial("unix://" + socketIn(p.dir))
+		if err != nil {
+			return nil, err
+		}
+		c := httpCaller{dialled, fmt.Sprintf("%s-caller%d", p.w.name, i)}
+		if _, err := c.client.CreateSandbox(context.Background(), client.SandboxCreate{Name: c.sandbox}); err != nil {
+			return nil, err
+		}
+		all[i] = c
+	}
+	return all, nil
+}
+
+func (p *httpPublisher) attach(c *container, ports []uint16) ([]step, error) {
+	in := client.SandboxCreate{Name: c.name, NetNS: c.path(), IPv4Address: c.address.Addr().String(), Ports: specTexts(ports)}
+	return []step{{"call", func() error {
+		_, err := p.daemon.client.CreateSandbox(context.Background(), in)
+		return err
+	}}}, nil
+}
+
+func (p *httpPublisher) detach(c *container, _ []uint16) ([]step, error) {
+	return []step{{"call", func() error { return p.daemon.client.RemoveSandbox(context.Background(), c.name) }}}, nil
 }
 
 // specTexts are port specifications: neighbours are a range.

@@ -72,9 +72,9 @@ func (p *iptablesPublisher) restoring(script string) error {
 // rule is one rule of a port, in a table's chain DOCKER.
 type rule struct{ table, text string }
 
-// rules are those of a port, or of a range of ports, as "8000:8999".
-func rules(ports string) [2]rule {
-	container := insideAddr.Addr().String()
+// rules are those of a container's port, or of a range of ports, as "8000:8999".
+func rules(inside netip.Addr, ports string) [2]rule {
+	container := inside.String()
 	to := container
 	if !strings.Contains(ports, ":") {
 		to += ":" + ports
@@ -88,6 +88,21 @@ func rules(ports string) [2]rule {
 func (p *iptablesPublisher) publish(ports []uint16) op   { return p.change("-A", ports) }
 func (p *iptablesPublisher) unpublish(ports []uint16) op { return p.change("-D", ports) }
 
+// publishRange and unpublishRange are of one rule in each table: the port stays what it is.
+func (p *iptablesPublisher) publishRange(first, last uint16) op {
+	return p.changeRange("-A", first, last)
+}
+func (p *iptablesPublisher) unpublishRange(first, last uint16) op {
+	return p.changeRange("-D", first, last)
+}
+
+func (p *iptablesPublisher) changeRange(verb string, first, last uint16) op {
+	return func() error { return p.changeRules(verb, []string{fmt.Sprintf("%d:%d", first, last)}) }
+}
+
+// callers are processes beside one another.
+func (p *iptablesPublisher) callers(n int) ([]caller, error) { return many(p, n), nil }
+
 func (p *iptablesPublisher) change(verb string, ports []uint16) op {
 	texts := make([]string, len(ports))
 	for i, port := range ports {
@@ -99,7 +114,7 @@ func (p *iptablesPublisher) change(verb string, ports []uint16) op {
 // changeRules adds or deletes the rules of these ports: single ones by a process a rule, unless the peer is -restore.
 func (p *iptablesPublisher) changeRules(verb string, ports []string) error {
 	if len(ports) == 1 && !p.restore {
-		for _, r := range rules(ports[0]) {
+		for _, r := range rules(insideAddr.Addr(), ports[0]) {
 			args := append([]string{"-w", "-t", r.table, verb}, strings.Fields(r.text)...)
 			if _, err := p.w.host.exec("", p.program, args...); err != nil {
 				return err
@@ -111,15 +126,12 @@ func (p *iptablesPublisher) changeRules(verb string, ports []string) error {
 	for i, table := range []string{"nat", "filter"} {
 		fmt.Fprintf(&b, "*%s\n", table)
 		for _, port := range ports {
-			fmt.Fprintf(&b, "%s %s\n", verb, rules(port)[i].text)
+			fmt.Fprintf(&b, "%s %s\n", verb, rules(insideAddr.Addr(), port)[i].text)
 		}
 		b.WriteString("COMMIT\n")
 	}
 	return p.restoring(b.String())
 }
-
-// dnatRule is a rule of rules as iptables-save prints it.
-var dnatRule = regexp.MustCompile(`^-A DOCKER .*--dport (\d+)(?::(\d+))? -j DNAT --to-destination ([\d.:]+)$`)
 
 // held reads what iptables-save prints: nobody else reads the rules of both variants.
 func (p *iptablesPublisher) held() (translations, error) {
@@ -127,8 +139,16 @@ func (p *iptablesPublisher) held() (translations, error) {
 	if err != nil {
 		return nil, err
 	}
+	return savedTranslations(out)
+}
+
+// dnatRule is a rule that translates, as iptables-save prints it.
+var dnatRule = regexp.MustCompile(`^-A .*--dport (\d+)(?::\d+)? -j DNAT --to-destination ([\d.:]+)$`)
+
+// savedTranslations are what iptables-save prints. A range leads to an address and no port: it is there under its first port.
+func savedTranslations(saved string) (translations, error) {
 	t := make(translations)
-	for lines := bufio.NewScanner(strings.NewReader(out)); lines.Scan(); {
+	for lines := bufio.NewScanner(strings.NewReader(saved)); lines.Scan(); {
 		m := dnatRule.FindStringSubmatch(lines.Text())
 		if m == nil {
 			continue
@@ -137,9 +157,11 @@ func (p *iptablesPublisher) held() (translations, error) {
 		if err != nil {
 			return nil, err
 		}
-		if t[uint16(port)], err = netip.ParseAddrPort(m[3]); err != nil {
+		to, err := netip.ParseAddrPort(m[2])
+		if err != nil {
 			return nil, fmt.Errorf("%q: %w", lines.Text(), err)
 		}
+		t[uint16(port)] = to
 	}
 	return t, nil
 }

@@ -29,6 +29,7 @@ type nftPublisher struct {
 	w        *world
 	writer   *nft.Writer
 	program  []nft.Table
+	network  bridged.Network
 	endpoint bridged.Endpoint
 	txs      sync.Pool // that were used: another use allocates nothing
 }
@@ -59,14 +60,15 @@ func newNFT(name, protection string) (_ *nftPublisher, err error) {
 }
 
 func (p *nftPublisher) load() error {
-	n := bridged.Network{
+	p.network = bridged.Network{
 		ID: bridged.NewID(), Name: bridged.NetworkBridge, Driver: bridged.DriverBridge, Bridge: bridgeName, MTU: 1500,
 		ICC: true, Masquerade: true, SourceGuard: true,
 		IPv4: bridged.Subnet{Prefix: bridgeAddr.Masked(), Gateway: bridgeAddr.Addr()},
 	}
 	p.endpoint = bridged.Endpoint{
-		ID: bridged.NewID(), Network: n.ID, HostInterface: portName, Interface: "eth0", MAC: bridged.MAC(insideMAC), IPv4: insideAddr,
+		ID: bridged.NewID(), Network: p.network.ID, HostInterface: portName, Interface: "eth0", MAC: bridged.MAC(insideMAC), IPv4: insideAddr,
 	}
+	n := p.network
 	tx := nft.NewTx(p.program...)
 	for _, t := range p.program {
 		tx.AddTable(t)
@@ -82,10 +84,13 @@ func (p *nftPublisher) load() error {
 	return p.writer.Commit(context.Background(), tx)
 }
 
-// published is the element of a port.
-func (p *nftPublisher) published(port uint16) nft.Element {
+// published is the element of a port of the container.
+func (p *nftPublisher) published(port uint16) nft.Element { return publishedAt(port, p.endpoint) }
+
+// publishedAt is the element of a port of an endpoint.
+func publishedAt(port uint16, e bridged.Endpoint) nft.Element {
 	binding := bridged.Binding{HostIP: netip.IPv4Unspecified(), Proto: bridged.TCP, HostPort: port}
-	return nat.Port(bridged.Port{Binding: binding, ContainerPort: port}, p.endpoint)[0]
+	return nat.Port(bridged.Port{Binding: binding, ContainerPort: port}, e)[0]
 }
 
 func (p *nftPublisher) publish(ports []uint16) op   { return p.commit(ports, (*nft.Tx).Add) }
@@ -106,6 +111,9 @@ func (p *nftPublisher) commit(ports []uint16, change func(*nft.Tx, nft.Element))
 		return p.writer.Commit(context.Background(), tx)
 	}
 }
+
+// callers share the writer, which commits together what waits.
+func (p *nftPublisher) callers(n int) ([]caller, error) { return many(p, n), nil }
 
 func (p *nftPublisher) held() (translations, error) {
 	return p.w.host.mapTranslations(unix.NFPROTO_INET, nat.Inet.Name, "publish4any")

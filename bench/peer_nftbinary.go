@@ -32,6 +32,7 @@ func newNFTBinary(name string) (_ *nftBinaryPublisher, err error) {
 	map %s {
 		type inet_proto . inet_service : ipv4_addr . inet_service
 		size 131072
+		counter
 	}
 	chain %s {
 		type nat hook prerouting priority dstnat
@@ -74,6 +75,9 @@ func (p *nftBinaryPublisher) elements(verb string, ports []uint16, text func(uin
 	b.WriteString("}\n")
 	return p.nft(b.String())
 }
+
+// callers are processes beside one another.
+func (p *nftBinaryPublisher) callers(n int) ([]caller, error) { return many(p, n), nil }
 
 func (p *nftBinaryPublisher) held() (translations, error) {
 	return p.w.host.mapTranslations(unix.NFPROTO_IPV4, tableName, mapName)

@@ -4,13 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged/bench/report"
-	"github.com/bridged/bridged/nat"
 	"github.com/bridged/bridged/nft"
 )
 
@@ -19,6 +16,7 @@ func rawPeer() peer {
 	return peer{
 		name: report.Raw, what: "messages built beforehand, a lasting socket, write(2) and read(2): the same map with the same elements", find: known,
 		publish: func(_ *setting, name string) (publisher, error) { return newRaw(name) },
+		attach:  func(_ *setting, name string) (attacher, error) { return newRawAttacher(name) },
 	}
 }
 
@@ -51,32 +49,26 @@ func (p *rawPublisher) dial() (err error) {
 		unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 64<<20))
 }
 
-func (p *rawPublisher) publish(ports []uint16) op {
-	return p.prepared(ports, unix.NFT_MSG_NEWSETELEM, netlink.Create|netlink.Excl)
-}
+func (p *rawPublisher) publish(ports []uint16) op   { return p.prepared(p.elements(ports), true) }
+func (p *rawPublisher) unpublish(ports []uint16) op { return p.prepared(p.elements(ports), false) }
 
-func (p *rawPublisher) unpublish(ports []uint16) op {
-	return p.prepared(ports, unix.NFT_MSG_DELSETELEM, 0)
-}
-
-// elementsInMessage keeps an attribute below 64 KiB.
-const elementsInMessage = 1000
-
-// prepared builds a batch: a message begins it, one ends it, and the last between them is acknowledged.
-func (p *rawPublisher) prepared(ports []uint16, kind uint16, flags netlink.HeaderFlags) op {
-	b := appendMessage(nil, unix.NFNL_MSG_BATCH_BEGIN, netlink.Request, unix.NFNL_SUBSYS_NFTABLES, nil)
-	for chunk := range slices.Chunk(ports, elementsInMessage) {
-		body, err := p.elements(chunk)
-		if err != nil {
-			return func() error { return err }
-		}
-		if &chunk[len(chunk)-1] == &ports[len(ports)-1] {
-			flags |= netlink.Acknowledge
-		}
-		b = appendMessage(b, unix.NFNL_SUBSYS_NFTABLES<<8|kind, netlink.Request|flags, 0, body)
+func (p *rawPublisher) elements(ports []uint16) []nft.Element {
+	elements := make([]nft.Element, len(ports))
+	for i, port := range ports {
+		elements[i] = p.published(port)
 	}
-	b = appendMessage(b, unix.NFNL_MSG_BATCH_END, netlink.Request, unix.NFNL_SUBSYS_NFTABLES, nil)
-	return func() error { return p.send(b) }
+	return elements
+}
+
+// prepared builds the batch that adds or deletes elements, those of a set side by side.
+func (p *rawPublisher) prepared(elements []nft.Element, add bool) op {
+	b, err := elementBatch(elements, add)
+	return func() error {
+		if err != nil {
+			return err
+		}
+		return p.send(b)
+	}
 }
 
 // send is what the floor costs.
@@ -97,42 +89,8 @@ func (p *rawPublisher) send(batch []byte) error {
 	return nil
 }
 
-// elements are the attributes of a message.
-func (p *rawPublisher) elements(ports []uint16) ([]byte, error) {
-	a := netlink.NewAttributeEncoder()
-	a.String(unix.NFTA_SET_ELEM_LIST_TABLE, nat.Inet.Name)
-	a.String(unix.NFTA_SET_ELEM_LIST_SET, p.published(0).Set.Name)
-	a.Nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, func(list *netlink.AttributeEncoder) error {
-		for _, port := range ports {
-			e := p.published(port)
-			list.Nested(unix.NFTA_LIST_ELEM, func(a *netlink.AttributeEncoder) error {
-				a.Nested(unix.NFTA_SET_ELEM_KEY, value(e.Key))
-				a.Nested(unix.NFTA_SET_ELEM_DATA, value(e.Data))
-				return nil
-			})
-		}
-		return nil
-	})
-	return a.Encode()
-}
-
-func value(v nft.Value) func(*netlink.AttributeEncoder) error {
-	return func(a *netlink.AttributeEncoder) error {
-		a.Bytes(unix.NFTA_DATA_VALUE, v.Bytes())
-		return nil
-	}
-}
-
-// appendMessage adds struct nlmsghdr, struct nfgenmsg and the body, which is padded already.
-func appendMessage(b []byte, kind uint16, flags netlink.HeaderFlags, resource uint16, body []byte) []byte {
-	b = binary.NativeEndian.AppendUint32(b, uint32(unix.SizeofNlMsghdr+4+len(body)))
-	b = binary.NativeEndian.AppendUint16(b, kind)
-	b = binary.NativeEndian.AppendUint16(b, uint16(flags))
-	b = append(b, make([]byte, 8)...) // no sequence number, no port
-	b = append(b, byte(nat.Inet.Family), unix.NFNETLINK_V0)
-	b = binary.BigEndian.AppendUint16(b, resource)
-	return append(b, body...)
-}
+// callers wait for one another: the floor has one buffer.
+func (p *rawPublisher) callers(n int) ([]caller, error) { return inLine(p, n), nil }
 
 func (p *rawPublisher) close() error {
 	var err error

@@ -34,14 +34,14 @@ const calm = 300 * time.Millisecond
 func (p *probe) measure() (time.Duration, error) {
 	time.Sleep(calm)
 	h := host{publisher: p.publisher}
-	s := make(samples)
+	s := newSamples()
 	for range 5 {
 		if err := h.cycle(200, s); err != nil {
 			return 0, err
 		}
 	}
-	slices.Sort(s["publish"])
-	return report.Percentile(s["publish"], 50), nil
+	slices.Sort(s.took["publish"])
+	return report.Percentile(s.took["publish"], 50), nil
 }
 
 // around does a workload, and says what the machine did besides.

@@ -35,7 +35,8 @@ type workload struct {
 
 func workloads() []workload {
 	return []workload{
-		publishWork(),
+		publishWork(), bulkWork(), rangeWork(), concurrentWork(),
+		attachWork(),
 	}
 }
 

@@ -25,10 +25,29 @@ type lane struct {
 	err     error
 }
 
-// samples are durations by workload: a cycle may measure more than one, as publish and unpublish.
-type samples map[string][]time.Duration
+// samples are what was measured, by workload: a cycle may measure more than one, as publish and unpublish.
+type samples struct {
+	took map[string][]time.Duration
+	// parts are of steps of operations, by workload and step.
+	parts map[[2]string][]time.Duration
+	// wall is how long it took altogether, of operations beside one another.
+	wall map[string]time.Duration
+}
 
-func (s samples) add(workload string, d time.Duration) { s[workload] = append(s[workload], d) }
+func newSamples() samples {
+	return samples{
+		took: make(map[string][]time.Duration), parts: make(map[[2]string][]time.Duration), wall: make(map[string]time.Duration),
+	}
+}
+
+func (s samples) add(workload string, d ...time.Duration) {
+	s.took[workload] = append(s.took[workload], d...)
+}
+
+func (s samples) addPart(workload, part string, d time.Duration) {
+	key := [2]string{workload, part}
+	s.parts[key] = append(s.parts[key], d)
+}
 
 // time adds the duration of one operation.
 func (s samples) time(workload string, do op) error {
@@ -84,7 +103,7 @@ func unfinished(p pace, lanes []*lane) []*lane {
 // count is how many operations were measured.
 func (l *lane) count() int {
 	n := 0
-	for _, s := range l.samples {
+	for _, s := range l.samples.took {
 		n = max(n, len(s))
 	}
 	return n
@@ -92,7 +111,7 @@ func (l *lane) count() int {
 
 // warmUp finds out how many operations make a slice: what it measures is forgotten.
 func (l *lane) warmUp(p pace) {
-	l.slice, l.samples = 1, make(samples)
+	l.slice, l.samples = 1, newSamples()
 	for l.err == nil && l.quickest(p) < p.slice/2 && l.slice < l.most {
 		l.slice = min(l.most, 2*l.slice)
 	}
@@ -103,7 +122,7 @@ func (l *lane) quickest(p pace) time.Duration {
 	least := time.Duration(math.MaxInt64)
 	for range 3 {
 		start := time.Now()
-		if l.err = l.run(l.slice, make(samples)); l.err != nil {
+		if l.err = l.run(l.slice, newSamples()); l.err != nil {
 			return least
 		}
 		if least = min(least, time.Since(start)); least > 5*p.slice {
@@ -131,9 +150,7 @@ func rows(floor string, lanes []*lane) []report.Row {
 	var all []report.Row
 	floors := make(map[report.Key]time.Duration)
 	for _, l := range lanes {
-		for workload, s := range l.samples {
-			row := report.Row{Key: l.key, Stats: report.Summarize(s)}
-			row.Workload = workload
+		for _, row := range l.rows() {
 			all = append(all, row)
 			if l.key.Peer == floor {
 				floors[row.Key] = row.P50
@@ -146,6 +163,25 @@ func rows(floor string, lanes []*lane) []report.Row {
 		if all[i].Ratio = report.Ratio(all[i].P50, floors[k]); all[i].Ratio != 0 {
 			all[i].Floor = floor
 		}
+	}
+	return all
+}
+
+// rows are one for each workload that the lane measured, and for each step of it.
+func (l *lane) rows() []report.Row {
+	var all []report.Row
+	for workload, s := range l.samples.took {
+		row := report.Row{Key: l.key, Stats: report.Summarize(s)}
+		row.Workload = workload
+		if wall := l.samples.wall[workload]; wall > 0 {
+			row.Rate = float64(row.N) / wall.Seconds()
+		}
+		all = append(all, row)
+	}
+	for step, s := range l.samples.parts {
+		row := report.Row{Key: l.key, Stats: report.Summarize(s)}
+		row.Workload, row.Part = step[0], step[1]
+		all = append(all, row)
 	}
 	return all
 }

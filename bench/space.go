@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -40,7 +41,13 @@ func (s *space) do(f func() error) error { return s.ns.Do(f) }
 // exec runs a program in the namespace with this input and returns what it printed. Starting it costs no more than it must: the calling
 // thread visits the namespace, no goroutine changes hands.
 func (s *space) exec(input string, name string, args ...string) (string, error) {
+	return s.execEnv(nil, input, name, args...)
+}
+
+// execEnv is exec with further variables in the environment.
+func (s *space) execEnv(env []string, input, name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), env...)
 	var out, errs bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
 	if err := s.visit(cmd.Run); err != nil {

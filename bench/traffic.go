@@ -31,15 +31,15 @@ func (s *space) dial(to netip.AddrPort) (c net.Conn, err error) {
 	return c, err
 }
 
-// reaches says whether the client's connection to this port of the host arrives at this port of the container: what the container sends
-// must come back.
-func (w *world) reaches(port uint16) error {
-	l, err := w.container.listen(port)
+// reaches says whether the client's connection to this port of the host arrives at the same port of a container: what that sends must come
+// back.
+func (w *world) reaches(container *space, port uint16) error {
+	l, err := container.listen(port)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	word := w.name + " container"
+	word := container.name
 	go func() {
 		c, err := l.Accept()
 		if err != nil {

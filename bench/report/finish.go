@@ -25,5 +25,5 @@ func (r *Report) compare(a, b Row) int {
 	return cmp.Or(
 		cmp.Compare(place(a.Workload), place(b.Workload)), cmp.Compare(a.Workload, b.Workload),
 		cmp.Compare(a.Size, b.Size), cmp.Compare(a.Callers, b.Callers), cmp.Compare(a.Endpoints, b.Endpoints), cmp.Compare(a.Ports, b.Ports),
-		cmp.Compare(peer(a.Peer), peer(b.Peer)), cmp.Compare(a.Peer, b.Peer))
+		cmp.Compare(peer(a.Peer), peer(b.Peer)), cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.Part, b.Part))
 }

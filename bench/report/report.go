@@ -53,6 +53,8 @@ type Key struct {
 	Ports, Endpoints int
 	// Size is how many ports one operation has, Callers how many make operations at a time.
 	Size, Callers int
+	// Part is a step of the operation; "": the whole of it.
+	Part string
 }
 
 // Row is what was measured of one peer in one workload.
@@ -120,7 +122,7 @@ const (
 	IPTablesOld   = "iptables (legacy)"
 	Restore       = "iptables-restore (nft)"
 	RestoreOld    = "iptables-restore (legacy)"
-	IPBatch       = "ip -batch"
+	IPBatch       = "ip -batch + iptables-restore"
 	CNI           = "CNI bridge + portmap"
 	Docker        = "Docker Engine"
 	NoRules       = "no rules"

@@ -90,11 +90,19 @@ func (r *Report) workloadTable(b *bytes.Buffer, workload string) {
 	fmt.Fprintln(t, "\tbeside\tn\tp50\tp90\tp99\tmax\trate\t: floor\t")
 	for _, row := range r.Rows {
 		if row.Workload == workload {
-			fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t\n", row.Peer, row.Beside(), row.N,
+			fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t\n", row.Label(), row.Beside(), row.N,
 				Short(row.P50), Short(row.P90), Short(row.P99), Short(row.Max), row.RateText(), row.RatioText())
 		}
 	}
 	t.Flush()
+}
+
+// Label is the peer, and the step where the row is one of a step.
+func (k Key) Label() string {
+	if k.Part == "" {
+		return k.Peer
+	}
+	return k.Peer + ": " + k.Part
 }
 
 // Beside is what was there, and what one operation is, as "10000 ports" or "0 ports, 32 callers".

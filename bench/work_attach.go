@@ -1,0 +1,201 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/bridged/bridged/bench/report"
+)
+
+// attachWork attaches a namespace with one published port to the bridge, and detaches it.
+func attachWork() workload {
+	return workload{
+		name: "attach", what: "a namespace to the bridge with one port published, and off it",
+		lasts: func(r *run) time.Duration { return time.Duration(len(r.attachers())) * 4 * r.pace().budget },
+		do:    (*run).attach,
+	}
+}
+
+// attachers are the peers that attach namespaces.
+func (r *run) attachers() []peer {
+	return slices.DeleteFunc(slices.Clone(r.peers), func(p peer) bool { return p.attach == nil })
+}
+
+// pool is how many containers of a host are attached in turn.
+const pool = 16
+
+// bench is a host where containers are attached.
+type bench struct {
+	attacher
+	peer       peer
+	containers []*container
+	next       int // of the ports
+}
+
+func (r *run) bench(p peer) (*bench, error) {
+	r.hosts++
+	made, err := p.attach(&r.setting, fmt.Sprintf("h%d", r.hosts))
+	if err != nil {
+		return nil, err
+	}
+	b := &bench{attacher: made, peer: p}
+	if b.containers, err = made.world().containers(pool); err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	return b, nil
+}
+
+func (b *bench) close() error { return errors.Join(closeAll(b.containers), b.attacher.close()) }
+
+func (r *run) attach() error {
+	benches := r.benches("attach", r.attachers())
+	defer benches.close(r)
+	var lanes []*lane
+	for _, b := range benches {
+		lanes = append(lanes, &lane{
+			key: report.Key{Workload: "attach", Peer: b.peer.name, Size: 1}, most: pool,
+			cycle: func(n int, s samples) error { return b.cycle(n, 1, s) },
+		})
+	}
+	r.run(report.Raw, lanes)
+	benches.check(r)
+	return nil
+}
+
+// cycle attaches n containers with so many ports each, and detaches them.
+func (b *bench) cycle(n, ports int, s samples) error {
+	return b.with(n, ports, s, func([]uint16) error { return nil })
+}
+
+// with runs f while n containers are attached, with the ports of the last one.
+func (b *bench) with(n, size int, s samples, f func([]uint16) error) error {
+	ports := make([][]uint16, n)
+	for i := range ports {
+		ports[i] = b.take(size)
+	}
+	if err := b.each("attach", n, ports, s, b.attacher.attach); err != nil {
+		return err
+	}
+	if err := f(ports[n-1]); err != nil {
+		return err
+	}
+	if err := b.each("detach", n, ports, s, b.attacher.detach); err != nil {
+		return err
+	}
+	for _, c := range b.containers[:n] {
+		if err := c.awaitBare(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each makes one operation with each of n containers, prepared beforehand.
+func (b *bench) each(workload string, n int, ports [][]uint16, s samples, prepare func(*container, []uint16) ([]step, error)) error {
+	ops := make([][]step, n)
+	for i, c := range b.containers[:n] {
+		var err error
+		if ops[i], err = prepare(c, ports[i]); err != nil {
+			return err
+		}
+	}
+	for _, steps := range ops {
+		if err := s.steps(workload, steps); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// steps times an operation, and its steps when there are several.
+func (s samples) steps(workload string, steps []step) error {
+	var whole time.Duration
+	for _, step := range steps {
+		start := time.Now()
+		if err := step.do(); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+		took := time.Since(start)
+		whole += took
+		if len(steps) > 1 {
+			s.addPart(workload, step.name, took)
+		}
+	}
+	s.add(workload, whole)
+	return nil
+}
+
+// take is the next so many ports: see host.take.
+func (b *bench) take(n int) []uint16 {
+	const room = 20 * spares
+	if b.next+n > room {
+		b.next = 0
+	}
+	b.next += n
+	return some(fleetFirst+b.next-n, n)
+}
+
+// fleetFirst is the first of the containers' ports; those published beforehand are below.
+const fleetFirst = firstPort + 30_000
+
+// benches are those of a workload.
+type benches []*bench
+
+func (r *run) benches(workload string, peers []peer) benches {
+	var all benches
+	for _, p := range peers {
+		b, err := r.bench(p)
+		if err != nil {
+			r.fail("%s, %s: %w", workload, p.name, err)
+			continue
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+// check attaches a container once more, sends packets to it, and compares what the kernel holds before and after with what it should.
+func (bs benches) check(r *run) {
+	for _, b := range bs {
+		r.progress.doing("%s: comparing the kernel with what it should hold", b.peer.name)
+		if err := b.check(); err != nil {
+			r.fail("%s, attached and detached: %w", b.peer.name, err)
+		}
+	}
+}
+
+func (b *bench) check() error {
+	before, err := b.held()
+	if err != nil {
+		return err
+	}
+	err = b.with(1, 1, newSamples(), func(ports []uint16) error {
+		if b.peer.name == report.Link {
+			return nil // it publishes nothing
+		}
+		held, err := b.held()
+		if err != nil {
+			return err
+		}
+		if len(held) != len(before)+len(ports) {
+			return fmt.Errorf("the kernel holds %d published ports instead of %d", len(held), len(before)+len(ports))
+		}
+		return b.world().reaches(b.containers[0].space, ports[0])
+	})
+	if err != nil {
+		return err
+	}
+	after, err := b.held()
+	if err != nil {
+		return err
+	}
+	return after.differs(before)
+}
+
+func (bs benches) close(r *run) {
+	for _, b := range bs {
+		r.closed(b.close())
+	}
+}

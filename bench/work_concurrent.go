@@ -1,0 +1,108 @@
+package main
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bridged/bridged/bench/report"
+)
+
+// concurrentWork has many callers publish at the same time.
+func concurrentWork() workload {
+	return workload{
+		name: "concurrent", what: "32 callers that publish at the same time, and one",
+		lasts: func(r *run) time.Duration { return time.Duration(len(r.publishers())) * 4 * r.pace().budget },
+		do:    (*run).concurrent,
+	}
+}
+
+// crowd is how many callers there are.
+const crowd = 32
+
+func (r *run) concurrent() error {
+	hosts := r.publishHosts("concurrent", r.publishers(), []int{0})
+	defer hosts.close(r)
+	var lanes []*lane
+	for _, h := range hosts {
+		callers, err := h.callers(crowd)
+		if err != nil {
+			r.fail("concurrent, %s: %w", h.peer.name, err)
+			continue
+		}
+		for _, n := range []int{1, crowd} {
+			c := callers[:n]
+			lanes = append(lanes, &lane{
+				key: report.Key{Workload: "concurrent", Peer: h.peer.name, Callers: n}, most: spares / crowd,
+				cycle: func(n int, s samples) error { return h.crowd(c, n, s) },
+			})
+		}
+	}
+	r.run(report.Raw, lanes)
+	hosts.check(r)
+	return nil
+}
+
+// crowd has each caller publish n ports and unpublish them, all at the same time.
+func (h *host) crowd(callers []caller, n int, s samples) error {
+	work := make([][]op, len(callers))
+	for i, c := range callers {
+		ports := h.take(n)
+		for p := range ports {
+			work[i] = append(work[i], c.publish(ports[p:p+1]), c.unpublish(ports[p:p+1]))
+		}
+	}
+	took := make([][]time.Duration, len(callers))
+	var group errgroup.Group
+	start := time.Now()
+	for i := range callers {
+		group.Go(func() error {
+			for _, do := range work[i] {
+				start := time.Now()
+				if err := do(); err != nil {
+					return err
+				}
+				took[i] = append(took[i], time.Since(start))
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	s.wall["concurrent"] += time.Since(start)
+	for _, t := range took {
+		s.add("concurrent", t...)
+	}
+	return err
+}
+
+// many is a caller that can be used by several at the same time.
+func many(c caller, n int) []caller {
+	all := make([]caller, n)
+	for i := range all {
+		all[i] = c
+	}
+	return all
+}
+
+// inLine is a caller that can't.
+func inLine(c caller, n int) []caller {
+	return many(&line{caller: c}, n)
+}
+
+// line lets one after the other.
+type line struct {
+	caller
+	mu sync.Mutex
+}
+
+func (l *line) publish(ports []uint16) op   { return l.wait(l.caller.publish(ports)) }
+func (l *line) unpublish(ports []uint16) op { return l.wait(l.caller.unpublish(ports)) }
+
+func (l *line) wait(do op) op {
+	return func() error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return do()
+	}
+}
