@@ -7,6 +7,8 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/nft"
 )
 
 // What the kernel's packet filter holds is read here, with nothing of package nft or of a peer's library: one dump, decoded by hand.
@@ -157,4 +159,45 @@ func (s *space) dump(family uint8, kind uint16, ask func(*netlink.AttributeEncod
 		}
 	}
 	return nil
+}
+
+// setRequest is the body of a request for the elements of a set.
+func setRequest(table nft.TableID, set string) ([]byte, error) {
+	a := netlink.NewAttributeEncoder()
+	a.String(unix.NFTA_SET_ELEM_LIST_TABLE, table.Name)
+	a.String(unix.NFTA_SET_ELEM_LIST_SET, set)
+	attributes, err := a.Encode()
+	return append([]byte{byte(table.Family), unix.NFNETLINK_V0, 0, 0}, attributes...), err
+}
+
+// dumpRaw makes one dump in the calling thread's network namespace and reads it to its end.
+func dumpRaw(protocol int, kind uint16, body, buffer []byte) error {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	request := binary.NativeEndian.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(body)))
+	request = binary.NativeEndian.AppendUint16(request, kind)
+	request = binary.NativeEndian.AppendUint16(request, unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	request = append(append(request, make([]byte, 8)...), body...)
+	if _, err := unix.Write(fd, request); err != nil {
+		return err
+	}
+	for {
+		n, err := unix.Read(fd, buffer)
+		if err != nil {
+			return err
+		}
+		for m := buffer[:n]; len(m) >= unix.SizeofNlMsghdr; {
+			switch binary.NativeEndian.Uint16(m[4:]) {
+			case unix.NLMSG_DONE:
+				return nil
+			case unix.NLMSG_ERROR:
+				return unix.Errno(-int32(binary.NativeEndian.Uint32(m[unix.SizeofNlMsghdr:])))
+			}
+			size := max(int(binary.NativeEndian.Uint32(m)), unix.SizeofNlMsghdr)
+			m = m[min(len(m), (size+3)&^3):]
+		}
+	}
 }

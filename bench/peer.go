@@ -72,7 +72,7 @@ type ranger interface {
 // peers are all that there are, the floors first.
 func peers() []peer {
 	all := []peer{
-		rawPeer(), pingPeer(),
+		rawPeer(), pingPeer(), noRulesPeer(),
 		nftPeer(), linkPeer(), enginePeer(), httpPeer(),
 		googleElementPeer(), googleRulePeer(), nftBinaryPeer(),
 	}

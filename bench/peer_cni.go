@@ -58,6 +58,8 @@ func exists(path string) bool {
 type cniAttacher struct {
 	w   *world
 	dir string // of the addresses that were given
+	// others: the chain of other containers' ports is there.
+	others bool
 }
 
 // cniBridge is the bridge that the plugin makes.
@@ -93,6 +95,25 @@ func (a *cniAttacher) detach(c *container, ports []uint16) ([]step, error) {
 		{"portmap", func() error { _, err := a.call("DEL", "portmap", c, ports, nil); return err }},
 		{"bridge", func() error { _, err := a.call("DEL", "bridge", c, nil, nil); return err }},
 	}, nil
+}
+
+// publish is for the ports that others on the host have: as many rules as portmap would make for them, in one chain. A process a container would
+// take minutes.
+func (a *cniAttacher) publish(ports []uint16) op {
+	var b strings.Builder
+	b.WriteString("*nat\n:OTHERS -\n")
+	if !a.others {
+		b.WriteString("-A PREROUTING -m addrtype --dst-type LOCAL -j OTHERS\n")
+	}
+	for _, port := range ports {
+		fmt.Fprintf(&b, "-A OTHERS -p tcp --dport %d -j DNAT --to-destination %s:%[1]d\n", port, insideAddr.Addr())
+	}
+	b.WriteString("COMMIT\n")
+	return func() error {
+		a.others = true
+		_, err := a.w.host.exec(b.String(), "iptables-restore", "--noflush")
+		return err
+	}
 }
 
 // call starts a plugin of the chain: its configuration is on standard input, its result on standard output.

@@ -36,7 +36,7 @@ type enginePublisher struct {
 	dir     string
 	engine  *engine.Engine
 	running errgroup.Group
-	stop    context.CancelFunc
+	cancel  context.CancelFunc
 }
 
 func newEngine(name string) (_ *enginePublisher, err error) {
@@ -52,7 +52,7 @@ func newEngine(name string) (_ *enginePublisher, err error) {
 	if p.dir, err = tempDir("engine"); err != nil {
 		return nil, err
 	}
-	if err := p.run(); err != nil {
+	if err := p.start(); err != nil {
 		return nil, err
 	}
 	spec := bridged.SandboxSpec{Name: containerName, NetNS: p.w.container.path(), IPv4: insideAddr.Addr()}
@@ -60,8 +60,17 @@ func newEngine(name string) (_ *enginePublisher, err error) {
 	return p, err
 }
 
-// run starts the engine and waits until it is ready.
-func (p *enginePublisher) run() error {
+// stop ends the engine; what it made stays.
+func (p *enginePublisher) stop() error {
+	if p.cancel == nil {
+		return nil
+	}
+	p.cancel()
+	return p.running.Wait()
+}
+
+// start starts the engine and waits until it is ready.
+func (p *enginePublisher) start() error {
 	err := p.w.host.do(func() (err error) {
 		p.engine, err = engine.New(engine.Config{
 			RunDir: p.dir + "/run", StateDir: p.dir + "/state", BridgeName: bridgeName, BIP: bridgeAddr, ICC: true, IPMasq: true, IPForward: true,
@@ -72,10 +81,10 @@ func (p *enginePublisher) run() error {
 	if err != nil {
 		return fmt.Errorf("cannot start an engine: %w", err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	p.stop = stop
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
 	p.running.Go(func() error {
-		defer stop()
+		defer cancel()
 		return p.engine.Run(ctx)
 	})
 	select {
@@ -87,21 +96,22 @@ func (p *enginePublisher) run() error {
 }
 
 func (p *enginePublisher) publish(ports []uint16) op {
-	return engineCaller{p.engine, containerName}.publish(ports)
+	return engineCaller{p.engine, containerName, p.w.proto}.publish(ports)
 }
 
 func (p *enginePublisher) unpublish(ports []uint16) op {
-	return engineCaller{p.engine, containerName}.unpublish(ports)
+	return engineCaller{p.engine, containerName, p.w.proto}.unpublish(ports)
 }
 
 // engineCaller publishes ports of one sandbox.
 type engineCaller struct {
 	engine  *engine.Engine
 	sandbox string
+	proto   bridged.Proto
 }
 
 func (c engineCaller) publish(ports []uint16) op {
-	specs := portSpecs(ports)
+	specs := portSpecs(c.proto, ports)
 	return func() error {
 		_, _, err := c.engine.AddPorts(context.Background(), c.sandbox, specs)
 		return err
@@ -109,7 +119,7 @@ func (c engineCaller) publish(ports []uint16) op {
 }
 
 func (c engineCaller) unpublish(ports []uint16) op {
-	specs := portSpecs(ports)
+	specs := portSpecs(c.proto, ports)
 	return func() error { return c.engine.RemovePorts(context.Background(), c.sandbox, specs) }
 }
 
@@ -117,7 +127,7 @@ func (c engineCaller) unpublish(ports []uint16) op {
 func (p *enginePublisher) callers(n int) ([]caller, error) {
 	all := make([]caller, n)
 	for i := range all {
-		c := engineCaller{p.engine, fmt.Sprintf("%s-caller%d", p.w.name, i)}
+		c := engineCaller{p.engine, fmt.Sprintf("%s-caller%d", p.w.name, i), p.w.proto}
 		if _, err := p.engine.CreateSandbox(context.Background(), bridged.SandboxSpec{Name: c.sandbox}); err != nil {
 			return nil, err
 		}
@@ -127,7 +137,7 @@ func (p *enginePublisher) callers(n int) ([]caller, error) {
 }
 
 func (p *enginePublisher) attach(c *container, ports []uint16) ([]step, error) {
-	spec := bridged.SandboxSpec{Name: c.name, NetNS: c.path(), IPv4: c.address.Addr(), Ports: portSpecs(ports)}
+	spec := bridged.SandboxSpec{Name: c.name, NetNS: c.path(), IPv4: c.address.Addr(), Ports: portSpecs(p.w.proto, ports)}
 	return []step{{"call", func() error {
 		_, err := p.engine.CreateSandbox(context.Background(), spec)
 		return err
@@ -138,10 +148,10 @@ func (p *enginePublisher) detach(c *container, _ []uint16) ([]step, error) {
 	return []step{{"call", func() error { return p.engine.RemoveSandbox(context.Background(), c.name) }}}, nil
 }
 
-func portSpecs(ports []uint16) []bridged.PortSpec {
+func portSpecs(proto bridged.Proto, ports []uint16) []bridged.PortSpec {
 	specs := make([]bridged.PortSpec, len(ports))
 	for i, port := range ports {
-		specs[i] = bridged.PortSpec{HostPort: bridged.PortRange{First: port, Last: port}, ContainerPort: port, Proto: bridged.TCP}
+		specs[i] = bridged.PortSpec{HostPort: bridged.PortRange{First: port, Last: port}, ContainerPort: port, Proto: proto}
 	}
 	return specs
 }
@@ -153,10 +163,5 @@ func (p *enginePublisher) held() (translations, error) {
 func (p *enginePublisher) world() *world { return p.w }
 
 func (p *enginePublisher) close() error {
-	var err error
-	if p.stop != nil {
-		p.stop()
-		err = p.running.Wait()
-	}
-	return errors.Join(err, os.RemoveAll(p.dir), p.w.close())
+	return errors.Join(p.stop(), os.RemoveAll(p.dir), p.w.close())
 }

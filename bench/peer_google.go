@@ -11,6 +11,7 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
+	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/bench/report"
 )
 
@@ -115,7 +116,7 @@ func (p *googlePublisher) publish(ports []uint16) op {
 	}
 	return func() error {
 		for _, port := range ports {
-			p.rules[port] = p.conn.AddRule(&nftables.Rule{Table: p.table, Chain: p.chain, Exprs: translate(port)})
+			p.rules[port] = p.conn.AddRule(&nftables.Rule{Table: p.table, Chain: p.chain, Exprs: translate(p.w.proto, port)})
 		}
 		return p.conn.Flush()
 	}
@@ -152,17 +153,17 @@ func (p *googlePublisher) elements(ports []uint16) []nftables.SetElement {
 	to := insideAddr.Addr().AsSlice()
 	for i, port := range ports {
 		number := append(binary.BigEndian.AppendUint16(nil, port), 0, 0)
-		elements[i] = nftables.SetElement{Key: append([]byte{unix.IPPROTO_TCP, 0, 0, 0}, number...), Val: append(to[:4:4], number...)}
+		elements[i] = nftables.SetElement{Key: append([]byte{byte(p.w.proto), 0, 0, 0}, number...), Val: append(to[:4:4], number...)}
 	}
 	return elements
 }
 
-// translate is: meta l4proto tcp tcp dport PORT dnat to CONTAINER:PORT
-func translate(port uint16) []expr.Any {
+// translate is: meta l4proto PROTO th dport PORT dnat to CONTAINER:PORT
+func translate(proto bridged.Proto, port uint16) []expr.Any {
 	number := binaryutil.BigEndian.PutUint16(port)
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{byte(proto)}},
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: number},
 		&expr.Immediate{Register: 1, Data: insideAddr.Addr().AsSlice()},

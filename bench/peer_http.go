@@ -34,14 +34,15 @@ func pingPeer() peer {
 
 // httpPublisher is a daemon in a world.
 type httpPublisher struct {
-	w      *world
-	dir    string
-	daemon *daemon
-	plain  *http.Client // for what package client has no method for
+	setting *setting
+	w       *world
+	dir     string
+	daemon  *daemon
+	plain   *http.Client // for what package client has no method for
 }
 
 func newHTTP(s *setting, name string) (_ *httpPublisher, err error) {
-	p := new(httpPublisher)
+	p := &httpPublisher{setting: s}
 	if p.w, err = newWorld(name); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strings"
 
+	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/bench/report"
 )
 
@@ -62,7 +63,7 @@ func (a *ipBatchAttacher) ip(script string, args ...string) error {
 func portRules(verb string, c *container, ports []uint16) string {
 	var nat, filter strings.Builder
 	for _, port := range ports {
-		r := rules(c.address.Addr(), fmt.Sprint(port))
+		r := rules(bridged.TCP, c.address.Addr(), fmt.Sprint(port))
 		fmt.Fprintf(&nat, "%s %s\n", verb, r[0].text)
 		fmt.Fprintf(&filter, "%s %s\n", verb, r[1].text)
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/bench/report"
 )
 
@@ -73,15 +74,15 @@ func (p *iptablesPublisher) restoring(script string) error {
 type rule struct{ table, text string }
 
 // rules are those of a container's port, or of a range of ports, as "8000:8999".
-func rules(inside netip.Addr, ports string) [2]rule {
+func rules(proto bridged.Proto, inside netip.Addr, ports string) [2]rule {
 	container := inside.String()
 	to := container
 	if !strings.Contains(ports, ":") {
 		to += ":" + ports
 	}
 	return [2]rule{
-		{"nat", "DOCKER ! -i " + bridgeName + " -p tcp --dport " + ports + " -j DNAT --to-destination " + to},
-		{"filter", "DOCKER -d " + container + "/32 -p tcp --dport " + ports + " -j ACCEPT"},
+		{"nat", "DOCKER ! -i " + bridgeName + " -p " + proto.String() + " --dport " + ports + " -j DNAT --to-destination " + to},
+		{"filter", "DOCKER -d " + container + "/32 -p " + proto.String() + " --dport " + ports + " -j ACCEPT"},
 	}
 }
 
@@ -114,7 +115,7 @@ func (p *iptablesPublisher) change(verb string, ports []uint16) op {
 // changeRules adds or deletes the rules of these ports: single ones by a process a rule, unless the peer is -restore.
 func (p *iptablesPublisher) changeRules(verb string, ports []string) error {
 	if len(ports) == 1 && !p.restore {
-		for _, r := range rules(insideAddr.Addr(), ports[0]) {
+		for _, r := range rules(p.w.proto, insideAddr.Addr(), ports[0]) {
 			args := append([]string{"-w", "-t", r.table, verb}, strings.Fields(r.text)...)
 			if _, err := p.w.host.exec("", p.program, args...); err != nil {
 				return err
@@ -126,7 +127,7 @@ func (p *iptablesPublisher) changeRules(verb string, ports []string) error {
 	for i, table := range []string{"nat", "filter"} {
 		fmt.Fprintf(&b, "*%s\n", table)
 		for _, port := range ports {
-			fmt.Fprintf(&b, "%s %s\n", verb, rules(insideAddr.Addr(), port)[i].text)
+			fmt.Fprintf(&b, "%s %s\n", verb, rules(p.w.proto, insideAddr.Addr(), port)[i].text)
 		}
 		b.WriteString("COMMIT\n")
 	}

@@ -85,11 +85,13 @@ func (p *nftPublisher) load() error {
 }
 
 // published is the element of a port of the container.
-func (p *nftPublisher) published(port uint16) nft.Element { return publishedAt(port, p.endpoint) }
+func (p *nftPublisher) published(port uint16) nft.Element {
+	return publishedAt(p.w.proto, port, p.endpoint)
+}
 
 // publishedAt is the element of a port of an endpoint.
-func publishedAt(port uint16, e bridged.Endpoint) nft.Element {
-	binding := bridged.Binding{HostIP: netip.IPv4Unspecified(), Proto: bridged.TCP, HostPort: port}
+func publishedAt(proto bridged.Proto, port uint16, e bridged.Endpoint) nft.Element {
+	binding := bridged.Binding{HostIP: netip.IPv4Unspecified(), Proto: proto, HostPort: port}
 	return nat.Port(bridged.Port{Binding: binding, ContainerPort: port}, e)[0]
 }
 

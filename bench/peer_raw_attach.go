@@ -114,7 +114,7 @@ func (a *rawAttacher) endpointElements(c *container, ports []uint16) []nft.Eleme
 	}
 	elements := forwarding.Endpoint(a.network, e, nil)
 	for _, port := range ports {
-		elements = append(elements, publishedAt(port, e))
+		elements = append(elements, publishedAt(a.w.proto, port, e))
 	}
 	return elements
 }

@@ -36,7 +36,7 @@ type workload struct {
 func workloads() []workload {
 	return []workload{
 		publishWork(), bulkWork(), rangeWork(), concurrentWork(),
-		attachWork(),
+		attachWork(), fleetWork(), restartWork(), packetWork(),
 	}
 }
 
@@ -63,13 +63,15 @@ func checkOnly(only string) error {
 }
 
 func newRun(in inner, openFiles int) *run {
-	return &run{
+	r := &run{
 		setting:  setting{daemon: in.Daemon, daemonMissing: in.DaemonMissing, openFiles: openFiles},
 		quick:    in.Quick,
 		only:     selected(in.Only),
 		progress: newProgress(os.Stderr),
 		report:   &report.Report{Time: time.Now(), Quick: in.Quick, Machine: machine(in.Version)},
 	}
+	r.report.Footprint.Binary = r.binarySize()
+	return r
 }
 
 // all does everything, in random order, and returns the report.
@@ -103,8 +105,10 @@ func (r *run) all(ctx context.Context) *report.Report {
 }
 
 // run measures lanes and adds their rows; floor is the peer that they are compared with.
-func (r *run) run(floor string, lanes []*lane) {
-	takeTurns(r.ctx, r.pace(), lanes, r.progress.tick)
+func (r *run) run(floor string, lanes []*lane) { r.runAt(r.pace(), floor, lanes) }
+
+func (r *run) runAt(p pace, floor string, lanes []*lane) {
+	takeTurns(r.ctx, p, lanes, r.progress.tick)
 	for _, l := range lanes {
 		if l.err != nil {
 			r.fail("%w", l.err)
@@ -133,7 +137,7 @@ func (r *run) closed(err error) {
 
 // publishers are the peers that publish ports.
 func (r *run) publishers() []peer {
-	return slices.DeleteFunc(slices.Clone(r.peers), func(p peer) bool { return p.publish == nil })
+	return slices.DeleteFunc(slices.Clone(r.peers), func(p peer) bool { return p.publish == nil || p.name == report.NoRules })
 }
 
 // sizes are the numbers of ports that are published beforehand.

@@ -18,6 +18,8 @@ type lane struct {
 	cycle func(n int, s samples) error
 	// most is how many operations a cycle can have.
 	most int
+	// bytes are moved by one operation; 0: none.
+	bytes int
 
 	samples samples
 	slice   int // operations in a turn
@@ -174,7 +176,8 @@ func (l *lane) rows() []report.Row {
 		row := report.Row{Key: l.key, Stats: report.Summarize(s)}
 		row.Workload = workload
 		if wall := l.samples.wall[workload]; wall > 0 {
-			row.Rate = float64(row.N) / wall.Seconds()
+			row.Rate = float64(row.N*max(l.bytes, 1)) / wall.Seconds()
+			row.Bytes = l.bytes
 		}
 		all = append(all, row)
 	}

@@ -51,37 +51,39 @@ func (b *bench) close() error { return errors.Join(closeAll(b.containers), b.att
 
 func (r *run) attach() error {
 	benches := r.benches("attach", r.attachers())
-	defer benches.close(r)
+	defer func() { benches.close(r) }()
 	var lanes []*lane
 	for _, b := range benches {
 		lanes = append(lanes, &lane{
 			key: report.Key{Workload: "attach", Peer: b.peer.name, Size: 1}, most: pool,
-			cycle: func(n int, s samples) error { return b.cycle(n, 1, s) },
+			cycle: func(n int, s samples) error { return b.cycle("", n, 1, s) },
 		})
 	}
+	lanes = append(lanes, benches.pings()...)
+	lanes = append(lanes, r.crowdedLanes(&benches)...)
 	r.run(report.Raw, lanes)
 	benches.check(r)
 	return nil
 }
 
-// cycle attaches n containers with so many ports each, and detaches them.
-func (b *bench) cycle(n, ports int, s samples) error {
-	return b.with(n, ports, s, func([]uint16) error { return nil })
+// cycle attaches n containers with so many ports each, and detaches them. The prefix is of the workloads' names.
+func (b *bench) cycle(prefix string, n, ports int, s samples) error {
+	return b.with(prefix, n, ports, s, func([]uint16) error { return nil })
 }
 
 // with runs f while n containers are attached, with the ports of the last one.
-func (b *bench) with(n, size int, s samples, f func([]uint16) error) error {
+func (b *bench) with(prefix string, n, size int, s samples, f func([]uint16) error) error {
 	ports := make([][]uint16, n)
 	for i := range ports {
 		ports[i] = b.take(size)
 	}
-	if err := b.each("attach", n, ports, s, b.attacher.attach); err != nil {
+	if err := b.each(prefix+"attach", n, ports, s, b.attacher.attach); err != nil {
 		return err
 	}
 	if err := f(ports[n-1]); err != nil {
 		return err
 	}
-	if err := b.each("detach", n, ports, s, b.attacher.detach); err != nil {
+	if err := b.each(prefix+"detach", n, ports, s, b.attacher.detach); err != nil {
 		return err
 	}
 	for _, c := range b.containers[:n] {
@@ -156,6 +158,16 @@ func (r *run) benches(workload string, peers []peer) benches {
 	return all
 }
 
+// pings are lanes beside those of the daemons.
+func (bs benches) pings() (lanes []*lane) {
+	for _, b := range bs {
+		if daemon, ok := b.attacher.(*httpPublisher); ok {
+			lanes = append(lanes, &lane{key: report.Key{Peer: report.Ping, Size: 1}, most: spares, cycle: daemon.pings("attach")})
+		}
+	}
+	return lanes
+}
+
 // check attaches a container once more, sends packets to it, and compares what the kernel holds before and after with what it should.
 func (bs benches) check(r *run) {
 	for _, b := range bs {
@@ -171,7 +183,7 @@ func (b *bench) check() error {
 	if err != nil {
 		return err
 	}
-	err = b.with(1, 1, newSamples(), func(ports []uint16) error {
+	err = b.with("", 1, 1, newSamples(), func(ports []uint16) error {
 		if b.peer.name == report.Link {
 			return nil // it publishes nothing
 		}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/bench/report"
 )
 
@@ -50,7 +51,7 @@ func (r *run) bulkPublishers() []peer {
 
 // many publishes a number of ports at once, and unpublishes them.
 func (r *run) many(workload string, peers []peer, size int, publish, unpublish func(publisher, []uint16) op) error {
-	hosts := r.publishHosts(workload, peers, []int{0})
+	hosts := r.publishHosts(workload, peers, []int{0}, bridged.TCP)
 	defer hosts.close(r)
 	var lanes []*lane
 	for _, h := range hosts {

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/bench/report"
 )
 
@@ -22,7 +23,7 @@ func concurrentWork() workload {
 const crowd = 32
 
 func (r *run) concurrent() error {
-	hosts := r.publishHosts("concurrent", r.publishers(), []int{0})
+	hosts := r.publishHosts("concurrent", r.publishers(), []int{0}, bridged.TCP)
 	defer hosts.close(r)
 	var lanes []*lane
 	for _, h := range hosts {

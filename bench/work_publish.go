@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/bench/report"
 )
 
@@ -36,7 +37,7 @@ func some(first, n int) []uint16 {
 }
 
 func (r *run) publish() error {
-	hosts := r.publishHosts("publish", r.publishers(), r.sizes())
+	hosts := r.publishHosts("publish", r.publishers(), r.sizes(), bridged.TCP)
 	defer hosts.close(r)
 	var lanes []*lane
 	for _, h := range hosts {
@@ -67,7 +68,7 @@ type host struct {
 }
 
 // publishHosts makes a host for each peer and size. Those that can't be had are recorded.
-func (r *run) publishHosts(workload string, peers []peer, sizes []int) hosts {
+func (r *run) publishHosts(workload string, peers []peer, sizes []int, proto bridged.Proto) hosts {
 	var hs hosts
 	for _, n := range sizes {
 		for _, p := range peers {
@@ -76,6 +77,7 @@ func (r *run) publishHosts(workload string, peers []peer, sizes []int) hosts {
 				r.fail("%s, %s at %d ports: %w", workload, p.name, n, err)
 				continue
 			}
+			h.world().proto = proto
 			hs = append(hs, h)
 		}
 	}
@@ -152,6 +154,9 @@ type hosts []*host
 // check compares what each host's kernel holds with what it should.
 func (hs hosts) check(r *run) {
 	for _, h := range hs {
+		if h.peer.name == report.NoRules {
+			continue // it holds nothing
+		}
 		r.progress.doing("%s: comparing the kernel with what it should hold", h.peer.name)
 		if err := check(h.publisher, h.ports, firstSpare); err != nil {
 			r.fail("%s beside %d ports: %w", h.peer.name, len(h.ports), err)

@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/sysctl"
 )
 
@@ -29,11 +30,13 @@ const bridgeName = "docker0"
 type world struct {
 	name                    string
 	client, host, container *space
+	// proto is that of the published ports: TCP unless somebody sets UDP, before any port is published.
+	proto bridged.Proto
 }
 
 // newWorld makes the namespaces and joins client and host. The bridge is there only when somebody has made it: see bridge.
 func newWorld(name string) (w *world, err error) {
-	w = &world{name: name}
+	w = &world{name: name, proto: bridged.TCP}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("cannot make a host to measure on: %w", err), w.close())

@@ -12,7 +12,7 @@ func (r *Report) Finish() {
 }
 
 // workloadOrder is how workloads are told of; others come behind.
-var workloadOrder = []string{"publish", "unpublish", "bulk", "range", "concurrent", "attach", "detach", "fleet", "restart"}
+var workloadOrder = []string{"publish", "unpublish", "bulk", "bulk, undone", "range", "range, undone", "concurrent", "attach", "detach", "fleet attach", "fleet detach", "restart", "tcp connections", "udp flows", "tcp stream"}
 
 func (r *Report) compare(a, b Row) int {
 	place := func(name string) int {

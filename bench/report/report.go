@@ -13,8 +13,10 @@ type Report struct {
 	Machine Machine
 	Peers   []Peer
 	Rows    []Row
-	Marks   []Mark
-	Noise   Noise
+	// Footprint is of the daemon.
+	Footprint Footprint
+	Marks     []Mark
+	Noise     Noise
 	// Skipped is what was left out, and why.
 	Skipped []string
 	// Failures are what the kernel did not hold, or what did not arrive, after a workload: its figures are void. Also workloads that could not
@@ -41,6 +43,14 @@ type Peer struct {
 	Version string
 	// Missing is why it was not measured; "" when it was.
 	Missing string
+}
+
+// Footprint is what the daemon takes, in bytes; 0: not measured.
+type Footprint struct {
+	Binary uint64
+	// Idle and Loaded are resident memory: without a sandbox, and with so many that have ten ports each.
+	Idle, Loaded uint64
+	Sandboxes    int
 }
 
 // Key names a row. What does not apply is zero.

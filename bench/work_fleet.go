@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/bridged/bridged/bench/report"
+)
+
+// fleetWork attaches containers with few and with many ports, on hosts with few and with many.
+func fleetWork() workload {
+	return workload{
+		name: "fleet", what: "containers with 1, 32 and 206 ports, on hosts with up to 15,000",
+		lasts: func(r *run) time.Duration {
+			return time.Duration(len(r.fleetPeers())*len(r.fleetSizes())*len(fleetShapes)) * 5 * r.fleetPace().budget
+		},
+		do: (*run).fleet,
+	}
+}
+
+// fleetShapes are how many ports a container has.
+var fleetShapes = []int{1, 32, 206}
+
+// fleetSizes are how many ports the others on the host have.
+func (r *run) fleetSizes() []int {
+	if r.quick {
+		return []int{1000}
+	}
+	return []int{0, 5000, 15_000}
+}
+
+func (r *run) fleetPace() pace {
+	p := r.pace()
+	p.budget, p.least = p.budget/2, 3
+	return p
+}
+
+// fleetPeers are those that publish ports with an attach.
+func (r *run) fleetPeers() []peer {
+	return slices.DeleteFunc(r.attachers(), func(p peer) bool { return p.name == report.Link })
+}
+
+// fleet takes one size after the other, since a port of the engine takes a file of this process.
+func (r *run) fleet() error {
+	for _, ports := range r.fleetSizes() {
+		benches := r.benches("fleet", r.fleetPeers())
+		benches = slices.DeleteFunc(benches, func(b *bench) bool { return !r.populate(b, ports) })
+		var lanes []*lane
+		for _, b := range benches {
+			for _, size := range fleetShapes {
+				lanes = append(lanes, &lane{
+					key: report.Key{Peer: b.peer.name, Ports: ports, Size: size}, most: pool,
+					cycle: func(n int, s samples) error { return b.cycle("fleet ", n, size, s) },
+				})
+			}
+		}
+		r.runAt(r.fleetPace(), report.Raw, lanes)
+		benches.check(r)
+		benches.close(r)
+	}
+	return nil
+}
+
+// populate publishes the ports of the others. What can't be done is recorded, and the host closed.
+func (r *run) populate(b *bench, ports int) bool {
+	r.progress.doing("%s: publishing %d ports", b.peer.name, ports)
+	err := r.room(b.peer, ports+pool*slices.Max(fleetShapes))
+	if err != nil {
+		r.skip("fleet, %s at %d ports: %w", b.peer.name, ports, err)
+	} else if err = b.publish(ports); err != nil {
+		r.fail("fleet, %s: cannot publish %d ports beforehand: %w", b.peer.name, ports, err)
+	}
+	if err != nil {
+		r.closed(b.close())
+	}
+	return err == nil
+}
+
+// publish publishes ports of the world's own container.
+func (b *bench) publish(ports int) error {
+	p, ok := b.attacher.(interface{ publish([]uint16) op })
+	if !ok {
+		return fmt.Errorf("%s does not publish", b.peer.name)
+	}
+	for chunk := range slices.Chunk(some(firstPort, ports), chunk) {
+		if err := p.publish(chunk)(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
