@@ -2,5 +2,3 @@ package report
 
 // HTML is the report as one page that needs nothing else.
 func (r *Report) HTML() ([]byte, error) { return nil, nil }
-
-func marks(r *Report) []Mark { return nil }
