@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,7 +29,8 @@ const resultFD = 3
 type inner struct {
 	Quick  bool
 	Only   string
-	Daemon string // "": it could not be built, because of DaemonMissing
+	Budget time.Duration // 0: by default
+	Daemon string        // "": it could not be built, because of DaemonMissing
 	// Version of what is measured.
 	Version string
 	// DaemonMissing is why there is no daemon.
@@ -46,7 +48,7 @@ func measure(ctx context.Context, o options) (*report.Report, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	in := inner{Quick: o.quick, Only: o.only, Daemon: o.daemon, Version: version(ctx)}
+	in := inner{Quick: o.quick, Only: o.only, Budget: o.budget, Daemon: o.daemon, Version: version(ctx)}
 	if in.Daemon == "" {
 		if in.Daemon, err = build(ctx, dir, in.Version); err != nil {
 			in.DaemonMissing = err.Error()

@@ -1,6 +1,6 @@
 // Bench measures bridged beside the kernel's own floor and beside other ways to do the same, all in one run, interleaved, on the same kernel:
 //
-//	go run ./bench [--quick] [--only WORKLOAD,…] [--json FILE] [--html FILE]
+//	go run ./bench [--quick] [--only WORKLOAD,…] [--budget DURATION] [--json FILE] [--html FILE]
 //
 // It wants root. Everything happens in namespaces of its own, of processes, mounts and networks: they go with it, whatever ends it. It is a
 // program of its own, because it starts others and the daemon must not be able to.
@@ -21,6 +21,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/bridged/bridged/bench/report"
 )
@@ -32,6 +33,7 @@ type options struct {
 	jsonFile, htmlFile string
 	from               string
 	daemon             string
+	budget             time.Duration
 }
 
 func main() {
@@ -45,6 +47,7 @@ func main() {
 	flag.StringVar(&o.htmlFile, "html", "", "write the report as a page with plots to this `file`")
 	flag.StringVar(&o.from, "from", "", "measure nothing: print the report of this JSON `file`")
 	flag.StringVar(&o.daemon, "bridged", "", "the daemon's `binary`; built from this source by default")
+	flag.DurationVar(&o.budget, "budget", 0, "how long each peer is measured in each workload at each size (default 1s, with --quick 100ms)")
 	flag.Parse()
 	if err := execute(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -146,7 +146,7 @@ func (p *iptablesPublisher) held() (translations, error) {
 // dnatRule is a rule that translates, as iptables-save prints it.
 var dnatRule = regexp.MustCompile(`^-A .*--dport (\d+)(?::\d+)? -j DNAT --to-destination ([\d.:]+)$`)
 
-// savedTranslations are what iptables-save prints. A range leads to an address and no port: it is there under its first port.
+// savedTranslations are what iptables-save prints. A range, which leads to an address and no port, is an error: nobody leaves one.
 func savedTranslations(saved string) (translations, error) {
 	t := make(translations)
 	for lines := bufio.NewScanner(strings.NewReader(saved)); lines.Scan(); {

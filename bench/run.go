@@ -18,6 +18,7 @@ type run struct {
 	ctx      context.Context
 	quick    bool
 	only     []string
+	budget   time.Duration
 	peers    []peer
 	progress *progress
 	report   *report.Report
@@ -67,6 +68,7 @@ func newRun(in inner, openFiles int) *run {
 		setting:  setting{daemon: in.Daemon, daemonMissing: in.DaemonMissing, openFiles: openFiles},
 		quick:    in.Quick,
 		only:     selected(in.Only),
+		budget:   in.Budget,
 		progress: newProgress(os.Stderr),
 		report:   &report.Report{Time: time.Now(), Quick: in.Quick, Machine: machine(in.Version)},
 	}
@@ -149,8 +151,12 @@ func (r *run) sizes() []int {
 }
 
 func (r *run) pace() pace {
+	p := pace{budget: time.Second, slice: 20 * time.Millisecond, least: 10}
 	if r.quick {
-		return pace{budget: 100 * time.Millisecond, slice: 10 * time.Millisecond, least: 5}
+		p = pace{budget: 100 * time.Millisecond, slice: 10 * time.Millisecond, least: 5}
 	}
-	return pace{budget: time.Second, slice: 20 * time.Millisecond, least: 10}
+	if r.budget > 0 {
+		p.budget, p.slice = r.budget, min(p.slice, r.budget)
+	}
+	return p
 }

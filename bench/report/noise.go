@@ -21,6 +21,12 @@ func (n Noise) Noisy(w WorkloadNoise) bool {
 	return Ratio(max(w.Before, w.After), quiet) > drift || w.Others > foreign
 }
 
+// Doubtful says whether some workload was too noisy.
+func (n Noise) Doubtful() bool { return slices.ContainsFunc(n.Workloads, n.Noisy) }
+
+// Share is Others in percent.
+func (w WorkloadNoise) Share() float64 { return 100 * w.Others }
+
 // Verdict says whether the run is to be believed, and why not.
 func (n Noise) Verdict() string {
 	var noisy []string

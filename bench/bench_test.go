@@ -1,0 +1,244 @@
+package main
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+
+	"github.com/bridged/bridged/bench/report"
+	"github.com/bridged/bridged/internal/nstest"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(insideVariable) != "" {
+		os.Exit(inside())
+	}
+	nstest.PrivateMounts(m)
+}
+
+// Without any peer's program, and without a daemon, everything that is left is measured, what is missing is named, and nothing stays.
+func TestBare(t *testing.T) {
+	nstest.NeedRoot(t)
+	t.Setenv("PATH", "")
+	t.Setenv("TMPDIR", t.TempDir())
+	before := traces(t)
+	r := quick(t, options{budget: time.Millisecond})
+	if diff := cmp.Diff(before, traces(t)); diff != "" {
+		t.Errorf("the run left something (-before, +after):\n%s", diff)
+	}
+	for _, p := range r.Peers {
+		needsProgram := slices.Contains([]string{
+			report.HTTP, report.Ping, report.NFTBinary, report.IPTables, report.IPTablesOld, report.Restore, report.RestoreOld, report.IPBatch,
+			report.CNI, report.Docker,
+		}, p.Name)
+		if (p.Missing != "") != needsProgram {
+			t.Errorf("peer %s is missing: %q", p.Name, p.Missing)
+		}
+	}
+	for _, k := range []report.Key{
+		{Workload: "publish", Peer: report.Raw, Ports: 1000}, {Workload: "unpublish", Peer: report.Engine},
+		{Workload: "bulk", Peer: report.NFT, Size: 1000}, {Workload: "range", Peer: report.GoogleRule, Size: 1000},
+		{Workload: "concurrent", Peer: report.Engine, Callers: crowd},
+		{Workload: "attach", Peer: report.Link, Size: 1}, {Workload: "detach", Peer: report.Engine, Size: 1},
+		{Workload: "fleet attach", Peer: report.Engine, Ports: 1000, Size: 206},
+		{Workload: "restart", Peer: report.Engine, Ports: 500, Endpoints: 50},
+		{Workload: "tcp connections", Peer: report.NoRules, Ports: 1}, {Workload: "udp flows", Peer: report.GoogleElement, Ports: 1000},
+		{Workload: "tcp stream", Peer: report.NFT, Ports: 1000},
+	} {
+		if row, ok := r.Row(k); !ok || row.N == 0 || row.P50 <= 0 || row.Max < row.P50 {
+			t.Errorf("%+v: %+v", k, row)
+		}
+	}
+}
+
+// With the peers that are here, what each made is found in the kernel, and packets arrive.
+func TestPeers(t *testing.T) {
+	nstest.NeedRoot(t)
+	r := quick(t, options{budget: time.Millisecond, only: "publish,attach"})
+	for _, p := range r.Peers {
+		if p.Missing == "" && p.Name != report.NoRules && !slices.ContainsFunc(r.Rows, func(row report.Row) bool { return row.Peer == p.Name && row.N > 0 }) {
+			t.Errorf("peer %s, version %s, was not measured", p.Name, p.Version)
+		}
+	}
+	page, err := r.HTML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{"<svg", report.Raw, report.Engine, "publish in nft : raw floor", r.Noise.Verdict()[:5]} {
+		if !strings.Contains(string(page), word) {
+			t.Errorf("the page does not say %q", word)
+		}
+	}
+}
+
+// quick runs the benchmark as the command does.
+func quick(t *testing.T, o options) *report.Report {
+	t.Helper()
+	o.quick = true
+	r, err := measure(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range r.Failures {
+		t.Error(f)
+	}
+	return r
+}
+
+// traces are where a run could leave something: mounts, named namespaces, processes, temporary files.
+func traces(t *testing.T) map[string][]string {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string][]string{"mounts": strings.Split(string(mounts), "\n")}
+	for _, dir := range []string{"/run", os.TempDir()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			found[dir] = append(found[dir], e.Name())
+		}
+	}
+	children, err := os.ReadFile("/proc/thread-self/children")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	found["children"] = strings.Fields(string(children))
+	return found
+}
+
+// A difference between the kernel and what it should hold is found, whatever it is; without one there is no complaint.
+func TestCheck(t *testing.T) {
+	nstest.NeedRoot(t)
+	p, err := newNFT("check", "auto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	ports := some(firstPort, 20)
+	if err := p.publish(ports)(); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(p, ports, firstSpare); err != nil {
+		t.Errorf("what is there is not found: %v", err)
+	}
+	for _, test := range []struct {
+		name  string
+		ports []uint16
+		free  uint16
+		says  string
+	}{
+		{"one is missing", some(firstPort, 21), firstSpare, "port 10020 leads to invalid AddrPort instead of"},
+		{"one is left", some(firstPort, 19), firstSpare, "port 10019 is left"},
+		{"one is not free", ports, firstPort, "can be reached"},
+	} {
+		if err := check(p, test.ports, test.free); err == nil || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: %v, want %q", test.name, err, test.says)
+		}
+	}
+	links, err := p.w.container.links()
+	if err != nil || !slices.Equal(links, []string{"eth0"}) {
+		t.Errorf("links of the container: %v, %v", links, err)
+	}
+	if err := down(p.w.container, "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.w.reaches(p.w.container, ports[0]); err == nil {
+		t.Error("packets arrive although the container's link is down")
+	}
+}
+
+// Each lane gets its budget and its least number of operations; one that fails stops and does not stop the others.
+func TestTakeTurns(t *testing.T) {
+	work := func(d time.Duration, fails bool) func(int, samples) error {
+		return func(n int, s samples) error {
+			for range n {
+				if fails {
+					return errors.New("no")
+				}
+				s.add("work", d)
+				for end := time.Now().Add(d); time.Now().Before(end); {
+				}
+			}
+			return nil
+		}
+	}
+	lanes := []*lane{
+		{key: report.Key{Peer: "quick"}, most: 100, cycle: work(10*time.Microsecond, false)},
+		{key: report.Key{Peer: "slow"}, most: 100, cycle: work(3*time.Millisecond, false)},
+		{key: report.Key{Peer: "broken"}, most: 100, cycle: work(0, true)},
+	}
+	takeTurns(t.Context(), pace{budget: 4 * time.Millisecond, slice: time.Millisecond, least: 5}, lanes, func() {})
+	if n := lanes[0].count(); n < 100 {
+		t.Errorf("the quick lane made %d operations", n)
+	}
+	if n := lanes[1].count(); n < 5 || n > 20 {
+		t.Errorf("the slow lane made %d operations", n)
+	}
+	if lanes[2].err == nil || lanes[0].err != nil || lanes[1].err != nil {
+		t.Errorf("errors: %v, %v, %v", lanes[0].err, lanes[1].err, lanes[2].err)
+	}
+	all := rows("quick", lanes)
+	i := slices.IndexFunc(all, func(r report.Row) bool { return r.Peer == "slow" })
+	if len(all) != 2 || all[i].Ratio < 250 || all[i].Ratio > 350 || all[i].Floor != "quick" {
+		t.Errorf("rows: %+v", all)
+	}
+}
+
+func TestSavedTranslations(t *testing.T) {
+	got, err := savedTranslations(`*nat
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.20.0.2:80
+-A CNI-DN-0123 -p tcp -m tcp --dport 9000 -j DNAT --to-destination 172.20.0.3:9000
+-A CNI-HOSTPORT-MASQ -m mark --mark 0x2000/0x2000 -j MASQUERADE
+COMMIT
+`)
+	want := translations{8080: netip.MustParseAddrPort("172.20.0.2:80"), 9000: netip.MustParseAddrPort("172.20.0.3:9000")}
+	if err != nil || got.differs(want) != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := savedTranslations("-A DOCKER -p tcp -m tcp --dport 8000:8009 -j DNAT --to-destination 172.20.0.2\n"); err == nil {
+		t.Error("a range is no translation of one port")
+	}
+}
+
+func TestSpecTexts(t *testing.T) {
+	for _, test := range []struct {
+		ports []uint16
+		want  []string
+	}{
+		{nil, nil},
+		{some(80, 1), []string{"80:80"}},
+		{some(8000, 10), []string{"8000-8009:8000-8009"}},
+		{[]uint16{1, 2, 4}, []string{"1-2:1-2", "4:4"}},
+	} {
+		if diff := cmp.Diff(test.want, specTexts(test.ports)); diff != "" {
+			t.Errorf("%v: %s", test.ports, diff)
+		}
+	}
+}
+
+func down(s *space, name string) error {
+	return s.rtnetlink(func(h *netlink.Handle) error {
+		l, err := h.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		return h.LinkSetDown(l)
+	})
+}
