@@ -11,6 +11,7 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/internal/sysctl"
 	"github.com/bridged/bridged/link"
 	"github.com/bridged/bridged/nft"
 )
@@ -150,6 +151,11 @@ func (m *machine) compareInside(p pair) (differences []string, err error) {
 		}
 		if !inner.Up && !p.inner.Down {
 			differ("interface %s is down", p.Inner)
+		}
+		for _, s := range p.sysctls {
+			if have, err := sysctl.Get(s.Path); err != nil || !slices.Equal(strings.Fields(have), strings.Fields(s.Value)) {
+				differ("sysctl %s is %q, not %q", s.Path, have, s.Value)
+			}
 		}
 		addrs, err := addr.DialWith(m.here())
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
 	"github.com/bridged/bridged/forwarding"
 	"github.com/bridged/bridged/internal/failpoint"
@@ -47,8 +48,13 @@ func (m *machine) join(p pair) error {
 	}
 	defer ns.Close()
 	return ns.Do(func() error {
-		for _, s := range append(innerSysctls(p), p.sysctls...) {
+		for _, s := range innerSysctls(p) {
 			if err := sysctl.Set(s.Path, s.Value); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+		for _, s := range p.sysctls {
+			if err := setForUser(s); err != nil {
 				return err
 			}
 		}
@@ -66,6 +72,18 @@ func (m *machine) join(p pair) error {
 		in.Index = l.Index
 		return conn.Configure(in)
 	})
+}
+
+// setForUser sets what the user asked for: one that there is not, or not with this value, is the user's mistake.
+func setForUser(s forwarding.Sysctl) error {
+	err := sysctl.Set(s.Path, s.Value)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return bridged.Errorf(bridged.ErrInvalid, "there is no sysctl %s", s.Path)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE), errors.Is(err, unix.EACCES):
+		return bridged.Errorf(bridged.ErrInvalid, "%w", err)
+	}
+	return err
 }
 
 // innerSysctls are set before the inner end goes up: without IPv6 it has no link-local address, and with it that can be used at once, like
