@@ -183,7 +183,17 @@ func TestFailureLeavesNothing(t *testing.T) {
 			_, err := e.AddLink(ctx, bridged.LinkSpec{Parent: "b", Child: "a", Ports: protoPorts(t, "22")})
 			return err
 		},
-		"remove link": func(ctx context.Context, e *Engine) error { return e.RemoveLink(ctx, "a", "b") },
+		"remove link":        func(ctx context.Context, e *Engine) error { return e.RemoveLink(ctx, "a", "b") },
+		"join a lease":       func(ctx context.Context, e *Engine) error { _, _, err := e.JoinInterface(ctx, "lease"); return err },
+		"leave a lease":      func(ctx context.Context, e *Engine) error { return e.LeaveInterface(ctx, "joined") },
+		"release a lease":    func(ctx context.Context, e *Engine) error { return e.ReleaseInterface(ctx, "joined") },
+		"disconnect a lease": func(ctx context.Context, e *Engine) error { return e.Disconnect(ctx, "bridge", "joined", true) },
+		"name a lease":       func(ctx context.Context, e *Engine) error { return e.NameInterface(ctx, "joined", "web2") },
+		"set a lease's ports": func(ctx context.Context, e *Engine) error {
+			_, _, err := e.SetPorts(ctx, "joined", specs(t, "7001:81", "7002:82"))
+			return err
+		},
+		"take a lease's ports": func(ctx context.Context, e *Engine) error { _, _, err := e.SetPorts(ctx, "joined", nil); return err },
 		"publish more": func(ctx context.Context, e *Engine) error {
 			_, _, err := e.AddPorts(ctx, "b", specs(t, "83"))
 			return err
@@ -202,6 +212,7 @@ func TestFailureLeavesNothing(t *testing.T) {
 					t.Fatal(err)
 				}
 				linkedPair(t, e)
+				joinedPair(t, e)
 				before := e.State()
 				h.failNext(n)
 				err := operation(ctx, e)
@@ -244,7 +255,7 @@ func TestRandomOperations(t *testing.T) {
 				} else {
 					h.failNext(0)
 				}
-				switch rnd.IntN(14) {
+				switch rnd.IntN(19) {
 				case 0, 1:
 					network := ""
 					if rnd.IntN(2) == 0 {
@@ -276,6 +287,14 @@ func TestRandomOperations(t *testing.T) {
 				case 12:
 					randomAddressLink(ctx, e, rnd)
 				case 13:
+					_, _ = e.AllocateInterface(ctx, bridged.InterfaceSpec{ID: pick("l", 6), Network: pick("n", 3)})
+				case 14, 15:
+					_, _, _ = e.JoinInterface(ctx, pick("l", 6))
+				case 16:
+					_, _, _ = e.SetPorts(ctx, pick("l", 6), randomPorts(t, rnd))
+				case 17:
+					leaseIsLeft(ctx, e, h, rnd, pick("l", 6))
+				case 18:
 					h.failNext(0)
 					if rnd.IntN(4) == 0 {
 						stop()

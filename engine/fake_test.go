@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -139,7 +140,38 @@ func (f *fakeHost) watch(ctx context.Context, _ func(suspicion), _ func(moved)) 
 	return nil
 }
 
-func (f *fakeHost) look(want objects) (objects, error) { return want, nil }
+// look finds everything as wanted, but pairs that are not there.
+func (f *fakeHost) look(want objects) (objects, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	have := want.clone()
+	maps.DeleteFunc(have.pairs, func(name string, _ pair) bool { _, there := f.objects.pairs[name]; return !there })
+	maps.DeleteFunc(have.routes, func(id routeID, _ route) bool { _, ok := have.pairs[id.host]; return !ok })
+	return have, nil
+}
+
+// loseLeases takes the pairs of leases away, as their containers do when they end.
+func (f *fakeHost) loseLeases() (hostEnds []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, p := range f.objects.pairs {
+		if p.netns == "" {
+			delete(f.objects.pairs, name)
+			hostEnds = append(hostEnds, name)
+		}
+	}
+	return hostEnds
+}
+
+// links are the host's ends of pairs.
+func (f *fakeHost) links() (links []link.Link) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, name := range sortedKeys(f.objects.pairs) {
+		links = append(links, link.Link{Index: 100 + len(links), Name: name, Kind: "veth", Group: link.Group})
+	}
+	return links
+}
 
 func (f *fakeHost) compare(_ context.Context, want objects) (differences []string, err error) {
 	f.mu.Lock()
@@ -199,7 +231,7 @@ func (f *fakeHost) ownership() (string, uint64) { return "fake", f.commits }
 func (f *fakeHost) close() error                { return nil }
 
 func (f *fakeHost) facts() (facts, error) {
-	return facts{mtu: 1400, machineID: []byte("machine"), namespace: bridged.NamespaceID{Dev: 1, Ino: 1}, noIPv6: f.noIPv6, bridgeFilter: f.bridgeFilter, taken: f.use}, nil
+	return facts{links: f.links(), mtu: 1400, machineID: []byte("machine"), namespace: bridged.NamespaceID{Dev: 1, Ino: 1}, noIPv6: f.noIPv6, bridgeFilter: f.bridgeFilter, taken: f.use}, nil
 }
 
 func (f *fakeHost) marked() (map[string]string, error) { return nil, nil }

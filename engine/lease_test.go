@@ -1,9 +1,15 @@
 package engine
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/bridged/bridged"
 )
@@ -33,6 +39,56 @@ func lease(t testing.TB, e *Engine, host string, spec bridged.SandboxSpec) bridg
 		t.Fatal(err)
 	}
 	return j
+}
+
+// joinedPair makes two leases, "lease" and, with a link and a port, "joined".
+func joinedPair(t testing.TB, e *Engine) {
+	t.Helper()
+	for _, key := range []string{"lease", "joined"} {
+		allocate(t, e, key)
+	}
+	_, _, err := e.JoinInterface(t.Context(), "joined")
+	if err == nil {
+		_, _, err = e.SetPorts(t.Context(), "joined", specs(t, "7000:80", "7001:80/udp"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// randomPorts are a few, some with a host port to choose.
+func randomPorts(t testing.TB, rnd *rand.Rand) (ports []bridged.PortSpec) {
+	for range rnd.IntN(4) {
+		spec := fmt.Sprintf("%d", 1+rnd.IntN(5))
+		switch rnd.IntN(3) {
+		case 0:
+			spec = fmt.Sprintf("%d:%s", 7000+rnd.IntN(10), spec)
+		case 1:
+			spec = "7000-7009:" + spec
+		}
+		ports = append(ports, specs(t, spec)...)
+	}
+	return ports
+}
+
+// leaseIsLeft ends the link of a lease in one of the ways there are, or all that are there.
+func leaseIsLeft(ctx context.Context, e *Engine, h *fakeHost, rnd *rand.Rand, key string) {
+	switch rnd.IntN(4) {
+	case 0:
+		_ = e.LeaveInterface(ctx, key)
+	case 1:
+		_ = e.ReleaseInterface(ctx, key)
+	case 2:
+		_ = e.NameInterface(ctx, key, fmt.Sprintf("name%d", rnd.IntN(3)))
+	case 3:
+		h.failNext(0)
+		e.settle()
+		for _, end := range h.loseLeases() {
+			e.suspect(suspicion{link: end})
+		}
+		_ = e.mends.wait(ctx, every[suspicion])
+		_ = e.lost.wait(ctx, every[string])
+	}
 }
 
 // joinIn makes the link of a lease and gives its other end to the namespace at path, as Docker's engine does: moved, renamed, with the
@@ -146,5 +202,146 @@ func TestLeasesFlow(t *testing.T) {
 				w.end()
 			})
 		}
+	}
+}
+
+// TestSetPorts: the ports of a lease become those that are asked for, whatever they were; those that stay are not touched.
+func TestSetPorts(t *testing.T) {
+	h := newFakeHost()
+	e, stop := startFake(t, testConfig(t), h)
+	defer stop()
+	ctx := t.Context()
+	for _, key := range []string{"lease", "other"} {
+		allocate(t, e, key)
+	}
+	if _, err := e.AllocatePort(ctx, "other", specs(t, "7777:77")[0]); err != nil {
+		t.Fatal(err)
+	}
+	chosen := make(map[string]string) // host ports by container port
+	for _, step := range []struct {
+		ask     string
+		want    string // host port : container port / protocol, IPv4 only; "?" is one to choose, the same in all steps
+		code    string
+		commits uint64
+	}{
+		{ask: "", want: ""},
+		{ask: "8080:80 90 8080:80/udp", want: "8080:80/tcp ?:90/tcp 8080:80/udp", commits: 1},
+		{ask: "8080:80/udp 90 8080:80", want: "8080:80/udp ?:90/tcp 8080:80/tcp"},
+		{ask: "8080:80 8080:80 90", want: "8080:80/tcp ?:90/tcp", commits: 1},
+		{ask: "8080:81 90", want: "8080:81/tcp ?:90/tcp", commits: 1},                                        // leads elsewhere
+		{ask: "81 8080-8090:81 90", want: "", code: "", commits: 1},                                          // see below
+		{ask: "8080:81 90 7777:1", code: "conflict"},                                                         // all or nothing
+		{ask: "8080:81 [::1]:90:90", code: "invalid"},                                                        // as well
+		{ask: "8100-8101:1 8100:2 8101:3 90", code: "conflict"},                                              // the strict ones come first
+		{ask: "8100-8102:1 8100:2 8101:3 90", want: "8102:1/tcp 8100:2/tcp 8101:3/tcp ?:90/tcp", commits: 1}, // whatever the order
+		{ask: "8100-8102:1 90", want: "8102:1/tcp ?:90/tcp", commits: 1},
+		{ask: "127.0.0.1:8102:1 90", code: "conflict"}, // it is in its own way
+		{ask: "8100-8102:1/udp 90 91-92:91-92", want: "8100:1/udp ?:90/tcp 91:91/tcp 92:92/tcp", commits: 1},
+		{ask: "", want: "", commits: 1},
+	} {
+		before, commits := e.State().Ports, h.commits
+		ports, _, err := e.SetPorts(ctx, "lease", specs(t, strings.Fields(step.ask)...))
+		if code := map[bool]string{true: "", false: bridged.Code(err)}[err == nil]; code != step.code {
+			t.Fatalf("%q: %v, want %q", step.ask, err, step.code)
+		}
+		checkKernel(t, e, h)
+		if n := h.commits - commits; n != step.commits {
+			t.Errorf("%q: %d transactions, want %d", step.ask, n, step.commits)
+		}
+		if err != nil {
+			if !maps.Equal(before, e.State().Ports) {
+				t.Errorf("%q failed, and changed the ports to %v", step.ask, e.State().Ports)
+			}
+			continue
+		}
+		if n := len(e.State().Ports) - 2; n != len(ports) {
+			t.Errorf("%q: %d ports are published, and %d were returned", step.ask, n, len(ports))
+		}
+		var got []string
+		for _, p := range ports {
+			if p.Binding.HostIP.Is6() {
+				continue
+			}
+			inside, host := fmt.Sprintf("%d/%s", p.ContainerPort, p.Binding.Proto), fmt.Sprint(p.Binding.HostPort)
+			if p.ContainerPort == 90 {
+				if was := chosen[inside]; was != "" && was != host {
+					t.Errorf("%q: the chosen port %s of %s is %s now", step.ask, was, inside, host)
+				}
+				chosen[inside], host = host, "?"
+			}
+			got = append(got, host+":"+inside)
+		}
+		if text := strings.Join(got, " "); text != step.want && step.want != "" {
+			t.Errorf("%q: %s, want %s", step.ask, text, step.want)
+		}
+	}
+	if _, _, err := e.SetPorts(ctx, "nobody", nil); bridged.Code(err) != "not-found" {
+		t.Errorf("ports of no lease: %v", err)
+	}
+}
+
+// TestDisconnectLease: a lease that its caller does not know any more goes on the user's word, by its key, its beginning, or its name.
+func TestDisconnectLease(t *testing.T) {
+	h := newFakeHost()
+	e, stop := startFake(t, testConfig(t), h)
+	defer stop()
+	ctx := t.Context()
+	keys := []string{"aaaa1", "aaaa2", "bbbb1", "bbbb2"}
+	for _, key := range keys {
+		allocate(t, e, key)
+		if err := e.NameInterface(ctx, key, "web-"+key[4:]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := e.SetPorts(ctx, "bbbb2", specs(t, "8080:80")); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := e.Network("bridge"); err != nil || len(info.Members) != 4 || info.Members[0].SandboxName != "web-1" {
+		t.Errorf("the network shows %+v (%v)", info.Members, err)
+	}
+	for _, try := range []struct {
+		network, ref string
+		force        bool
+		code         string
+	}{
+		{"bridge", "aaaa1", false, "conflict"},
+		{"bridge", "nobody", true, "not-found"},
+		{"nowhere", "aaaa1", true, "not-found"},
+		{"host", "aaaa1", true, "not-found"},
+		{"bridge", "", true, "invalid"},
+		{"bridge", "aaaa", true, "invalid"},
+		{"bridge", "web-1", true, "invalid"},
+		{"bridge", "aaaa1", true, ""},
+		{"bridge", "aaaa1", true, "not-found"},
+		{"bridge", "web-1", true, ""}, // there is one now
+		{"bridge", "b", true, ""},
+		{"bridge", "aaaa2", true, ""},
+	} {
+		err := e.Disconnect(ctx, try.network, try.ref, try.force)
+		if code := map[bool]string{true: "", false: bridged.Code(err)}[err == nil]; code != try.code {
+			t.Errorf("%+v: %v", try, err)
+		}
+		checkKernel(t, e, h)
+	}
+	if s := e.State(); len(s.Endpoints)+len(s.Ports) > 0 {
+		t.Errorf("there are left %v and %v", s.Endpoints, s.Ports)
+	}
+}
+
+// TestLeaseEvents: what becomes of a lease is told.
+func TestLeaseEvents(t *testing.T) {
+	e, stop := startFake(t, testConfig(t), newFakeHost())
+	defer stop()
+	ctx, first := t.Context(), len(kept(e))
+	allocate(t, e, "key")
+	_, _, err := e.JoinInterface(ctx, "key")
+	_, _, portErr := e.SetPorts(ctx, "key", specs(t, "127.0.0.1:8080:80"))
+	err = errors.Join(err, portErr, e.NameInterface(ctx, "key", "web"), e.NameInterface(ctx, "key", "web"), e.LeaveInterface(ctx, "key"), e.ReleaseInterface(ctx, "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"lease allocate key", "lease join key", "port publish key", "lease rename web", "lease leave web", "port unpublish web", "lease release web"}
+	if d := cmp.Diff(want, headlines(kept(e)[first:])); d != "" {
+		t.Errorf("events (-want +got):\n%s", d)
 	}
 }
