@@ -1,10 +1,15 @@
 package engine
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/bridged/bridged"
 )
@@ -220,4 +225,102 @@ func allocateOn(t testing.TB, e *Engine, key, network string) bridged.Joined {
 		t.Fatal(err)
 	}
 	return j
+}
+
+// TestRandomReservations walks at random through reservations, networks and leases on the same few subnets: an address is in use just while
+// its reservation or an endpoint has it, and a restart finds everything as it was.
+func TestRandomReservations(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			rnd := rand.New(rand.NewPCG(seed, 2))
+			h, cfg := newFakeHost(), testConfig(t)
+			e, stop := startFake(t, cfg, h)
+			defer func() { stop() }()
+			ctx := t.Context()
+			for range 400 {
+				h.failNext(rnd.IntN(20) * rnd.IntN(3))
+				i := rnd.IntN(3)
+				subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, byte(i), 0}), 28)
+				name, pool, key := fmt.Sprintf("n%d", i), bridged.ReservationID(subnet, netip.Prefix{}), fmt.Sprintf("l%d", rnd.IntN(8))
+				var asked netip.Addr
+				if rnd.IntN(2) == 0 {
+					asked = netip.AddrFrom4([4]byte{10, 77, byte(i), byte(rnd.IntN(18))})
+				}
+				switch rnd.IntN(10) {
+				case 0:
+					_, _ = e.ReservePool(ctx, bridged.PoolSpec{Prefix: subnet})
+				case 1:
+					if rnd.IntN(4) == 0 {
+						_ = e.ReleasePool(ctx, pool)
+					}
+				case 2, 3:
+					_, _ = e.ReserveAddress(ctx, pool, asked)
+				case 4:
+					_ = e.ReleaseAddress(ctx, pool, asked)
+				case 5:
+					_, _, _ = e.CreateNetwork(ctx, bridged.NetworkSpec{Name: name, Subnets: []bridged.Subnet{{Prefix: subnet}}})
+				case 6:
+					_ = e.RemoveNetwork(ctx, name)
+				case 7, 8:
+					_, _ = e.AllocateInterface(ctx, bridged.InterfaceSpec{ID: key, Network: name, IPv4: asked})
+				case 9:
+					_ = e.ReleaseInterface(ctx, key)
+				}
+			}
+			h.failNext(0)
+			e.settle()
+			before := wholeOf(e)
+			stop()
+			e, stop = startFake(t, cfg, h)
+			if d := cmp.Diff(before, wholeOf(e), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()); d != "" {
+				t.Errorf("a restart finds something else (-before +after):\n%s", d)
+			}
+			checkKernel(t, e, h)
+			checkPools(t, e)
+		})
+	}
+}
+
+func wholeOf(e *Engine) bridged.Change {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.index.whole()
+}
+
+// checkPools holds the pools against who has addresses. It leaves them changed.
+func checkPools(t *testing.T, e *Engine) {
+	t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	x := e.index
+	for id, pool := range x.pools {
+		if id.IPv6 {
+			continue
+		}
+		n, ok := x.Networks[id.Network]
+		if r, reserved := x.Reservations[id.Network]; reserved {
+			if n = x.ownerOf(r.Prefix); n.ID == "" {
+				n = alone(r)
+				n.IPv4.Gateway = netip.Addr{}
+			}
+			ok = true
+		}
+		if !ok {
+			t.Errorf("a pool of nobody: %v", id)
+			continue
+		}
+		if n.Name == bridged.NetworkBridge {
+			continue
+		}
+		for a := n.IPv4.Prefix.Addr().Next(); n.IPv4.Prefix.Contains(a.Next()); a = a.Next() {
+			want := x.isReserved(n, a) || x.hasAddr(n.ID, a) || a == n.IPv4.Gateway
+			err := pool.Claim(a)
+			if used := err != nil; used != want {
+				t.Errorf("%s of %v is in use: %t, and wanted so: %t", a, id, used, want)
+			}
+			if err == nil {
+				pool.Release(a)
+			}
+		}
+	}
 }
