@@ -25,6 +25,9 @@ type Options = rtnl.Options
 // Dial opens a Conn in the calling thread's network namespace; the Conn stays there, whoever uses it.
 func Dial() (*Conn, error) { return DialWith(Options{}) }
 
+// ErrTooLong: a list has more entries than the options of its Conn allow.
+var ErrTooLong = rtnl.ErrTooLong
+
 // DialWith is Dial with options.
 func DialWith(o Options) (*Conn, error) {
 	s, err := o.Dial()

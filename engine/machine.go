@@ -103,10 +103,14 @@ func (m *machine) handOn() {
 	_ = socket.Close() // nobody writes to it
 }
 
-// here are the options of a connection that is used where it is dialled, and on that thread.
+// here are the options of a connection that is used where it is dialled, and on that thread: in the namespace of a container, which may have
+// made any number of addresses and routes.
 func (m *machine) here() link.Options {
-	return link.Options{In: func(f func() error) error { return f() }, Fault: m.less.fault}
+	return link.Options{In: func(f func() error) error { return f() }, Fault: m.less.fault, MaxList: mostInside}
 }
+
+// mostInside is how many addresses or routes of a container are read, in numbers that none has that is not up to something, or a router.
+const mostInside = 1 << 14
 
 func (m *machine) close() error {
 	var errs []error

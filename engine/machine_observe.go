@@ -198,8 +198,8 @@ func (m *machine) unjoined(p pair) bool {
 			return err
 		}
 		defer addrs.Close()
-		all, err := addrs.Addresses()
-		unjoined = err == nil && !slices.ContainsFunc(all, func(a addr.Address) bool { return a.Link == inner.Index })
+		all, err := addrs.AddressesOf(inner.Index)
+		unjoined = err == nil && len(all) == 0
 		return err
 	})
 	return err == nil && unjoined

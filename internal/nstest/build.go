@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 )
 
+// Program is the package of the binary.
+const Program = "github.com/bridged/bridged/cmd/bridged"
+
 // Build makes the binary in a directory as the Makefile does: static. BRIDGED_TEST_RACE=1 makes one with the race detector instead.
 func Build(dir string) (program string, err error) {
 	program = filepath.Join(dir, "bridged")
@@ -16,7 +19,7 @@ func Build(dir string) (program string, err error) {
 		args = append(args, "-race")
 		env = append(os.Environ(), "CGO_ENABLED=1")
 	}
-	cmd := exec.Command("go", append(args, "github.com/bridged/bridged/cmd/bridged")...)
+	cmd := exec.Command("go", append(args, Program)...)
 	cmd.Env = env
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot build bridged: %w\n%s", err, out)

@@ -15,6 +15,9 @@ const (
 	dumpAttempts = 16
 )
 
+// ErrTooLong: a list has more objects than the socket's options allow.
+var ErrTooLong = errors.New("the list is too long")
+
 // Dump asks for a list; b holds the one request, without flags. reset is called before the first object, and again when the list
 // changed while it was sent, or was lost, and so is asked for anew; after 16 changes the error is unix.EINTR. each must not keep body.
 func (s *Socket) Dump(b *Batch, reset func(), each func(kind uint16, body []byte)) error {
@@ -32,6 +35,8 @@ func (s *Socket) Dump(b *Batch, reset func(), each func(kind uint16, body []byte
 			return nil
 		case errors.Is(err, unix.EINTR):
 			continue
+		case errors.Is(err, ErrTooLong):
+			return err
 		}
 		if lost++; lost == attempts || !s.restarts(err) {
 			return err
@@ -45,7 +50,7 @@ func (s *Socket) dump(b *Batch, buf []byte, each func(uint16, []byte)) error {
 	if err != nil {
 		return err
 	}
-	interrupted := false
+	interrupted, objects := false, 0
 	for {
 		n, err := s.read(buf)
 		if err != nil {
@@ -65,6 +70,10 @@ func (s *Socket) dump(b *Batch, buf []byte, each func(uint16, []byte)) error {
 				}
 				return unix.EINTR
 			default:
+				if objects++; s.opts.MaxList > 0 && objects > s.opts.MaxList {
+					s.shut() // the next request opens another socket: this one would have to be read to the end of the list first
+					return ErrTooLong
+				}
 				each(m.Kind, m.Body)
 			}
 		}

@@ -178,3 +178,42 @@ func Example() {
 	}
 	// Output: true true 16
 }
+
+// TestMaxList: a list that is longer than allowed is an error, one that is not is whole, and the socket goes on either way.
+func TestMaxList(t *testing.T) {
+	n := nstest.New(t)
+	n.Run("ip link set lo up")
+	var s *rtnl.Socket
+	n.Do(func() {
+		var err error
+		here := func(f func() error) (err error) { n.Do(func() { err = f() }); return err }
+		s, err = rtnl.Options{In: here, MaxList: 5}.Dial()
+		check(t, err)
+	})
+	t.Cleanup(func() { check(t, s.Close()) })
+	addresses := func() (count int, err error) {
+		var b rtnl.Batch
+		b.Begin(unix.RTM_GETADDR, 0)
+		b.Address(unix.AF_INET, 0, 0, 0)
+		err = s.Dump(&b, func() { count = 0 }, func(uint16, []byte) { count++ })
+		return count, err
+	}
+	for i := 1; i < 500; i++ {
+		n.Run(fmt.Sprintf("ip addr add 10.0.%d.%d/32 dev lo", i/250, i%250))
+		if i == 4 { // and 127.0.0.1
+			if count, err := addresses(); count != 5 || err != nil {
+				t.Errorf("%d addresses, %v", count, err)
+			}
+		}
+	}
+	if count, err := addresses(); !errors.Is(err, rtnl.ErrTooLong) || count != 5 {
+		t.Errorf("%d of 500 addresses, %v", count, err)
+	}
+	if index, err := s.Index("lo"); index != 1 || err != nil {
+		t.Errorf("afterwards the index of lo is %d, %v", index, err)
+	}
+	n.Run("ip addr flush dev lo")
+	if count, err := addresses(); count != 0 || err != nil {
+		t.Errorf("without any, there are %d addresses, %v", count, err)
+	}
+}

@@ -38,6 +38,9 @@ type Options struct {
 	// In runs a function in the socket's network namespace: there another one is opened in the place of a socket that died. nil: it stays
 	// dead.
 	In func(func() error) error
+	// MaxList is how many objects a list may have, for namespaces whose owner may make as many as he likes: of a longer one the rest is not
+	// read, and the error is [ErrTooLong]. 0: any number.
+	MaxList int
 	// Fault makes requests go wrong, for tests.
 	Fault fault.Inject
 }
