@@ -18,6 +18,8 @@ type container struct {
 	// address and link, the host's end of the pair, are those to be given where the peer lets us choose.
 	address netip.Prefix
 	link    string
+	// idle is how many links there are while it is detached.
+	idle int
 }
 
 // containers makes namespaces of a world with nothing in them.
@@ -53,12 +55,12 @@ func (s *space) links() (names []string, err error) {
 	return names, err
 }
 
-// awaitBare waits until no link is left in the container: what is done behind the answer to a detach.
+// awaitBare waits until no further link is left in the container: what is done behind the answer to a detach.
 func (c *container) awaitBare() error {
 	const glance = time.Millisecond
 	for end := time.Now().Add(patience); ; time.Sleep(glance) {
 		links, err := c.links()
-		if err != nil || len(links) == 0 {
+		if err != nil || len(links) == c.idle {
 			return err
 		}
 		if time.Now().After(end) {

@@ -35,6 +35,9 @@ type inner struct {
 	Version string
 	// DaemonMissing is why there is no daemon.
 	DaemonMissing string
+	// Pause is what runs in Docker's containers, with the same of it.
+	Pause, PauseMissing string
+	ControlGroup        string
 }
 
 // measure starts this program again in namespaces of its own and returns what that reports. The processes in there, their mounts and
@@ -50,23 +53,30 @@ func measure(ctx context.Context, o options) (*report.Report, error) {
 	defer os.RemoveAll(dir)
 	in := inner{Quick: o.quick, Only: o.only, Budget: o.budget, Daemon: o.daemon, Version: version(ctx)}
 	if in.Daemon == "" {
-		if in.Daemon, err = build(ctx, dir, in.Version); err != nil {
+		if in.Daemon, err = build(ctx, dir, "cmd/bridged", in.Version); err != nil {
 			in.DaemonMissing = err.Error()
 		}
 	}
+	if _, err := exec.LookPath("dockerd"); err == nil {
+		if in.Pause, err = build(ctx, dir, "bench/pause", in.Version); err != nil {
+			in.PauseMissing = err.Error()
+		}
+	}
+	in.ControlGroup = controlGroup()
 	text, err := json.Marshal(in)
 	if err != nil {
 		return nil, err
 	}
-	return isolated(ctx, string(text))
+	r, err := isolated(ctx, string(text))
+	return r, errors.Join(err, removeControlGroups(in.ControlGroup))
 }
 
-// build makes the daemon as its Makefile does.
-func build(ctx context.Context, dir, version string) (string, error) {
-	fmt.Fprintln(os.Stderr, "building the daemon")
-	binary := filepath.Join(dir, "bridged")
+// build makes a program of this module as the Makefile makes the daemon.
+func build(ctx context.Context, dir, program, version string) (string, error) {
+	fmt.Fprintln(os.Stderr, "building", program)
+	binary := filepath.Join(dir, filepath.Base(program))
 	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w -X main.version="+version, "-o", binary,
-		"github.com/bridged/bridged/cmd/bridged")
+		"github.com/bridged/bridged/"+program)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot build it here: %w %s", err, strings.TrimSpace(string(out)))
@@ -143,15 +153,33 @@ func furnish(in *inner) error {
 	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		return fmt.Errorf("cannot mount /proc: %w", err)
 	}
-	if in.Daemon != "" {
-		fd, err := unix.Open(in.Daemon, unix.O_RDONLY|unix.O_CLOEXEC, 0) // it stays open
-		if err != nil {
-			return fmt.Errorf("cannot open the daemon's binary %s: %w", in.Daemon, err)
+	for _, program := range []*string{&in.Daemon, &in.Pause} {
+		if *program == "" {
+			continue
 		}
-		in.Daemon = fmt.Sprintf("/proc/self/fd/%d", fd)
+		fd, err := unix.Open(*program, unix.O_RDONLY|unix.O_CLOEXEC, 0) // it stays open
+		if err != nil {
+			return fmt.Errorf("cannot open %s: %w", *program, err)
+		}
+		*program = fmt.Sprintf("/proc/self/fd/%d", fd)
 	}
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755"); err != nil {
 		return fmt.Errorf("cannot mount /run: %w", err)
+	}
+	return cover("/etc", "/opt")
+}
+
+// cover keeps what peers write in directories from the host: Docker Engine leaves files there. Kernels without overlayfs don't have it.
+func cover(dirs ...string) error {
+	for _, dir := range dirs {
+		upper, work := "/run/covered"+dir+"/upper", "/run/covered"+dir+"/work"
+		if err := errors.Join(os.MkdirAll(upper, 0o755), os.MkdirAll(work, 0o755)); err != nil {
+			return err
+		}
+		err := unix.Mount("overlay", dir, "overlay", 0, "lowerdir="+dir+",upperdir="+upper+",workdir="+work)
+		if err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("cannot cover %s: %w", dir, err)
+		}
 	}
 	return nil
 }

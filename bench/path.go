@@ -41,7 +41,7 @@ func (p path) connections(n int, s samples) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}), unix.Connect(fd, to), unix.Close(fd))
+		return errors.Join(unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}), connect(fd, to), unix.Close(fd))
 	})
 }
 
@@ -74,13 +74,13 @@ func (p path) flows(n int, s samples) error {
 			return err
 		}
 		defer unix.Close(fd)
-		if err := unix.Connect(fd, to); err != nil {
+		if err := connect(fd, to); err != nil {
 			return err
 		}
 		if _, err := unix.Write(fd, word); err != nil {
 			return err
 		}
-		n, err := unix.Read(fd, make([]byte, len(word)+1))
+		n, err := receive(fd, make([]byte, len(word)+1))
 		if err == nil && n != len(word) {
 			err = fmt.Errorf("%d bytes came back", n)
 		}
@@ -162,6 +162,36 @@ func acknowledge(l net.Listener) {
 // forget empties the host's table of connections, which would make later ones slower, or be found by them.
 func (p path) forget() error {
 	return p.w.host.do(func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) })
+}
+
+// connect connects. The runtime's signals interrupt calls on sockets that have a time-out; the connection goes on.
+func connect(fd int, to unix.Sockaddr) error {
+	err := unix.Connect(fd, to)
+	for errors.Is(err, unix.EINTR) {
+		_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(patience.Milliseconds()))
+		if err != nil {
+			continue
+		}
+		failed, optErr := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		if failed != 0 {
+			return unix.Errno(failed)
+		}
+		if _, err := unix.Getpeername(fd); err != nil {
+			return unix.ETIMEDOUT
+		}
+		return optErr
+	}
+	return err
+}
+
+// receive reads.
+func receive(fd int, b []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, b)
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
 }
 
 // socket opens an IPv4 socket in the namespace that the calling thread is in, which waits no longer than it must.

@@ -25,7 +25,11 @@ type peer struct {
 type setting struct {
 	daemon        string // the daemon's binary; "" when there is none, because of daemonMissing
 	daemonMissing string
-	openFiles     int // that a process may have
+	// pause is a program that does nothing, for containers; "" when there is none, because of pauseMissing.
+	pause        string
+	pauseMissing string
+	controlGroup string // see controlGroup
+	openFiles    int    // that a process may have
 }
 
 // caller publishes ports: it translates a TCP port of the host to the same port of the container.

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
 
 	"github.com/bridged/bridged"
@@ -68,14 +66,4 @@ func portRules(verb string, c *container, ports []uint16) string {
 		fmt.Fprintf(&filter, "%s %s\n", verb, r[1].text)
 	}
 	return "*nat\n" + nat.String() + "COMMIT\n*filter\n" + filter.String() + "COMMIT\n"
-}
-
-// dockerPeer is only told of: see its reason.
-func dockerPeer() peer {
-	return peer{name: report.Docker, what: "docker network connect and docker run -p", find: func(*setting) (string, error) {
-		if _, err := exec.LookPath("dockerd"); err != nil {
-			return "", errors.New("dockerd is not installed (Debian package docker.io)")
-		}
-		return "", errors.New("it takes a second engine beside the host's, with containerd, images and control groups of its own: compare with its documentation, or with the iptables rows, which is what it starts")
-	}}
 }

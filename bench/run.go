@@ -65,7 +65,10 @@ func checkOnly(only string) error {
 
 func newRun(in inner, openFiles int) *run {
 	r := &run{
-		setting:  setting{daemon: in.Daemon, daemonMissing: in.DaemonMissing, openFiles: openFiles},
+		setting: setting{
+			daemon: in.Daemon, daemonMissing: in.DaemonMissing, pause: in.Pause, pauseMissing: in.PauseMissing, controlGroup: in.ControlGroup,
+			openFiles: openFiles,
+		},
 		quick:    in.Quick,
 		only:     selected(in.Only),
 		budget:   in.Budget,

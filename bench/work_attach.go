@@ -162,7 +162,7 @@ func (r *run) benches(workload string, peers []peer) benches {
 func (bs benches) pings() (lanes []*lane) {
 	for _, b := range bs {
 		if daemon, ok := b.attacher.(*httpPublisher); ok {
-			lanes = append(lanes, &lane{key: report.Key{Peer: report.Ping, Size: 1}, most: spares, cycle: daemon.pings("attach")})
+			lanes = append(lanes, &lane{key: report.Key{Workload: "attach", Peer: report.Ping, Size: 1}, most: spares, cycle: daemon.pings("attach")})
 		}
 	}
 	return lanes

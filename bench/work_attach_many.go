@@ -43,7 +43,7 @@ func (r *run) crowdedLanes(all *benches) (lanes []*lane) {
 			continue
 		}
 		lanes = append(lanes, &lane{
-			key: report.Key{Peer: p.name, Size: 1, Endpoints: crowdedSandboxes * crowdedNetworks}, most: pool,
+			key: report.Key{Workload: "attach", Peer: p.name, Size: 1, Endpoints: crowdedSandboxes * crowdedNetworks}, most: pool,
 			cycle: func(n int, s samples) error { return b.cycle("", n, 1, s) },
 		})
 	}

@@ -50,7 +50,7 @@ func (r *run) fleet() error {
 		for _, b := range benches {
 			for _, size := range fleetShapes {
 				lanes = append(lanes, &lane{
-					key: report.Key{Peer: b.peer.name, Ports: ports, Size: size}, most: pool,
+					key: report.Key{Workload: "fleet", Peer: b.peer.name, Ports: ports, Size: size}, most: pool,
 					cycle: func(n int, s samples) error { return b.cycle("fleet ", n, size, s) },
 				})
 			}

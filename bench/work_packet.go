@@ -51,7 +51,7 @@ func (r *run) packets() error {
 		hosts := r.publishHosts("packets", r.packetPeers(), r.packetSizes(), proto)
 		var lanes []*lane
 		for _, h := range hosts {
-			key := report.Key{Peer: h.peer.name, Ports: len(h.ports)}
+			key := report.Key{Workload: "packets", Peer: h.peer.name, Ports: len(h.ports)}
 			p := path{w: h.world(), to: h.entrance(), port: h.ports[len(h.ports)-1]}
 			if proto == bridged.UDP {
 				lanes = append(lanes, &lane{key: key, most: 1000, cycle: p.flows})
