@@ -67,6 +67,25 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// TestInterfaceName: the name that a user asked for is Docker's to give; what it begins with is told as long as the endpoint is there.
+func TestInterfaceName(t *testing.T) {
+	s := furnished(t)
+	const ref = `"NetworkID":"$N","EndpointID":"$X"`
+	for _, c := range []struct{ options, prefix string }{{`"com.docker.network.endpoint.ifname":"wan0"`, "wan"}, {"", "eth"}} {
+		s.must("/NetworkDriver.CreateEndpoint", fill("{"+ref+`,"Options":{`+c.options+"}}"))
+		for range 2 {
+			a := s.must("/NetworkDriver.Join", fill("{"+ref+"}"))
+			if name, _ := a.fields["InterfaceName"].(map[string]any); name["DstPrefix"] != c.prefix {
+				t.Errorf("%s: %s", c.options, a.text)
+			}
+		}
+		s.must("/NetworkDriver.DeleteEndpoint", fill("{"+ref+"}"))
+	}
+	for _, name := range []string{"wan", "wan1", "0", ""} {
+		s.refuses("/NetworkDriver.CreateEndpoint", fill("{"+ref+`,"Options":{"com.docker.network.endpoint.ifname":"`+name+`"}}`), "invalid")
+	}
+}
+
 // TestForgotten: what Docker has forgotten of a network goes with it; what is not Docker's keeps it.
 func TestForgotten(t *testing.T) {
 	s := furnished(t)
