@@ -194,6 +194,7 @@ func (e *Engine) newAttached(x *index, s bridged.Sandbox, n bridged.Network, a a
 	given.ID, given.Network, given.Sandbox, given.Created = endpoint.ID, endpoint.Network, endpoint.Sandbox, endpoint.Created
 	given.MAC, given.IPv4, given.IPv6, given.MTU = endpoint.MAC, endpoint.IPv4, endpoint.IPv6, n.MTU
 	given.HostInterface = bridged.NewLinkName(bridged.PortPrefix)
+	given.Inside.Routes = slices.Concat(given.Inside.Routes, defaultRoutes(a.spec, n))
 	return given, nil
 }
 
