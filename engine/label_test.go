@@ -38,6 +38,12 @@ func TestLabel(t *testing.T) {
 	if got := l.String(); got != want {
 		t.Errorf("the label is\n%s, want\n%s", got, want)
 	}
+	attached := labelled("4f1c")
+	attached.sandbox.Made, attached.sandbox.CNI = false, true
+	attached.endpoint.Bandwidth.Egress = bridged.Rate{Rate: 8_000_000, Burst: 80_000}
+	if got, ok := parseLabel(attached.String()); !ok || !cmp.Equal(got, attached, compareLabels) || !strings.Contains(attached.String(), " cni bw=0.0.8000000.80000 ") {
+		t.Errorf("%s is read as %+v", attached, got)
+	}
 	// What does not fit is left out, the least important first.
 	long := labelled(strings.Repeat("x", 80))
 	long.endpoint.IPv6 = netip.MustParsePrefix("fd00:1111:2222:3333::2/128")
