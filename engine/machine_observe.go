@@ -96,7 +96,8 @@ func (m *machine) observeLinks(have *objects, want objects, links []link.Link, d
 		if l.Kind == "veth" && l.Ours() && strings.HasPrefix(l.Name, bridged.PortPrefix) {
 			p := want.pairs[l.Name]
 			p.Host, p.Bridge, p.Isolated, p.Alias = l.Name, names[l.Master], l.Isolated, l.Alias
-			p.joined, p.astray = l.Running || !doubt || !m.unjoined(p), !l.Up || l.Hairpin == p.NoHairpin
+			p.joined = l.Running || !doubt || !m.unjoined(p)
+			p.astray = !l.Up || l.Hairpin == p.NoHairpin || p.MTU != 0 && l.MTU != p.MTU
 			have.pairs[l.Name] = p
 		}
 	}

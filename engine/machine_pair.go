@@ -103,7 +103,11 @@ func innerSysctls(p pair) []forwarding.Sysctl {
 func (m *machine) enslave(s enslave) error {
 	return m.onLink(s.bridge, func(b link.Link) error {
 		return m.onLink(s.host, func(l link.Link) error {
-			return cmp.Or(m.links.SetMaster(l.Index, b.Index, s.port), m.links.SetUp(l.Index))
+			err := m.links.SetMaster(l.Index, b.Index, s.port)
+			if err == nil && s.mtu != 0 && s.mtu != l.MTU {
+				err = m.links.SetMTU(l.Index, s.mtu)
+			}
+			return cmp.Or(err, m.links.SetUp(l.Index))
 		})
 	})
 }

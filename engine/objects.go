@@ -59,7 +59,7 @@ type pair struct {
 	shape link.Shaping
 	// joined: the inner end was set up. From then on everything inside is the container's own business. That of a lease never is by us.
 	joined bool
-	// astray: the host end is down, or its port's hairpin mode is not as wanted.
+	// astray: the host end is down, or its MTU or its port's hairpin mode is not as wanted.
 	astray bool
 }
 

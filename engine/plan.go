@@ -60,6 +60,7 @@ type (
 	enslave struct {
 		host, bridge string
 		port         link.Port
+		mtu          int // 0: as it is
 	}
 	// isolate closes or opens the way between a port and its siblings.
 	isolate struct {
@@ -384,7 +385,7 @@ func (p Plan) pairsMade(have, want objects) Plan {
 		case !ok:
 			p = append(p, addPair{w})
 		case h.Bridge != w.Bridge || h.astray || slices.Contains(p.madeBridges(), w.Bridge):
-			p = append(p, enslave{name, w.Bridge, w.Port})
+			p = append(p, enslave{name, w.Bridge, w.Port, w.MTU})
 		case w.Isolated && !h.Isolated:
 			p = append(p, isolate{name, true})
 		}
