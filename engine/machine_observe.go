@@ -212,7 +212,7 @@ func (m *machine) unjoined(p pair) bool {
 	defer ns.Close()
 	unjoined := false
 	err = ns.Do(func() error {
-		links, err := link.DialWith(m.here())
+		links, err := link.DialBriefly(m.here())
 		if err != nil {
 			return err
 		}
