@@ -9,10 +9,9 @@ import (
 
 // driver does the calls.
 type driver struct {
-	engine   Engine
-	log      *slog.Logger
-	names    *names
-	prefixes prefixes
+	engine Engine
+	log    *slog.Logger
+	names  *names
 }
 
 // idPattern is Docker's form of ids.

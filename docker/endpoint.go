@@ -1,7 +1,7 @@
 package docker
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"net/netip"
 
@@ -12,10 +12,6 @@ import (
 func (d *driver) createEndpoint(c *serve.Call, in endpointCreate) (endpointCreated, error) {
 	var out endpointCreated
 	spec, err := interfaceSpec(in)
-	if err != nil {
-		return out, err
-	}
-	prefix, err := in.Options.prefix()
 	if err != nil {
 		return out, err
 	}
@@ -31,7 +27,6 @@ func (d *driver) createEndpoint(c *serve.Call, in endpointCreate) (endpointCreat
 	if err != nil {
 		return out, err
 	}
-	d.prefixes.set(in.EndpointID, prefix)
 	if e := j.Endpoint; !spec.IPv4.IsValid() && e.IPv4.IsValid() {
 		out.Interface.Address = e.IPv4.String()
 	}
@@ -102,16 +97,7 @@ func (d *driver) deleteEndpoint(c *serve.Call, in endpointRef) (none, error) {
 	if err != nil {
 		return none{}, err
 	}
-	return none{}, d.release(c.Context(), j.Endpoint.Sandbox)
-}
-
-// release gives back what an endpoint has.
-func (d *driver) release(ctx context.Context, key string) error {
-	err := d.engine.ReleaseInterface(ctx, key)
-	if err == nil {
-		d.prefixes.set(key, "")
-	}
-	return err
+	return none{}, d.engine.ReleaseInterface(c.Context(), j.Endpoint.Sandbox)
 }
 
 // endpointInfo says which port of the bridge the endpoint has. Docker's own keys would have to be of Docker's own types, which JSON has not.
@@ -141,7 +127,7 @@ func (d *driver) join(c *serve.Call, in join) (out joined, err error) {
 	}
 	c.AtEnd(func() { d.names.want(in.endpointRef) })
 	out = joined{
-		InterfaceName: interfaceName{SrcName: peer, DstPrefix: d.prefixes.get(j)},
+		InterfaceName: interfaceName{SrcName: peer, DstPrefix: cmp.Or(j.Network.InterfacePrefix, "eth")},
 		StaticRoutes:  []struct{}{},
 		// Docker would join a container without a gateway to a network of its own making.
 		DisableGatewayService: true,

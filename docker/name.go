@@ -46,12 +46,9 @@ func newNames(engine Engine, socket string, log *slog.Logger) *names {
 	return n
 }
 
-// want has the name of an endpoint's container asked for, unless it is known.
+// want has the name of an endpoint's container asked for.
 func (n *names) want(ref endpointRef) {
 	if n.client == nil {
-		return
-	}
-	if j, _, ok := n.engine.Interface(ref.EndpointID); !ok || j.Endpoint.Name != "" {
 		return
 	}
 	n.mu.Lock()

@@ -41,7 +41,7 @@ func New(engine Engine, opts Options) *Server {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{driver: &driver{engine: engine, log: log, names: newNames(engine, opts.EngineSocket, log)}, calls: calls()}
-	s.server = serve.New(handler{s}, serve.Options{Log: log, MaxBody: maxBody})
+	s.server = serve.New(handler{s}, serve.Options{Log: log, MaxBody: maxBody, Drain: true})
 	return s
 }
 

@@ -28,7 +28,7 @@ func (e *Engine) warnFindings() {
 func (e *Engine) own() hostcheck.Own {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	own := hostcheck.Own{PortPrefix: bridged.PortPrefix}
+	own := hostcheck.Own{PortPrefix: bridged.PortPrefix, Owned: true} // or there would be no engine
 	for _, id := range sortedKeys(e.index.Networks) {
 		n := e.index.Networks[id]
 		if n.Bridge == "" {

@@ -42,7 +42,12 @@ func (m *machine) addPair(p pair) error {
 
 // join sets the inner end up, in one visit to the namespace.
 func (m *machine) join(p pair) error {
-	return visitExactly(p.netns, p.nsid, func() error {
+	ns, err := openExactly(p.netns, p.nsid)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return ns.Do(func() error {
 		for _, s := range innerSysctls(p) {
 			if err := sysctl.Set(s.Path, s.Value); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
@@ -54,12 +59,18 @@ func (m *machine) join(p pair) error {
 			}
 		}
 		failpoint.Reached("inner end's settings made")
-		conn, err := link.DialBriefly(m.here())
+		conn, err := link.DialWith(m.here())
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
-		return conn.Configure(p.inner)
+		l, err := conn.ByName(p.Inner)
+		if err != nil {
+			return err
+		}
+		in := p.inner
+		in.Index = l.Index
+		return conn.Configure(in)
 	})
 }
 
@@ -92,11 +103,7 @@ func innerSysctls(p pair) []forwarding.Sysctl {
 func (m *machine) enslave(s enslave) error {
 	return m.onLink(s.bridge, func(b link.Link) error {
 		return m.onLink(s.host, func(l link.Link) error {
-			err := m.links.SetMaster(l.Index, b.Index, s.port)
-			if err == nil && s.mtu != 0 && s.mtu != l.MTU {
-				err = m.links.SetMTU(l.Index, s.mtu)
-			}
-			return cmp.Or(err, m.links.SetUp(l.Index))
+			return cmp.Or(m.links.SetMaster(l.Index, b.Index, s.port), m.links.SetUp(l.Index))
 		})
 	})
 }
@@ -108,8 +115,13 @@ func (m *machine) announce(p pair) error {
 	if _, err := m.links.ByName(p.Host); err != nil {
 		return err
 	}
-	return visitExactly(p.netns, p.nsid, func() error {
-		conn, err := link.DialBriefly(m.here())
+	ns, err := openExactly(p.netns, p.nsid)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return ns.Do(func() error {
+		conn, err := link.DialWith(m.here())
 		if err != nil {
 			return err
 		}

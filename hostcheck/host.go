@@ -34,6 +34,8 @@ type Own struct {
 	PortPrefix string
 	// Tables are the caller's; empty: "bridged" of the families inet and bridge.
 	Tables []nft.TableID
+	// Owned: the caller has these tables, so nobody looks for who else may have them.
+	Owned bool
 	// NoForwarding: the caller will not switch forwarding on.
 	NoForwarding bool
 }

@@ -18,6 +18,8 @@ type rulesReader struct {
 	conn *netlink.Conn
 	// ours are tables whose chains are not read.
 	ours map[nft.TableID]bool
+	// owned: it is known who has those.
+	owned bool
 	// links are names by index.
 	links map[int]string
 }
@@ -32,13 +34,13 @@ const nfgenmsgLen = 4
 const readAttempts = 10
 
 // readTables is the tables of the families that see forwarded packets, in the calling thread's network namespace.
-func readTables(ours map[nft.TableID]bool, links map[int]string) (_ []Table, err error) {
+func readTables(own Own, links map[int]string) (_ []Table, err error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open a netfilter socket: %w", err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	r := rulesReader{conn, ours, links}
+	r := rulesReader{conn, own.tables(), own.Owned, links}
 	for range readAttempts {
 		tables, err := r.read()
 		if err == nil {
@@ -99,7 +101,7 @@ func (r rulesReader) tables() ([]Table, error) {
 		}
 	})
 	for i := range tables {
-		if owners[i] != 0 && r.ours[tables[i].ID] {
+		if owners[i] != 0 && !r.owned && r.ours[tables[i].ID] {
 			tables[i].Owner = socketOwner(owners[i])
 		}
 	}

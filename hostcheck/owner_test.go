@@ -28,6 +28,11 @@ func TestForeignOwner(t *testing.T) {
 	if len(found) != 1 || found[0].Title != fmt.Sprintf("table inet bridged belongs to nft (pid %d)", pid) || found[0].Severity != hostcheck.Problem {
 		t.Errorf("found %v", found)
 	}
+	for _, f := range hostcheck.Findings(read(t, n, hostcheck.Own{Owned: true})) {
+		if f.Kind == hostcheck.ForeignTable {
+			t.Errorf("found %v although the tables are ours", f)
+		}
+	}
 }
 
 // interactiveNFT starts an nft that keeps its socket until the test ends, and has it do something.

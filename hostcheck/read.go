@@ -36,7 +36,7 @@ func Read(own Own) (Host, error) {
 			h.Uplinks = append(h.Uplinks, name)
 		}
 	}
-	h.Tables, err = readTables(own.tables(), names)
+	h.Tables, err = readTables(own, names)
 	errs = append(errs, withoutSubsystem(err))
 	h.Legacy, err = readLegacy()
 	errs = append(errs, err)

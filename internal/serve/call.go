@@ -32,7 +32,7 @@ func (c *Call) Stopping() context.Context { return c.server.stopping }
 
 // begin lets a call through to the handler, unless there are too many.
 func (c *Call) begin() error {
-	if err := c.conn.does(working); err != nil {
+	if err := c.conn.calls(); err != nil {
 		return err
 	}
 	if c.conn.refusal == nil && c.server.stopping.Err() != nil {
@@ -131,4 +131,5 @@ func (c *Call) end() {
 		// net/http waits for the rest, to use the connection again. It is told that the time is over.
 		_ = http.NewResponseController(c.W).SetReadDeadline(time.Now())
 	}
+	c.conn.called()
 }

@@ -58,6 +58,7 @@ type conn struct {
 	doing activity
 	since time.Time
 	gone  bool
+	idle  bool // a call was answered, and there is no other one yet
 }
 
 // conns are the connections of a server, in the order in which nobody may keep others out: when there are as many as can be, a
@@ -71,6 +72,8 @@ type conns struct {
 	working int
 	refused int
 	warned  time.Time
+	// emptied is closed when there are no connections any more, while the table is drained; else it is nil.
+	emptied chan struct{}
 }
 
 func newConns(log *slog.Logger) *conns {
@@ -180,13 +183,39 @@ func (t *conns) forget(c *conn) {
 		return
 	}
 	c.gone = true
-	delete(t.all, c)
+	if delete(t.all, c); len(t.all) == 0 && t.emptied != nil {
+		close(t.emptied)
+	}
 	t.count(c, -1)
 	if t.users[c.peer.UID]--; t.users[c.peer.UID] == 0 {
 		delete(t.users, c.peer.UID)
 	}
 	if c.refusal != nil {
 		t.refused--
+	}
+}
+
+// drain ends each connection when what was asked there is answered, and waits for that, at most that long. No more may come. One that
+// has not been used yet has the time to be. A client that asks once more is told before it has sent anything, and can go elsewhere: shutdown(2) of
+// a unix socket keeps what is in its queue, and lets nothing more in.
+func (t *conns) drain(atMost time.Duration) {
+	emptied := make(chan struct{})
+	t.mu.Lock()
+	t.emptied = emptied
+	if len(t.all) == 0 {
+		close(emptied)
+	}
+	for c := range t.all {
+		if c.idle {
+			_ = c.CloseRead() // closed already, maybe
+		}
+	}
+	t.mu.Unlock()
+	timer := time.NewTimer(atMost)
+	defer timer.Stop()
+	select {
+	case <-emptied:
+	case <-timer.C:
 	}
 }
 
@@ -238,6 +267,23 @@ func (c *conn) does(what activity) error {
 	c.doing, c.since = what, time.Now()
 	c.table.count(c, 1)
 	return nil
+}
+
+// calls says that a call begins: it is as does.
+func (c *conn) calls() error {
+	c.table.mu.Lock()
+	c.idle = false
+	c.table.mu.Unlock()
+	return c.does(working)
+}
+
+// called says that it has been answered.
+func (c *conn) called() {
+	c.table.mu.Lock()
+	defer c.table.mu.Unlock()
+	if c.idle = true; c.table.emptied != nil {
+		_ = c.CloseRead() // see drain
+	}
 }
 
 // errGivenUp ends a request whose connection was given up for another one. Nobody gets to see it.

@@ -50,6 +50,9 @@ type Options struct {
 	Log *slog.Logger
 	// MaxBody is the length of the longest body, in bytes; 0: 1 MiB.
 	MaxBody int64
+	// Drain: a stop first answers what was asked before, for clients that can't ask again. What is asked then waits in the socket's queue, where
+	// somebody holds the socket for the next server.
+	Drain bool
 }
 
 // Server answers HTTP requests on a unix socket.
@@ -58,6 +61,7 @@ type Server struct {
 	log     *slog.Logger
 	conns   *conns
 	bodies  bodies
+	drain   bool
 
 	// stopping is done when Serve begins to stop.
 	stopping  context.Context
@@ -74,7 +78,7 @@ func New(h Handler, opts Options) *Server {
 	}
 	stopping, beginStop := context.WithCancel(context.Background())
 	return &Server{
-		handler: h, log: log, conns: newConns(log), bodies: newBodies(opts.MaxBody),
+		handler: h, log: log, conns: newConns(log), bodies: newBodies(opts.MaxBody), drain: opts.Drain,
 		stopping: stopping, beginStop: beginStop,
 	}
 }
@@ -92,12 +96,18 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		// It would read bodies without a limit of time.
 		DisableGeneralOptionsHandler: true,
 	}
-	stopped := make(chan struct{})
+	stopped, closed := make(chan struct{}), make(chan struct{})
 	cancel := context.AfterFunc(ctx, func() {
 		defer close(stopped)
+		if s.drain {
+			_ = l.Close()
+			<-closed
+			s.conns.drain(lastTimeout)
+		}
 		s.stop(server, l)
 	})
 	err := server.Serve(newAcceptor(l, s.conns))
+	close(closed)
 	if cancel() { // ctx is not done: the listener failed
 		s.stop(server, l)
 		return fmt.Errorf("cannot serve at %s: %w", l.Addr(), err)
