@@ -67,7 +67,8 @@ type AttachmentNetwork struct {
 	// Bridge is the bridge's name; it must not be there, or be this network's.
 	Bridge string `json:",omitempty"`
 	MTU    int    `json:",omitempty"` // of the bridge and the pairs, in bytes; 0: the default
-	// IPv4 and IPv6 are the subnets; without both, containers have no addresses. A gateway that is left zero is the first address.
+	// IPv4 and IPv6 are the subnets; without both, containers have no addresses. A gateway that is left zero is the first address, and
+	// a prefix of length 0 is the next free subnet of the daemon's address pools.
 	IPv4, IPv6 Subnet `json:",omitzero"`
 	// Gateway: the bridge has the gateways' addresses.
 	Gateway bool `json:",omitempty"`

@@ -30,6 +30,8 @@ const (
 	PortPrefix = "bv"
 	// PeerPrefix begins the name of the other end of a pair that is made for a caller, until the caller gives it another one.
 	PeerPrefix = "bp"
+	// ShaperPrefix begins the name of the link that limits what a pair's inner end sends; the digits are those of the host end.
+	ShaperPrefix = "bi"
 	// BridgePrefix begins the name of a bridge whose name the user did not choose.
 	BridgePrefix = "bd"
 )

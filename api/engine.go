@@ -32,6 +32,8 @@ type Engine interface {
 
 	Sandboxes() []bridged.SandboxInfo
 	Sandbox(ref string) (bridged.SandboxInfo, error)
+	// FindSandbox is which one is meant, without what belongs to it.
+	FindSandbox(ref string) (bridged.Sandbox, error)
 	CreateSandbox(ctx context.Context, spec bridged.SandboxSpec) (bridged.SandboxInfo, error)
 	RemoveSandbox(ctx context.Context, ref string) error
 

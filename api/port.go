@@ -44,7 +44,7 @@ func (s *Server) addPorts(c *call) (any, error) {
 	case in.Sandbox == "":
 		return nil, fieldError("Sandbox", "is missing: want a sandbox's name or id")
 	}
-	sb, err := s.engine.Sandbox(in.Sandbox)
+	sb, err := s.engine.FindSandbox(in.Sandbox)
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ type op func() error
 type pace struct {
 	// budget is each lane's time, in turns of a slice.
 	budget, slice time.Duration
-	// least is how many operations a lane makes even when it is slow, unless that takes ten budgets.
+	// least is how many operations a lane makes even when it is slow, unless that takes five budgets.
 	least int
 }
 
@@ -94,7 +94,7 @@ func takeTurns(ctx context.Context, p pace, lanes []*lane, tick func()) {
 func unfinished(p pace, lanes []*lane) []*lane {
 	var live []*lane
 	for _, l := range lanes {
-		done := l.spent >= p.budget && l.count() >= p.least || l.spent >= 10*p.budget
+		done := l.spent >= p.budget && l.count() >= p.least || l.spent >= 5*p.budget
 		if l.err == nil && !done {
 			live = append(live, l)
 		}

@@ -55,7 +55,7 @@ func (r *run) many(workload string, peers []peer, size int, publish, unpublish f
 	defer hosts.close(r)
 	var lanes []*lane
 	for _, h := range hosts {
-		if err := r.room(h.peer, 2*size); err != nil {
+		if err := r.room(h.peer, size); err != nil {
 			r.skip("%s, %s: %w", workload, h.peer.name, err)
 			continue
 		}

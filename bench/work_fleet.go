@@ -27,7 +27,7 @@ func (r *run) fleetSizes() []int {
 	if r.quick {
 		return []int{1000}
 	}
-	return []int{0, 5000, 15_000}
+	return []int{0, 15_000}
 }
 
 func (r *run) fleetPace() pace {

@@ -63,6 +63,8 @@ func TestRefused(t *testing.T) {
 		{`"ipam": {"type": "dhcp"}`, CodeInvalid, []string{"ipam.type", "dhcp", "bridged", "host-local"}},
 		{`"ipam": {"type": "static", "addresses": []}`, CodeUnsupported, []string{"ipam.addresses"}},
 		{`"ipam": {"type": "host-local"}`, CodeInvalid, []string{"ipam", "no range"}},
+		{`"ipam": {"type": "host-local", "ipv6": true}`, CodeInvalid, []string{"ipam.ipv6"}},
+		{`"ipam": {"type": "bridged", "subnet": "10.1.0.0/24", "ipv6": true}`, CodeInvalid, []string{"ipam.ipv6", "ipam.ranges"}},
 		{`"ipam": {"type": "host-local", "ranges": [[]]}`, CodeInvalid, []string{"ipam.ranges[0]"}},
 		{`"ipam": {"type": "host-local", "ranges": [[{}]]}`, CodeInvalid, []string{"ipam.ranges[0][0].subnet", "missing"}},
 		{`"ipam": {"type": "host-local", "ranges": [{"subnet": "10.1.0.0/24"}]}`, CodeDecode, []string{"ipam.ranges[0]"}},
@@ -101,7 +103,7 @@ func TestRefused(t *testing.T) {
 // TestAccepted: what switches nothing on, and what is for others, is passed over.
 func TestAccepted(t *testing.T) {
 	for _, keys := range []string{
-		"", oneSubnet, `"vlan": 0, "backend": "", "dataDir": null, "markMasqBit": 0`, `"cni.dev/attachments": [], "example.com/x": {}`,
+		"", oneSubnet, `"ipam": {"type": "bridged"}`, `"ipam": {"type": "bridged", "ipv6": true}`, `"vlan": 0, "backend": "", "dataDir": null, "markMasqBit": 0`, `"cni.dev/attachments": [], "example.com/x": {}`,
 		`"HAIRPINMODE": true`, `"ipam": {}`, `"capabilities": {"unheard": false}`, `"args": {"labels": [], "cni": {"unheard": 1}}`,
 		`"ipam": {"type": "bridged", "dataDir": "/run/x", "ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]]}`, `"mac": ""`,
 		`"conditionsV4": [], "conditionsV6": null`, `"snat": true`,

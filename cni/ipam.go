@@ -14,6 +14,8 @@ type ipam struct {
 	Routes list[route, *route]
 	// ResolvConf is the path of a resolv.conf whose content goes to the result.
 	ResolvConf string
+	// IPv6 of type bridged without a range of its own: with a subnet of the daemon's choice for IPv6, too.
+	IPv6 bool
 	// single is the one range of old configurations, before Ranges.
 	single addressRange
 }
@@ -74,9 +76,19 @@ func (c *Config) ipv6First() bool {
 	return len(sets) > 0 && len(sets[0].value) > 0 && sets[0].value[0].value.Subnet.prefix().Addr().Is6()
 }
 
-// subnets are the subnets of the network, one a family.
+// subnets are the subnets of the network, one a family. Without a range the daemon chooses one, a prefix of length 0.
 func (c *Config) subnets() (ipv4, ipv6 bridged.Subnet, err error) {
 	sets := c.sets()
+	if len(sets) == 0 && c.IPAM.Type == ipamBridged {
+		ipv4.Prefix = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		if c.IPAM.IPv6 {
+			ipv6.Prefix = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		return ipv4, ipv6, nil
+	}
+	if c.IPAM.IPv6 {
+		return ipv4, ipv6, errorf(CodeInvalid, "ipam.ipv6: true beside ranges of addresses: add a range of IPv6 to ipam.ranges instead")
+	}
 	if len(sets) == 0 {
 		return ipv4, ipv6, errorf(CodeInvalid, `ipam: there is no range of addresses: want for example "ranges": [[{"subnet": "10.1.0.0/16"}]]`)
 	}

@@ -64,13 +64,14 @@ var configKeys = object[Config]{
 	},
 }
 
-// ipamKeys are those of "ipam". They are those of host-local, whichever type it has.
+// ipamKeys are those of "ipam". They are those of host-local, whichever type it has, and ipv6.
 var ipamKeys = object[ipam]{
 	keys: []key[ipam]{
 		{"type", func(i *ipam) any { return &i.Type }},
 		{"ranges", func(i *ipam) any { return &i.Ranges }},
 		{"routes", func(i *ipam) any { return &i.Routes }},
 		{"resolvConf", func(i *ipam) any { return &i.ResolvConf }},
+		{"ipv6", func(i *ipam) any { return &i.IPv6 }},
 		{"dataDir", func(*ipam) any { return new(string) }}, // where the addresses that are taken were kept: that is the daemon's business
 		{"subnet", func(i *ipam) any { return &i.single.Subnet }},
 		{"rangeStart", func(i *ipam) any { return &i.single.RangeStart }},

@@ -9,9 +9,10 @@ import (
 
 // driver does the calls.
 type driver struct {
-	engine Engine
-	log    *slog.Logger
-	names  *names
+	engine   Engine
+	log      *slog.Logger
+	names    *names
+	prefixes prefixes
 }
 
 // idPattern is Docker's form of ids.

@@ -1,7 +1,7 @@
 package docker
 
 import (
-	"cmp"
+	"context"
 	"errors"
 	"net/netip"
 
@@ -12,6 +12,10 @@ import (
 func (d *driver) createEndpoint(c *serve.Call, in endpointCreate) (endpointCreated, error) {
 	var out endpointCreated
 	spec, err := interfaceSpec(in)
+	if err != nil {
+		return out, err
+	}
+	prefix, err := in.Options.prefix()
 	if err != nil {
 		return out, err
 	}
@@ -27,6 +31,7 @@ func (d *driver) createEndpoint(c *serve.Call, in endpointCreate) (endpointCreat
 	if err != nil {
 		return out, err
 	}
+	d.prefixes.set(in.EndpointID, prefix)
 	if e := j.Endpoint; !spec.IPv4.IsValid() && e.IPv4.IsValid() {
 		out.Interface.Address = e.IPv4.String()
 	}
@@ -97,7 +102,16 @@ func (d *driver) deleteEndpoint(c *serve.Call, in endpointRef) (none, error) {
 	if err != nil {
 		return none{}, err
 	}
-	return none{}, d.engine.ReleaseInterface(c.Context(), j.Endpoint.Sandbox)
+	return none{}, d.release(c.Context(), j.Endpoint.Sandbox)
+}
+
+// release gives back what an endpoint has.
+func (d *driver) release(ctx context.Context, key string) error {
+	err := d.engine.ReleaseInterface(ctx, key)
+	if err == nil {
+		d.prefixes.set(key, "")
+	}
+	return err
 }
 
 // endpointInfo says which port of the bridge the endpoint has. Docker's own keys would have to be of Docker's own types, which JSON has not.
@@ -127,7 +141,7 @@ func (d *driver) join(c *serve.Call, in join) (out joined, err error) {
 	}
 	c.AtEnd(func() { d.names.want(in.endpointRef) })
 	out = joined{
-		InterfaceName: interfaceName{SrcName: peer, DstPrefix: cmp.Or(j.Network.InterfacePrefix, "eth")},
+		InterfaceName: interfaceName{SrcName: peer, DstPrefix: d.prefixes.get(j)},
 		StaticRoutes:  []struct{}{},
 		// Docker would join a container without a gateway to a network of its own making.
 		DisableGatewayService: true,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -208,6 +209,14 @@ func TestReplayOnKernel(t *testing.T) {
 	if *m.reached < 20 {
 		t.Errorf("only %d ports were reached", *m.reached)
 	}
+	h.nothingLeft(t)
+	h.start(t)
+	h.must("/IpamDriver.RequestPool", `{"AddressSpace":"bridged-local","Pool":"10.77.0.0/24","SubPool":"","Options":{},"V6":false}`)
+}
+
+// nothingLeft stops the engine, and looks for what it has left in the kernel and in its directory.
+func (h *host) nothingLeft(t *testing.T) {
+	t.Helper()
 	for _, n := range h.real.Networks() {
 		if !n.Predefined() {
 			t.Errorf("network %s is left", n.Name)
@@ -215,6 +224,9 @@ func TestReplayOnKernel(t *testing.T) {
 	}
 	if s := h.real.Status(); s.Endpoints != 0 || s.Ports != 0 {
 		t.Errorf("left are %+v", s)
+	}
+	if text, differs, err := h.real.Ruleset(t.Context(), bridged.RulesetDiff); err != nil || differs {
+		t.Errorf("the kernel differs (%v):\n%s", err, text)
 	}
 	h.stop() // waits for what is done behind the answers
 	for line := range strings.Lines(h.space.Output(t, "ip", "-br", "link")) {
@@ -228,6 +240,57 @@ func TestReplayOnKernel(t *testing.T) {
 			t.Errorf("%s: %v, %v", dir, files, err)
 		}
 	}
+}
+
+// TestAtOnceOnKernel: the calls of the same few endpoints at the same time, whose links nobody moves.
+func TestAtOnceOnKernel(t *testing.T) {
+	h := newHost(t)
+	h.must("/NetworkDriver.CreateNetwork", fill(`{"NetworkID":"$N","IPv4Data":[{"Pool":"10.1.0.0/24"}]}`))
+	h.storm(t, 6, 10)
+	h.must("/NetworkDriver.DeleteNetwork", fill(`{"NetworkID":"$N"}`))
+	h.nothingLeft(t)
 	h.start(t)
-	h.must("/IpamDriver.RequestPool", `{"AddressSpace":"bridged-local","Pool":"10.77.0.0/24","SubPool":"","Options":{},"V6":false}`)
+}
+
+// TestAnyOrderOnKernel: any calls in any order; what is refused changes nothing, and what is there in the end can be taken away.
+func TestAnyOrderOnKernel(t *testing.T) {
+	h := newHost(t)
+	random := rand.New(rand.NewPCG(7, 7))
+	done := 0
+	for range 600 {
+		path, body := randomCall(random.IntN)
+		before := h.seen(t)
+		a := h.post(path, body)
+		switch failure := a.failure(path); {
+		case a.status != 200:
+			t.Errorf("%s %s: %d %s", path, body, a.status, a.text)
+		case failure == "":
+			done++
+		case h.seen(t) != before:
+			t.Errorf("%s %s: refused, and changed something: %s", path, body, failure)
+		}
+	}
+	if done < 100 {
+		t.Errorf("only %d calls were done", done)
+	}
+	for _, id := range []string{networkID, otherID} {
+		if err := h.try("DeleteNetwork", `{"NetworkID":"`+id+`"}`); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, pool := range []string{"10.1.0.0/24", "10.2.0.0/24"} {
+		h.must("/IpamDriver.ReleasePool", `{"PoolID":"`+pool+`"}`)
+	}
+	h.nothingLeft(t)
+	h.start(t)
+}
+
+// seen is what the engine has, in words.
+func (h *host) seen(t *testing.T) string {
+	t.Helper()
+	ports, err := h.real.Ports("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(h.real.Networks(), ports)
 }

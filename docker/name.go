@@ -46,9 +46,12 @@ func newNames(engine Engine, socket string, log *slog.Logger) *names {
 	return n
 }
 
-// want has the name of an endpoint's container asked for.
+// want has the name of an endpoint's container asked for, unless it is known.
 func (n *names) want(ref endpointRef) {
 	if n.client == nil {
+		return
+	}
+	if j, _, ok := n.engine.Interface(ref.EndpointID); !ok || j.Endpoint.Name != "" {
 		return
 	}
 	n.mu.Lock()

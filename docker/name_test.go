@@ -45,41 +45,45 @@ func newDockerAPI(t *testing.T) *dockerAPI {
 	return d
 }
 
-// TestNames: the names of containers are asked for behind the answers, until somebody has told; without one the calls are done all the same.
+// TestNames: the names of containers are asked for behind the answers, until somebody has told; whatever is told, the calls are done.
 func TestNames(t *testing.T) {
 	d := newDockerAPI(t)
 	f := newFake()
 	close(f.ready)
 	s := serve(t, f, d.socket)
-	s.must("/NetworkDriver.CreateNetwork", fill(`{"NetworkID":"$N","IPv4Data":[{"Pool":"10.1.0.0/24"}]}`))
-	s.must("/NetworkDriver.CreateEndpoint", fill(`{"NetworkID":"$N","EndpointID":"$E"}`))
-	for _, name := range []string{"Join", "ProgramExternalConnectivity"} {
-		for what, answer := range map[string]func(http.ResponseWriter){
-			"an error": func(w http.ResponseWriter) { http.Error(w, "{}", http.StatusInternalServerError) },
-			"no JSON":  func(w http.ResponseWriter) { fmt.Fprint(w, `{"Containers":[`) },
-			"nothing":  func(w http.ResponseWriter) { fmt.Fprint(w, `{}`) },
-			"others": func(w http.ResponseWriter) {
-				fmt.Fprint(w, fill(`{"Containers":{"c2":{"Name":"db","EndpointID":"$L"}}}`))
-			},
-			"without name": func(w http.ResponseWriter) { fmt.Fprint(w, fill(`{"Containers":{"c2":{"EndpointID":"$E"}}}`)) },
-		} {
-			d.answers <- answer
-			s.must("/NetworkDriver."+name, fill(`{"NetworkID":"$N","EndpointID":"$E"}`))
-			if asked := <-d.asked; asked != "GET /networks/"+networkID {
-				t.Errorf("%s, %s: asked is %s", name, what, asked)
-			}
-		}
-		d.answers <- func(w http.ResponseWriter) {
-			fmt.Fprint(w, fill(`{"Containers":{"c1":{"Name":"web-`+name+`","EndpointID":"$E"},"ep-2":{"Name":"db","EndpointID":"$L"}}}`))
-		}
-		s.must("/NetworkDriver."+name, fill(`{"NetworkID":"$N","EndpointID":"$E"}`))
-		<-d.asked
-		if have := <-f.named; have != "web-"+name {
-			t.Errorf("the name is %s", have)
+	answer := func(containers string) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) { fmt.Fprint(w, fill(`{"Containers":`+containers+`}`)) }
+	}
+	asks := func(name, id string, answer func(http.ResponseWriter)) {
+		t.Helper()
+		d.answers <- answer
+		s.must("/NetworkDriver."+name, fill(`{"NetworkID":"$N","EndpointID":"`+id+`"}`))
+		if asked := <-d.asked; asked != "GET /networks/"+networkID {
+			t.Errorf("%s: asked is %s", name, asked)
 		}
 	}
-	if l := f.leases[endpointID]; l.Endpoint.Name != "web-ProgramExternalConnectivity" {
-		t.Errorf("the name is %s", l.Endpoint.Name)
+	s.must("/NetworkDriver.CreateNetwork", fill(`{"NetworkID":"$N","IPv4Data":[{"Pool":"10.1.0.0/24"}]}`))
+	for _, c := range []struct{ name, id string }{{"Join", endpointID}, {"ProgramExternalConnectivity", leasedID}} {
+		s.must("/NetworkDriver.CreateEndpoint", fill(`{"NetworkID":"$N","EndpointID":"`+c.id+`"}`))
+		asks("Join", c.id, answer(`{}`))
+		for _, bad := range []func(http.ResponseWriter){
+			func(w http.ResponseWriter) { http.Error(w, "{}", http.StatusInternalServerError) },
+			func(w http.ResponseWriter) { fmt.Fprint(w, `{"Containers":[`) },
+			func(w http.ResponseWriter) { fmt.Fprint(w, `{}`) },
+			answer(`{"c3":{"Name":"another","EndpointID":"$X"}}`),
+			answer(`{"c1":{"EndpointID":"` + c.id + `"}}`),
+		} {
+			asks(c.name, c.id, bad)
+		}
+		asks(c.name, c.id, answer(`{"c1":{"Name":"web-`+c.name+`","EndpointID":"`+c.id+`"},"ep-2":{"Name":"another","EndpointID":"$X"}}`))
+		if have := <-f.named; have != "web-"+c.name {
+			t.Errorf("the name is %s", have)
+		}
+		s.must("/NetworkDriver."+c.name, fill(`{"NetworkID":"$N","EndpointID":"`+c.id+`"}`)) // nobody would answer a question, or ask the next one
+	}
+	s.stop()
+	if len(d.asked) != 0 || f.leases[endpointID].Endpoint.Name != "web-Join" {
+		t.Errorf("%d more questions; the name is %s", len(d.asked), f.leases[endpointID].Endpoint.Name)
 	}
 }
 

@@ -153,7 +153,7 @@ func (d *driver) deleteNetwork(c *serve.Call, in networkDelete) (none, error) {
 	if !slices.ContainsFunc(n.Members, func(m bridged.Member) bool { return !isEndpoint(m) }) { // else it is in use, which removing it says
 		for _, m := range n.Members {
 			d.log.Warn("an endpoint that Docker has forgotten goes with its network", "endpoint", m.Sandbox, "network", n.Name)
-			if err := d.engine.ReleaseInterface(c.Context(), m.Sandbox); err != nil && !errors.Is(err, bridged.ErrNotFound) {
+			if err := d.release(c.Context(), m.Sandbox); err != nil && !errors.Is(err, bridged.ErrNotFound) {
 				return none{}, err
 			}
 		}

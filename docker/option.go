@@ -84,7 +84,7 @@ func (o options) mac() (mac bridged.MAC, err error) {
 	return bridged.MAC(b), nil
 }
 
-// checkEndpoint checks what the user says about the interface inside, which Docker's engine makes so, or not: it is not ours.
+// checkEndpoint checks what the user says about the interface inside. Its sysctls are set by Docker's engine, or not: it is not ours.
 func (o options) checkEndpoint() error {
 	given := make(map[string]string)
 	for _, key := range []string{bridged.OptionInterface, bridged.OptionSysctls} {

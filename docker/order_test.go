@@ -3,7 +3,6 @@ package docker_test
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -67,6 +66,25 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// TestInterfaceName: the name that a user asked for is Docker's to give; what it begins with is told as long as the endpoint is there.
+func TestInterfaceName(t *testing.T) {
+	s := furnished(t)
+	const ref = `"NetworkID":"$N","EndpointID":"$X"`
+	for _, c := range []struct{ options, prefix string }{{`"com.docker.network.endpoint.ifname":"wan0"`, "wan"}, {"", "eth"}} {
+		s.must("/NetworkDriver.CreateEndpoint", fill("{"+ref+`,"Options":{`+c.options+"}}"))
+		for range 2 {
+			a := s.must("/NetworkDriver.Join", fill("{"+ref+"}"))
+			if name, _ := a.fields["InterfaceName"].(map[string]any); name["DstPrefix"] != c.prefix {
+				t.Errorf("%s: %s", c.options, a.text)
+			}
+		}
+		s.must("/NetworkDriver.DeleteEndpoint", fill("{"+ref+"}"))
+	}
+	for _, name := range []string{"wan", "wan1", "0", ""} {
+		s.refuses("/NetworkDriver.CreateEndpoint", fill("{"+ref+`,"Options":{"com.docker.network.endpoint.ifname":"`+name+`"}}`), "invalid")
+	}
+}
+
 // TestForgotten: what Docker has forgotten of a network goes with it; what is not Docker's keeps it.
 func TestForgotten(t *testing.T) {
 	s := furnished(t)
@@ -91,14 +109,7 @@ func TestAnyOrder(t *testing.T) {
 		run := serve(t, s.engine, "")
 		defer run.stop()
 		for range rapid.IntRange(1, 40).Draw(rt, "calls") {
-			path := rapid.SampledFrom(paths()).Draw(rt, "path")
-			id := rapid.SampledFrom([]string{networkID, otherID})
-			ref := fmt.Sprintf(`"NetworkID":%q,"EndpointID":%q`, id.Draw(rt, "network"), rapid.SampledFrom([]string{endpointID, leasedID, strangeID}).Draw(rt, "endpoint"))
-			pool := rapid.SampledFrom([]string{"10.1.0.0/24", "10.2.0.0/24"}).Draw(rt, "pool")
-			body := fmt.Sprintf(`{%s,"IPv4Data":[{"Pool":%q}],"Pool":%[2]q,"PoolID":%[2]q,"Address":"","Options":{"com.docker.network.portmap":[{"Proto":6,"Port":80}]}}`, ref, pool)
-			if strings.HasPrefix(path, "/IpamDriver.") {
-				body = fmt.Sprintf(`{"Pool":%q,"PoolID":%[1]q,"Address":%q}`, pool, rapid.SampledFrom([]string{"", "10.1.0.2", "10.2.0.1"}).Draw(rt, "address"))
-			}
+			path, body := randomCall(func(n int) int { return rapid.IntRange(0, n-1).Draw(rt, "choice") })
 			before := s.engine.snapshot()
 			a := run.post(path, body)
 			if a.status != 200 || a.failure(path) != "" && !s.engine.unchanged(before) {
@@ -126,30 +137,53 @@ func (f *fake) check(t interface{ Errorf(string, ...any) }) {
 // TestAtOnce: many clients make the calls of the same few endpoints at the same time.
 func TestAtOnce(t *testing.T) {
 	s := furnished(t)
+	s.storm(t, 8, 50)
+	s.engine.check(t)
+	s.must("/NetworkDriver.DeleteNetwork", fill(`{"NetworkID":"$N"}`))
+}
+
+// storm makes the calls of three endpoints from so many clients, so many times each.
+func (s *served) storm(t *testing.T, clients, rounds int) {
+	t.Helper()
 	var wg sync.WaitGroup
-	for client := range 8 {
+	for client := range clients {
 		wg.Go(func() {
-			for round := range 50 {
+			for round := range rounds {
 				id := strings.Repeat(fmt.Sprint((client+round)%3), 64)
 				for _, name := range []string{"CreateEndpoint", "Join", "ProgramExternalConnectivity", "EndpointOperInfo", "RevokeExternalConnectivity", "Leave", "DeleteEndpoint"} {
 					body := fill(`{"NetworkID":"$N","EndpointID":"` + id + `","Options":{"com.docker.network.portmap":[{"Proto":6,"Port":80,"HostPort":8080}]}}`)
-					resp, err := s.http.Post("http://plugin/NetworkDriver."+name, "application/json", strings.NewReader(body))
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					var fields map[string]any
-					err = json.NewDecoder(resp.Body).Decode(&fields)
-					_, _ = io.Copy(io.Discard, resp.Body)
-					resp.Body.Close()
-					if err != nil || resp.StatusCode != http.StatusOK {
-						t.Errorf("%s: %d %v %v", name, resp.StatusCode, fields, err)
+					if err := s.try(name, body); err != nil {
+						t.Errorf("%s: %v", name, err)
 					}
 				}
 			}
 		})
 	}
 	wg.Wait()
-	s.engine.check(t)
-	s.must("/NetworkDriver.DeleteNetwork", fill(`{"NetworkID":"$N"}`))
+}
+
+// try makes a call of the network driver, and leaves open whether it is done or refused.
+func (s *served) try(name, body string) error {
+	resp, err := s.http.Post("http://plugin/NetworkDriver."+name, "application/json", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	var fields map[string]any
+	if err := json.NewDecoder(resp.Body).Decode(&fields); err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%d %v %w", resp.StatusCode, fields, err)
+	}
+	return nil
+}
+
+// randomCall is one of any kind about two networks, three endpoints and two pools.
+func randomCall(choose func(n int) int) (path, body string) {
+	pick := func(of ...string) string { return of[choose(len(of))] }
+	path = pick(paths()...)
+	pool := pick("10.1.0.0/24", "10.2.0.0/24")
+	if strings.HasPrefix(path, "/IpamDriver.") {
+		return path, fmt.Sprintf(`{"Pool":%q,"PoolID":%[1]q,"Address":%q}`, pool, pick("", "10.1.0.2", "10.2.0.1"))
+	}
+	return path, fmt.Sprintf(`{"NetworkID":%q,"EndpointID":%q,"IPv4Data":[{"Pool":%q}],"Options":{"com.docker.network.portmap":[{"Proto":6,"Port":80}]}}`,
+		pick(networkID, otherID), pick(endpointID, leasedID, strangeID), pool)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/bridged/bridged"
@@ -194,6 +195,7 @@ func (e *Engine) newAttached(x *index, s bridged.Sandbox, n bridged.Network, a a
 	given.ID, given.Network, given.Sandbox, given.Created = endpoint.ID, endpoint.Network, endpoint.Sandbox, endpoint.Created
 	given.MAC, given.IPv4, given.IPv6, given.MTU = endpoint.MAC, endpoint.IPv4, endpoint.IPv6, n.MTU
 	given.HostInterface = bridged.NewLinkName(bridged.PortPrefix)
+	given.Inside.Routes = slices.Concat(given.Inside.Routes, defaultRoutes(a.spec, n))
 	return given, nil
 }
 
@@ -222,6 +224,9 @@ func (e *Engine) attachmentOf(key bridged.AttachmentKey, s bridged.Sandbox, ep b
 		Bridge: bridged.AttachmentLink{Name: n.Bridge, MAC: n.BridgeMAC, MTU: mtu},
 		Host:   bridged.AttachmentLink{Name: ep.HostInterface, MAC: bridged.MAC(hostMAC(ep)), MTU: ep.MTU},
 		Inner:  bridged.AttachmentLink{Name: ep.Interface, MAC: ep.MAC, MTU: ep.MTU},
+	}
+	if s := shapingOf(ep); s.Shaper != "" {
+		a.Shaper = bridged.AttachmentLink{Name: s.Shaper, MAC: bridged.MAC(s.MAC), MTU: ep.MTU}
 	}
 	if ep.Inside.MTU != 0 {
 		a.Inner.MTU = ep.Inside.MTU
@@ -359,4 +364,24 @@ func (e *Engine) attachmentsOf(network string) (keys []bridged.AttachmentKey) {
 		return cmp.Or(cmp.Compare(a.Container, b.Container), cmp.Compare(a.Interface, b.Interface))
 	})
 	return keys
+}
+
+// ethernetHeader is ETH_HLEN (linux/if_ether.h), in bytes.
+const ethernetHeader = 14
+
+// shapingOf is what limits an attachment. A burst that has no room for a whole frame would let none pass.
+func shapingOf(e bridged.Endpoint) (s link.Shaping) {
+	rate := func(r bridged.Rate) link.Rate {
+		if r == (bridged.Rate{}) {
+			return link.Rate{}
+		}
+		return link.Rate{Bytes: r.Rate / 8, Burst: max(uint32(r.Burst/8), uint32(e.MTU+ethernetHeader))}
+	}
+	s.ToInner, s.FromInner = rate(e.Bandwidth.Ingress), rate(e.Bandwidth.Egress)
+	if s.FromInner != (link.Rate{}) {
+		s.Shaper = bridged.ShaperPrefix + strings.TrimPrefix(e.HostInterface, bridged.PortPrefix)
+		s.MAC = hostMAC(e)
+		s.MAC[0] = 0xfa // unicast, locally administered, and not the host end's
+	}
+	return s
 }

@@ -136,7 +136,7 @@ func (m *machine) compareInside(p pair) (differences []string, err error) {
 	}
 	defer ns.Close()
 	err = ns.Do(func() error {
-		links, err := link.DialWith(m.here())
+		links, err := link.DialBriefly(m.here())
 		if err != nil {
 			return err
 		}

@@ -52,6 +52,12 @@ func (e *Engine) sameNetwork(want bridged.Network) (n bridged.Network, same bool
 func completed(want, n bridged.Network) bridged.Network {
 	want.ID, want.Created, want.BridgeMAC = n.ID, n.Created, n.BridgeMAC
 	want.Bridge, want.MTU = cmp.Or(want.Bridge, n.Bridge), cmp.Or(want.MTU, n.MTU)
+	if want.IPv4.Prefix == anyPrefix4 && n.IPv4.Valid() {
+		want.IPv4 = n.IPv4
+	}
+	if want.IPv6.Prefix == anyPrefix6 && n.IPv6.Valid() {
+		want.IPv6 = n.IPv6
+	}
 	return want
 }
 

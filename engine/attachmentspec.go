@@ -51,7 +51,7 @@ func (e *Engine) newAttachment(spec bridged.AttachmentSpec) (a attachment, err e
 	if err := checkBandwidth(spec.Bandwidth); err != nil {
 		return a, err
 	}
-	return a, a.placeInside()
+	return a, a.checkInside()
 }
 
 func checkAttachmentKey(k bridged.AttachmentKey) error {
@@ -95,14 +95,19 @@ func (e *Engine) attachmentNetwork(spec bridged.AttachmentSpec) (bridged.Network
 	}
 	for _, f := range []struct {
 		subnet bridged.Subnet
+		into   *bridged.Subnet
 		is     func(netip.Addr) bool
 		name   string
-	}{{asked.IPv4, netip.Addr.Is4, "IPv4"}, {asked.IPv6, netip.Addr.Is6, "IPv6"}} {
+	}{{asked.IPv4, &n.IPv4, netip.Addr.Is4, "IPv4"}, {asked.IPv6, &n.IPv6, netip.Addr.Is6, "IPv6"}} {
 		if !f.subnet.Valid() {
 			continue
 		}
 		if !f.is(f.subnet.Prefix.Addr()) {
 			return n, bridged.Errorf(bridged.ErrInvalid, "subnet %s is no %s subnet", f.subnet.Prefix, f.name)
+		}
+		if f.subnet.Prefix.Bits() == 0 { // to be chosen
+			*f.into = bridged.Subnet{Prefix: f.subnet.Prefix.Masked()}
+			continue
 		}
 		if !f.subnet.Gateway.IsValid() {
 			f.subnet.Gateway = ipam.FirstHost(f.subnet.Prefix)
@@ -178,9 +183,9 @@ func outermostPrefixes(prefixes []netip.Prefix) ([]netip.Prefix, error) {
 	return kept, nil
 }
 
-// placeInside checks the addresses that were asked for and the routes, and completes these.
-func (a *attachment) placeInside() error {
-	in, n := &a.endpoint.Inside, a.network
+// checkInside checks the addresses and the routes that were asked for.
+func (a *attachment) checkInside() error {
+	in, n := a.endpoint.Inside, a.network
 	if in.Down && (len(n.Subnets()) > 0 || len(in.Routes) > 0 || len(a.spec.Ports) > 0) {
 		return bridged.Errorf(bridged.ErrInvalid, "interface %s can't stay down and have addresses, routes or published ports", a.spec.Key.Interface)
 	}
@@ -202,19 +207,23 @@ func (a *attachment) placeInside() error {
 			return bridged.Errorf(bridged.ErrInvalid, "cannot use address %s: it is outside the ranges of network %s", ip, n.Name)
 		}
 	}
-	in.Routes = slices.Clone(in.Routes)
 	for _, r := range in.Routes {
 		if err := checkRoute(n, r); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// defaultRoutes are those that a request wants beside its own, on a network.
+func defaultRoutes(spec bridged.AttachmentSpec, n bridged.Network) (routes []bridged.Route) {
 	for _, ipv6 := range []bool{false, true} {
 		leads := func(r bridged.Route) bool { return r.Default() && r.Dst.Addr().Is6() == ipv6 }
-		if s := n.Subnet(ipv6); a.spec.DefaultRoute && s.Valid() && !slices.ContainsFunc(in.Routes, leads) {
-			in.Routes = append(in.Routes, bridged.Route{Dst: anywhere(ipv6), Gateway: s.Gateway})
+		if s := n.Subnet(ipv6); spec.DefaultRoute && s.Valid() && !slices.ContainsFunc(spec.Inside.Routes, leads) {
+			routes = append(routes, bridged.Route{Dst: anywhere(ipv6), Gateway: s.Gateway})
 		}
 	}
-	return nil
+	return routes
 }
 
 func checkRoute(n bridged.Network, r bridged.Route) error {

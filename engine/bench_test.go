@@ -1,17 +1,12 @@
 package engine
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/bridged/bridged"
-	"github.com/bridged/bridged/addr"
-	"github.com/bridged/bridged/link"
 	"github.com/bridged/bridged/store"
 )
 
@@ -42,43 +37,6 @@ func interleave(b *testing.B, floor, ours, cleanUp func() error) {
 	b.ReportMetric(float64(total.Nanoseconds())/float64(b.N), "engine-ns")
 	b.ReportMetric(float64(total)/float64(below), "x-floor")
 	b.ReportMetric(0, "ns/op")
-}
-
-// BenchmarkAttach is a sandbox with one port in a namespace that exists. The floor under it is the two datagrams of the attach alone, whose
-// cost package link holds against prebuilt ones.
-func BenchmarkAttach(b *testing.B) {
-	for _, published := range []int{0, 10000} {
-		b.Run(fmt.Sprintf("ports=%d", published), func(b *testing.B) {
-			e := benchEngine(b, published)
-			m := e.host.(*benchHost).machine
-			spec := bridged.SandboxSpec{
-				Name: "web", NetNS: giveNamespace(b),
-				Ports: []bridged.PortSpec{{HostPort: bridged.PortRange{First: 10000, Last: 10000}, ContainerPort: 80, Proto: bridged.TCP}},
-			}
-			bare := pair{
-				Pair: link.Pair{Host: "bvfloor", Inner: "eth0", Bridge: "docker0", MAC: addr.MAC{2, 9, 9}, HostMAC: addr.MAC{0xfe, 9, 9}, MTU: 1500},
-				inner: link.Inner{
-					Name:     "eth0",
-					Addrs:    []netip.Prefix{netip.MustParsePrefix("172.17.200.2/16")},
-					Gateways: []netip.Addr{netip.MustParseAddr("172.17.42.1")},
-				},
-				netns: giveNamespace(b),
-			}
-			var err error
-			if bare.nsid, err = m.namespace(bare.netns, 0); err != nil {
-				b.Fatal(err)
-			}
-			ctx := context.Background()
-			interleave(b,
-				func() error { return cmp.Or(m.addPair(bare), m.join(bare)) },
-				func() error { _, err := e.CreateSandbox(ctx, spec); return err },
-				func() error {
-					err := errors.Join(m.delPairs([]string{bare.Host}), e.RemoveSandbox(ctx, "web"))
-					e.settle()
-					return err
-				})
-		})
-	}
 }
 
 // BenchmarkResolve is the memory's share of a publish: state, claims and record, without the kernel.

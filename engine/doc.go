@@ -10,6 +10,9 @@
 // difference is a Plan (plan.go), with one nf_tables transaction in it. At the start and when in doubt the whole state is compiled, and what there is
 // is observed instead (start.go). What the kernel refuses is forgotten by changing the objects back: the same path again.
 //
+// Callers that run containers themselves, as Docker's engine does, have leases instead of sandboxes: addresses (handler.go), with a link whose other
+// end is theirs (lease.go) and published ports (setports.go), and subnets that are reserved before there is a network (reservation.go).
+//
 // A start fits the program to the kernel (lacks.go): docs/kernels.md says what is needed, and what is done without the rest.
 //
 // The engine's own lock guards memory only. Work in the kernel goes on under the lock of its object (locks.go); what nobody waits

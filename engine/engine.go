@@ -346,6 +346,8 @@ func (e *Engine) carryOut(ctx context.Context, p Plan) (done int, err error) {
 		switch s := s.(type) {
 		case delPair:
 			e.pairs.add(s.pair)
+		case delShaper:
+			e.pairs.add(pair{Pair: link.Pair{Host: s.name}})
 		case endFlows:
 			e.purges.add(s.purges()...)
 		case join:

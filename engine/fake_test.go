@@ -129,6 +129,7 @@ func (f *fakeHost) delPairs(names []string) error {
 	defer f.mu.Unlock()
 	for _, n := range names {
 		delPair{pair{Pair: link.Pair{Host: n}}}.on(&f.objects)
+		delShaper{n}.on(&f.objects)
 	}
 	return nil
 }

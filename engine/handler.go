@@ -7,7 +7,7 @@ import (
 )
 
 // The handlers give addresses and ports to callers that make their links themselves. What they give is kept under the caller's key: a
-// lease, an endpoint without a link.
+// lease, an endpoint without a sandbox; with or without a link (lease.go).
 
 // AllocateInterface gives a lease of addresses on a network. One key has one lease: a second is [bridged.ErrConflict]. An
 // address that can't be used is refused with the reason.

@@ -34,6 +34,8 @@ const (
 	labelSpace    = "ns="
 	labelSince    = "since="
 	labelMade     = "made"
+	labelCNI      = "cni"
+	labelRates    = "bw="
 	labelLease    = "key="
 	labelPeer     = "peer="
 )
@@ -57,6 +59,12 @@ func (l label) String() string {
 	words = append(words, fmt.Sprintf("%s%d.%d", labelSpace, l.sandbox.NSID.Ino, l.sandbox.NSID.Cookie))
 	if l.sandbox.Made {
 		words = append(words, labelMade)
+	}
+	if l.sandbox.CNI {
+		words = append(words, labelCNI)
+	}
+	if b := l.endpoint.Bandwidth; b != (bridged.Bandwidth{}) {
+		words = append(words, fmt.Sprintf("%s%d.%d.%d.%d", labelRates, b.Ingress.Rate, b.Ingress.Burst, b.Egress.Rate, b.Egress.Burst))
 	}
 	rest := strings.Join(words, " ")
 	name, since := cmp.Or(l.sandbox.Name, labelNameless), ""
@@ -131,8 +139,12 @@ func parseLabel(text string) (l label, ok bool) {
 
 // read takes one word.
 func (l *label) read(word string) bool {
-	if word == labelMade {
+	switch word {
+	case labelMade:
 		l.sandbox.Made = true
+		return true
+	case labelCNI:
+		l.sandbox.CNI = true
 		return true
 	}
 	key, value, _ := strings.Cut(word, "=")
@@ -157,6 +169,8 @@ func (l *label) read(word string) bool {
 		if l.sandbox.NSID.Ino, err = strconv.ParseUint(ino, 10, 64); err == nil {
 			l.sandbox.NSID.Cookie, err = strconv.ParseUint(cookie, 10, 64)
 		}
+	case labelRates:
+		err = l.readRates(value)
 	case labelSince:
 		var seconds int64
 		seconds, err = strconv.ParseInt(value, 10, 64)
@@ -165,6 +179,25 @@ func (l *label) read(word string) bool {
 		return false
 	}
 	return err == nil
+}
+
+func (l *label) readRates(value string) error {
+	var numbers [4]uint64
+	texts := strings.Split(value, ".")
+	if len(texts) != len(numbers) {
+		return strconv.ErrSyntax
+	}
+	for i, text := range texts {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return err
+		}
+		numbers[i] = n
+	}
+	l.endpoint.Bandwidth = bridged.Bandwidth{
+		Ingress: bridged.Rate{Rate: numbers[0], Burst: numbers[1]}, Egress: bridged.Rate{Rate: numbers[2], Burst: numbers[3]},
+	}
+	return checkBandwidth(l.endpoint.Bandwidth)
 }
 
 func (l *label) readIP(value string) error {

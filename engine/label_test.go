@@ -38,6 +38,12 @@ func TestLabel(t *testing.T) {
 	if got := l.String(); got != want {
 		t.Errorf("the label is\n%s, want\n%s", got, want)
 	}
+	attached := labelled("4f1c")
+	attached.sandbox.Made, attached.sandbox.CNI = false, true
+	attached.endpoint.Bandwidth.Egress = bridged.Rate{Rate: 8_000_000, Burst: 80_000}
+	if got, ok := parseLabel(attached.String()); !ok || !cmp.Equal(got, attached, compareLabels) || !strings.Contains(attached.String(), " cni bw=0.0.8000000.80000 ") {
+		t.Errorf("%s is read as %+v", attached, got)
+	}
 	// What does not fit is left out, the least important first.
 	long := labelled(strings.Repeat("x", 80))
 	long.endpoint.IPv6 = netip.MustParsePrefix("fd00:1111:2222:3333::2/128")
@@ -51,6 +57,45 @@ func TestLabel(t *testing.T) {
 	l.sandbox.ID = "ours it is not"
 	if got := l.String(); got != "" {
 		t.Errorf("the label of an id that is not ours is %s", got)
+	}
+}
+
+// leased is the label of a lease of Docker's engine.
+func leased(name string) label {
+	l := labelled("")
+	l.endpoint.Interface, l.endpoint.Sandbox, l.endpoint.Peer, l.endpoint.Name = "", strings.Repeat("c3", 32), "bp0123456789ab", name
+	return label{endpoint: l.endpoint}
+}
+
+func TestLeaseLabel(t *testing.T) {
+	l := leased("web")
+	const want = "bridged web key=c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3 ep=srKysrKysrKysrKysrKysrKysrKysrKysrKysrKysrI " +
+		"peer=bp0123456789ab ip=172.17.0.2"
+	if got := l.String(); got != want {
+		t.Errorf("the label is\n%s, want\n%s", got, want)
+	}
+	// Docker's longest fits with everything but the name.
+	long := leased(strings.Repeat("x", 128))
+	long.endpoint.MAC = bridged.MAC{2, 5: 7}
+	long.endpoint.IPv4, long.endpoint.IPv6 = netip.MustParsePrefix("172.217.200.200/32"), netip.MustParsePrefix("fd00:1111:2222:3333:4444:5555:6666:7777/128")
+	got, ok := parseLabel(long.String())
+	long.endpoint.Name = ""
+	if x := cmp.Diff(long, got, compareLabels); !ok || x != "" {
+		t.Errorf("%s is read (-want +got):\n%s", long, x)
+	}
+	for _, key := range []string{"a key", "ключ", strings.Repeat("k", bridged.MaxName)} {
+		l.endpoint.Sandbox = key
+		if got := l.String(); got != "" {
+			t.Errorf("the label of the key %.20q is %s", key, got)
+		}
+	}
+	for _, bad := range []string{
+		strings.Replace(want, "key=", "key=/", 1), strings.Replace(want, "peer=bp", "peer=b/p", 1), strings.Replace(want, " peer=", " if=", 1),
+		want + " if=eth0", want + " made", want + " ns=1.2", strings.Replace(want, "key=", "id=", 1), strings.Replace(want, " ep=", " xp=", 1),
+	} {
+		if l, ok := parseLabel(bad); ok {
+			t.Errorf("%q is read as %+v", bad, l)
+		}
 	}
 }
 
@@ -106,6 +151,7 @@ func TestLabelRoundTrip(t *testing.T) {
 // FuzzLabel: whatever the alias, what is read of it is read again of what is written of it.
 func FuzzLabel(f *testing.F) {
 	f.Add(labelled("web").String())
+	f.Add(leased("web").String())
 	f.Add(labelled(strings.Repeat("x", 200)).String())
 	f.Add("bridged - id= ep= mac=02:00:00:00:00:01 ip=::1 ns=1.2")
 	f.Fuzz(func(t *testing.T, text string) {

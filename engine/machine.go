@@ -178,6 +178,8 @@ func (m *machine) do(ctx context.Context, s step) error {
 		return m.addPair(s.pair)
 	case join:
 		return m.join(s.pair)
+	case setShape:
+		return m.links.Shape(s.Host, s.MTU, s.shape)
 	case delPair:
 		return m.links.Delete(s.Host)
 	case enslave:

@@ -33,7 +33,7 @@ func (m *machine) makeNamespace(s bridged.Sandbox) (bridged.NamespaceID, error) 
 
 func (m *machine) loopbackUp(ns *netns.NS) error {
 	return ns.Do(func() error {
-		conn, err := link.DialWith(m.here())
+		conn, err := link.DialBriefly(m.here())
 		if err != nil {
 			return err
 		}
@@ -61,12 +61,36 @@ func openExactly(path string, id bridged.NamespaceID) (*netns.NS, error) {
 	}
 	now, err := identity(ns)
 	if err == nil && now != id {
-		err = bridged.Errorf(bridged.ErrNotFound, "%s is another namespace now: %w", path, unix.ENOENT)
+		err = anotherNamespace(path)
 	}
 	if err != nil {
 		return nil, errors.Join(err, ns.Close())
 	}
 	return ns, nil
+}
+
+func anotherNamespace(path string) error {
+	return bridged.Errorf(bridged.ErrNotFound, "%s is another namespace now: %w", path, unix.ENOENT)
+}
+
+// visitExactly runs f in the namespace at path when it is that one, on one visit.
+func visitExactly(path string, id bridged.NamespaceID, f func() error) error {
+	ns, err := netns.Open(path)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return ns.Do(func() error {
+		cookie, err := netns.CookieHere()
+		if err != nil {
+			return err
+		}
+		dev, ino := ns.ID()
+		if (bridged.NamespaceID{Dev: dev, Ino: ino, Cookie: cookie}) != id {
+			return anotherNamespace(path)
+		}
+		return f()
+	})
 }
 
 func (m *machine) mountNamespace(s bridged.Sandbox, path, further string) error {

@@ -70,6 +70,7 @@ func (m *machine) look(want objects) (objects, error) {
 		return have, err
 	}
 	maps.DeleteFunc(have.bridges, func(name string, _ bridge) bool { _, ok := want.bridges[name]; return !ok })
+	have.shapers = maps.Clone(want.shapers)
 	have.routes = maps.Clone(want.routes)
 	maps.DeleteFunc(have.routes, func(id routeID, _ route) bool { _, ok := have.pairs[id.host]; return !ok })
 	return have, nil
@@ -89,12 +90,19 @@ func (m *machine) observeLinks(have *objects, want objects, links []link.Link, d
 				Bridge: link.Bridge{Name: l.Name, MAC: l.MAC, MTU: l.MTU, Promisc: l.Promisc && want.bridges[l.Name].Promisc}, up: l.Up, ours: l.Ours(), given: !l.Ours(),
 			}
 		}
+		if l.Kind == "ifb" && l.Ours() && strings.HasPrefix(l.Name, bridged.ShaperPrefix) {
+			have.shapers[l.Name] = struct{}{}
+		}
 		if l.Kind == "veth" && l.Ours() && strings.HasPrefix(l.Name, bridged.PortPrefix) {
 			p := want.pairs[l.Name]
 			p.Host, p.Bridge, p.Isolated, p.Alias = l.Name, names[l.Master], l.Isolated, l.Alias
-			p.joined, p.astray = l.Running || !doubt || !m.unjoined(p), !l.Up || l.Hairpin == p.NoHairpin
+			p.joined = l.Running || !doubt || !m.unjoined(p)
+			p.astray = !l.Up || l.Hairpin == p.NoHairpin || p.MTU != 0 && l.MTU != p.MTU
 			have.pairs[l.Name] = p
 		}
+	}
+	if err := m.observeShapes(have); err != nil {
+		return err
 	}
 	if len(want.bridges) == 0 || len(have.bridges) == 0 {
 		return nil
@@ -123,6 +131,26 @@ func (m *machine) observeLinks(have *objects, want objects, links []link.Link, d
 		}
 	}
 	return m.observeSysctls(have, want)
+}
+
+// observeShapes looks at what limits those pairs that are to be limited.
+func (m *machine) observeShapes(have *objects) error {
+	for name, p := range have.pairs {
+		if p.shape == (link.Shaping{}) {
+			continue
+		}
+		same, err := m.links.Shaped(name, p.shape)
+		switch {
+		case errors.Is(err, unix.ENODEV): // it went just now
+			continue
+		case err != nil:
+			return err
+		case !same:
+			p.shape = link.Shaping{}
+			have.pairs[name] = p
+		}
+	}
+	return nil
 }
 
 // fewBridges are so few that each one's addresses and routes are asked for, instead of those of all links.
@@ -184,7 +212,7 @@ func (m *machine) unjoined(p pair) bool {
 	defer ns.Close()
 	unjoined := false
 	err = ns.Do(func() error {
-		links, err := link.DialWith(m.here())
+		links, err := link.DialBriefly(m.here())
 		if err != nil {
 			return err
 		}

@@ -42,12 +42,7 @@ func (m *machine) addPair(p pair) error {
 
 // join sets the inner end up, in one visit to the namespace.
 func (m *machine) join(p pair) error {
-	ns, err := openExactly(p.netns, p.nsid)
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
-	return ns.Do(func() error {
+	return visitExactly(p.netns, p.nsid, func() error {
 		for _, s := range innerSysctls(p) {
 			if err := sysctl.Set(s.Path, s.Value); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
@@ -59,18 +54,12 @@ func (m *machine) join(p pair) error {
 			}
 		}
 		failpoint.Reached("inner end's settings made")
-		conn, err := link.DialWith(m.here())
+		conn, err := link.DialBriefly(m.here())
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
-		l, err := conn.ByName(p.Inner)
-		if err != nil {
-			return err
-		}
-		in := p.inner
-		in.Index = l.Index
-		return conn.Configure(in)
+		return conn.Configure(p.inner)
 	})
 }
 
@@ -103,7 +92,11 @@ func innerSysctls(p pair) []forwarding.Sysctl {
 func (m *machine) enslave(s enslave) error {
 	return m.onLink(s.bridge, func(b link.Link) error {
 		return m.onLink(s.host, func(l link.Link) error {
-			return cmp.Or(m.links.SetMaster(l.Index, b.Index, s.port), m.links.SetUp(l.Index))
+			err := m.links.SetMaster(l.Index, b.Index, s.port)
+			if err == nil && s.mtu != 0 && s.mtu != l.MTU {
+				err = m.links.SetMTU(l.Index, s.mtu)
+			}
+			return cmp.Or(err, m.links.SetUp(l.Index))
 		})
 	})
 }
@@ -115,13 +108,8 @@ func (m *machine) announce(p pair) error {
 	if _, err := m.links.ByName(p.Host); err != nil {
 		return err
 	}
-	ns, err := openExactly(p.netns, p.nsid)
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
-	return ns.Do(func() error {
-		conn, err := link.DialWith(m.here())
+	return visitExactly(p.netns, p.nsid, func() error {
+		conn, err := link.DialBriefly(m.here())
 		if err != nil {
 			return err
 		}

@@ -118,6 +118,12 @@ func (m *machine) run(ctx context.Context, w *watchers, suspect func(suspicion),
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		return w.links.Run(ctx, func(e link.Event) {
+			if e.Queue {
+				if l, err := m.links.ByIndex(e.Link.Index); err == nil && l.Ours() {
+					suspect(suspicion{link: l.Name})
+				}
+				return
+			}
 			if !e.Resync && !e.Port && !e.Link.Ours() {
 				changed(moved{foreign: true}) // the kernel does not tell of all routes that go with a link
 			}

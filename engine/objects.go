@@ -22,6 +22,7 @@ type objects struct {
 	elements nft.Elements
 	bridges  map[string]bridge // by name
 	pairs    map[string]pair   // by the host end's name
+	shapers  map[string]struct{}
 	routes   map[routeID]route // inside sandboxes
 	// visits are the inner ends, by the host end's name, where a start looks for routes of ours.
 	visits map[string]inside
@@ -54,9 +55,11 @@ type pair struct {
 	inner link.Inner
 	// sysctls are set inside before the inner end goes up, for the user.
 	sysctls []forwarding.Sysctl
+	// shape is what limits its bandwidth.
+	shape link.Shaping
 	// joined: the inner end was set up. From then on everything inside is the container's own business. That of a lease never is by us.
 	joined bool
-	// astray: the host end is down, or its port's hairpin mode is not as wanted.
+	// astray: the host end is down, or its MTU or its port's hairpin mode is not as wanted.
 	astray bool
 }
 
@@ -65,6 +68,7 @@ func newObjects() objects {
 		elements: make(nft.Elements),
 		bridges:  make(map[string]bridge),
 		pairs:    make(map[string]pair),
+		shapers:  make(map[string]struct{}),
 		routes:   make(map[routeID]route),
 		visits:   make(map[string]inside),
 	}
@@ -213,6 +217,10 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 		}
 	}
 	if s.CNI {
+		p.shape = shapingOf(e)
+		if p.shape.Shaper != "" {
+			w.shapers[p.shape.Shaper] = struct{}{}
+		}
 		attached(&p.inner, n, e)
 		joined = nil // its default route is one of its own, if it has one
 	}
@@ -283,6 +291,7 @@ func (w objects) clone() objects {
 	w.elements = maps.Clone(w.elements)
 	w.bridges = maps.Clone(w.bridges)
 	w.pairs = maps.Clone(w.pairs)
+	w.shapers = maps.Clone(w.shapers)
 	w.routes = maps.Clone(w.routes)
 	return w
 }

@@ -60,6 +60,7 @@ type (
 	enslave struct {
 		host, bridge string
 		port         link.Port
+		mtu          int // 0: as it is
 	}
 	// isolate closes or opens the way between a port and its siblings.
 	isolate struct {
@@ -81,6 +82,10 @@ type (
 		routeID
 		route
 	}
+	// setShape limits the bandwidth of a pair.
+	setShape struct{ pair }
+	// delShaper removes a link that limited a pair's bandwidth. It may be done behind the answer, too.
+	delShaper struct{ name string }
 	// delPair may be done behind the answer: nothing can pass the pair any more. Its routes go with it.
 	delPair struct{ pair }
 	// endFlows ends connections that may not go on, behind the answer: established ones pass without being asked again.
@@ -134,7 +139,11 @@ func (s addRoute) String() string {
 func (s delRoute) String() string {
 	return fmt.Sprintf("remove route %s via %s from %s in %s", s.dst, s.gateway, s.name, s.netns)
 }
-func (s delPair) String() string { return "remove pair " + s.Host }
+func (s setShape) String() string {
+	return fmt.Sprintf("limit the bandwidth of %s: %s", s.Host, s.shape)
+}
+func (s delShaper) String() string { return "remove link " + s.name }
+func (s delPair) String() string   { return "remove pair " + s.Host }
 func (s endFlows) String() string {
 	var b strings.Builder
 	b.WriteString("end flows")
@@ -202,7 +211,7 @@ func (s upBridge) on(w *objects) {
 }
 func (s addPair) on(w *objects) {
 	p := s.pair
-	p.joined = false
+	p.joined, p.shape = false, link.Shaping{}
 	w.pairs[s.Host] = p
 }
 func (s join) on(w *objects) {
@@ -257,6 +266,15 @@ func (s addRoute) on(w *objects) {
 	w.routes[s.routeID] = s.route
 }
 func (s delRoute) on(w *objects) { delete(w.routes, s.routeID) }
+func (s setShape) on(w *objects) {
+	p := w.pairs[s.Host]
+	p.shape = s.shape
+	w.pairs[s.Host] = p
+	if s.shape.Shaper != "" {
+		w.shapers[s.shape.Shaper] = struct{}{}
+	}
+}
+func (s delShaper) on(w *objects) { delete(w.shapers, s.name) }
 func (s delPair) on(w *objects) {
 	delete(w.pairs, s.Host)
 	maps.DeleteFunc(w.routes, func(id routeID, _ route) bool { return id.host == s.Host })
@@ -293,6 +311,11 @@ func diff(have, want objects) Plan {
 	for _, name := range sortedKeys(have.pairs) {
 		if _, ok := want.pairs[name]; !ok {
 			p = append(p, delPair{have.pairs[name]})
+		}
+	}
+	for _, name := range sortedKeys(have.shapers) {
+		if _, ok := want.shapers[name]; !ok {
+			p = append(p, delShaper{name})
 		}
 	}
 	if !tx.Empty() {
@@ -362,9 +385,12 @@ func (p Plan) pairsMade(have, want objects) Plan {
 		case !ok:
 			p = append(p, addPair{w})
 		case h.Bridge != w.Bridge || h.astray || slices.Contains(p.madeBridges(), w.Bridge):
-			p = append(p, enslave{name, w.Bridge, w.Port})
+			p = append(p, enslave{name, w.Bridge, w.Port, w.MTU})
 		case w.Isolated && !h.Isolated:
 			p = append(p, isolate{name, true})
+		}
+		if h.shape != w.shape && w.shape != (link.Shaping{}) {
+			p = append(p, setShape{w})
 		}
 		if ok && h.Alias != w.Alias {
 			p = append(p, setAlias{name, w.Alias})

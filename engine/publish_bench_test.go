@@ -29,7 +29,12 @@ const (
 // benchEngine runs an engine on the real kernel in a namespace of its own, with this many ports published, all of one sandbox.
 func benchEngine(b *testing.B, published int) *Engine {
 	b.Helper()
-	e, err := openIn(b, giveNamespace(b), Config{
+	return benchEngineIn(b, giveNamespace(b), published)
+}
+
+func benchEngineIn(b *testing.B, host string, published int) *Engine {
+	b.Helper()
+	e, err := openIn(b, host, Config{
 		RunDir: b.TempDir(), StateDir: b.TempDir(), BridgeName: "docker0", ICC: true, IPMasq: true, IPForward: true,
 		IP: netip.IPv4Unspecified(), Protection: "auto", Log: slog.New(slog.DiscardHandler),
 	}, less{})

@@ -230,6 +230,7 @@ func (r *rebuilder) addEndpoint(l link.Link, bridge string) error {
 	if !e.Leased() {
 		e.Sandbox = told.sandbox.ID
 	}
+	e.NoHairpin = told.sandbox.CNI && !l.Hairpin
 	if !r.alive(e) {
 		return nil // it was being made or removed
 	}

@@ -237,7 +237,7 @@ func TestRandomReservations(t *testing.T) {
 			e, stop := startFake(t, cfg, h)
 			defer func() { stop() }()
 			ctx := t.Context()
-			for range 400 {
+			for range 800 {
 				h.failNext(rnd.IntN(20) * rnd.IntN(3))
 				i := rnd.IntN(3)
 				subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, byte(i), 0}), 28)
@@ -250,7 +250,7 @@ func TestRandomReservations(t *testing.T) {
 				case 0:
 					_, _ = e.ReservePool(ctx, bridged.PoolSpec{Prefix: subnet})
 				case 1:
-					if rnd.IntN(4) == 0 {
+					if rnd.IntN(10) == 0 {
 						_ = e.ReleasePool(ctx, pool)
 					}
 				case 2, 3:
@@ -258,10 +258,19 @@ func TestRandomReservations(t *testing.T) {
 				case 4:
 					_ = e.ReleaseAddress(ctx, pool, asked)
 				case 5:
+					if _, reserved := e.State().Reservations[pool]; !reserved && rnd.IntN(50) > 0 {
+						continue // else it is hardly ever reserved: a network is there most of the time
+					}
 					_, _, _ = e.CreateNetwork(ctx, bridged.NetworkSpec{Name: name, Subnets: []bridged.Subnet{{Prefix: subnet}}})
 				case 6:
 					_ = e.RemoveNetwork(ctx, name)
+					_, _ = e.ReservePool(ctx, bridged.PoolSpec{Prefix: subnet})
 				case 7, 8:
+					for a := range e.State().Reserved { // what Docker's engine asks for
+						if a.Pool == pool && rnd.IntN(2) == 0 {
+							asked = a.Addr
+						}
+					}
 					_, _ = e.AllocateInterface(ctx, bridged.InterfaceSpec{ID: key, Network: name, IPv4: asked})
 				case 9:
 					_ = e.ReleaseInterface(ctx, key)

@@ -144,7 +144,7 @@ func (m *machine) inside(in inside, f func(c *addr.Conn, index int) error) error
 	}
 	defer ns.Close()
 	return ns.Do(func() error {
-		links, err := link.DialWith(m.here())
+		links, err := link.DialBriefly(m.here())
 		if err != nil {
 			return err
 		}

@@ -203,6 +203,8 @@ func ofSandbox(s step) (host string, ok bool) {
 		return s.host, true
 	case setAlias:
 		return s.host, true
+	case setShape:
+		return s.Host, true
 	case setSysctl:
 		return "", s.given
 	}

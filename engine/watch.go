@@ -66,7 +66,11 @@ func (e *Engine) concerned(s suspicion) (concern, bool) {
 		f := x.Forwarding
 		return concern{Change: bridged.Change{Forwarding: &f}, subject: bridged.Event{Type: bridged.EventDaemon}}, true
 	}
-	if id, ok := x.hostEnds[s.link]; ok {
+	name := s.link
+	if digits, ok := strings.CutPrefix(name, bridged.ShaperPrefix); ok {
+		name = bridged.PortPrefix + digits
+	}
+	if id, ok := x.hostEnds[name]; ok {
 		endpoint := x.Endpoints[id]
 		if endpoint.Leased() {
 			return concern{

@@ -59,6 +59,15 @@ func DialWith(o Options) (*Conn, error) {
 	return &Conn{socket, slow}, nil
 }
 
+// DialBriefly is DialWith for a Conn that is closed again soon: it has one socket for everything, Delete too.
+func DialBriefly(o Options) (*Conn, error) {
+	socket, err := o.Dial()
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{socket, socket}, nil
+}
+
 // Close closes the Conn.
 func (c *Conn) Close() error { return errors.Join(c.socket.Close(), c.slow.Close()) }
 

@@ -14,9 +14,9 @@ import (
 
 // Inner is how the inner end of a pair is set up, in its own namespace.
 type Inner struct {
+	// Name is the interface's; Index its index, or 0 when the caller does not know.
+	Name  string
 	Index int
-	// Name is for errors.
-	Name string
 	// Addrs are its addresses with their prefix lengths.
 	Addrs []netip.Prefix
 	// DAD: IPv6 addresses can be used when nobody else was found to have them. Without it they can at once.
@@ -44,6 +44,12 @@ const loopback = 1
 // Configure sets up the inner end of a pair in one datagram, on a Conn in its namespace: the loopback up, then the link, then
 // addresses, then routes. The error is that of the first step that failed; those behind it were tried too, and what was done stays.
 func (c *Conn) Configure(in Inner) error {
+	if in.Index == 0 {
+		var err error
+		if in.Index, err = c.socket.Index(in.Name); err != nil {
+			return fmt.Errorf("cannot configure %s: %w", in.Name, err)
+		}
+	}
 	var b rtnl.Batch
 	steps := in.append(&b)
 	failed, err := c.socket.Do(&b, nil)

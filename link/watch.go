@@ -16,6 +16,8 @@ type Event struct {
 	Gone bool
 	// Port: the link's settings as a port of a bridge changed. Of Link, only Index, Name, Up, Running, Master and these settings are set.
 	Port bool
+	// Queue: a queueing discipline or a filter of the link was taken away, see [Conn.Shape]. Of Link, only Index is set.
+	Queue bool
 	// Resync: events were lost, and Link is empty. What is known must be listed anew.
 	Resync bool
 }
@@ -27,7 +29,7 @@ type Watcher struct {
 
 // Watch subscribes, in the calling thread's network namespace. No change after its return is missed, so: watch, then list.
 func Watch() (*Watcher, error) {
-	w, err := rtnl.Watch(unix.RTNLGRP_LINK)
+	w, err := rtnl.Watch(unix.RTNLGRP_LINK, unix.RTNLGRP_TC)
 	if err != nil {
 		return nil, err
 	}
@@ -38,6 +40,16 @@ func Watch() (*Watcher, error) {
 // the Watcher.
 func (w *Watcher) Run(ctx context.Context, handle func(Event)) error {
 	return w.subscription.Run(ctx, func(kind uint16, body []byte) {
+		switch kind {
+		case unix.RTM_DELQDISC, unix.RTM_DELTFILTER:
+			if len(body) >= sizeofTcMsg {
+				handle(Event{Link: Link{Index: int(int32(order.Uint32(body[4:]))), PeerNetNS: -1}, Queue: true})
+			}
+			return
+		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		default:
+			return
+		}
 		if l, ok := decode(body); ok {
 			handle(Event{Link: l, Gone: kind == unix.RTM_DELLINK})
 		} else if l, ok := decodePort(body); ok && kind == unix.RTM_NEWLINK {

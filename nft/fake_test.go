@@ -13,6 +13,8 @@ type fakeKernel struct {
 	elements map[string]bool // set/key
 	size     int             // of each set; 0: no limit
 	commits  int
+	// flags are those of the tables that a list of tables shows.
+	flags []uint32
 
 	// What goes wrong.
 	refuse   func(change fakeChange) unix.Errno // a change
@@ -56,6 +58,10 @@ func (k *fakeKernel) send(batch []byte) error {
 		k.answers = append(k.answers, slices.Concat(batch[:4], []byte{byte(generation), unix.NFNL_SUBSYS_NFTABLES}, batch[6:]))
 		return nil
 	}
+	if binary.NativeEndian.Uint16(batch[4:]) == subsystem|unix.NFT_MSG_GETTABLE {
+		k.listTables(binary.NativeEndian.Uint32(batch[8:]))
+		return nil
+	}
 	// Changes count at once for the batch's later messages, and are taken back when it fails.
 	next := make(map[string]bool, len(k.elements))
 	for e := range k.elements {
@@ -74,6 +80,24 @@ func (k *fakeKernel) send(batch []byte) error {
 		k.commits++
 	}
 	return nil
+}
+
+// listTables answers a request for the list of tables.
+func (k *fakeKernel) listTables(seq uint32) {
+	message := func(typ uint16, attrs func(*batch)) {
+		b := batch{seq: seq}
+		b.header(typ, Inet, unix.NLM_F_MULTI, 0)
+		attrs(&b)
+		b.end()
+		k.answers = append(k.answers, b.buf)
+	}
+	for i, flags := range k.flags {
+		message(subsystem|unix.NFT_MSG_NEWTABLE, func(b *batch) {
+			b.str(unix.NFTA_TABLE_NAME, string(rune('a'+i)))
+			b.uint32(unix.NFTA_TABLE_FLAGS, flags)
+		})
+	}
+	message(unix.NLMSG_DONE, func(*batch) {})
 }
 
 func (k *fakeKernel) change(elements map[string]bool, m []byte) (errno unix.Errno) {

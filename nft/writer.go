@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -119,6 +120,19 @@ func newWriter(opts Options, write, read socket) (*Writer, error) {
 	return w, nil
 }
 
+// canPersist says whether the kernel has owners and tables that outlive them. A table that does, an earlier writer's most likely, shows it; else it
+// is tried, which takes longer than all the rest of a start on an unchanged system.
+func (w *Writer) canPersist() (bool, error) {
+	listed, err := w.list(context.Background())
+	if err != nil {
+		return false, err
+	}
+	if slices.ContainsFunc(listed, func(l listedTable) bool { return l.flags&tablePersist != 0 }) {
+		return true, nil
+	}
+	return w.conn.takes(tableOwner | tablePersist)
+}
+
 // probe finds out what the kernel can do.
 func (w *Writer) probe(protection string) error {
 	err := w.reading(func() error { _, err := w.reader.generation(context.Background()); return err })
@@ -133,7 +147,7 @@ func (w *Writer) probe(protection string) error {
 	default:
 		return fmt.Errorf("unknown protection %q: use auto, %s or %s", protection, ProtectionOwner, ProtectionMonitor)
 	}
-	can, err := w.conn.takes(tableOwner | tablePersist)
+	can, err := w.canPersist()
 	switch {
 	case err != nil:
 		return fmt.Errorf("cannot find out how tables can be protected: %w", err)

@@ -251,6 +251,19 @@ func TestProtection(t *testing.T) {
 			t.Errorf("%q: the probe changed something", c.asked)
 		}
 	}
+	// A table that has the flag is proof enough, and one without is none.
+	for _, c := range []struct {
+		flags []uint32
+		got   string
+	}{{[]uint32{0, tablePersist}, ProtectionOwner}, {[]uint32{0, tableOwner}, ProtectionMonitor}} {
+		write, read := protectionKernel(false)
+		read.flags = c.flags
+		w, err := newWriter(Options{}, write, read)
+		mustFail(t, c.got, err, nil)
+		if w.Protection() != c.got {
+			t.Errorf("beside tables with the flags %v: %q, want %q", c.flags, w.Protection(), c.got)
+		}
+	}
 	write, read := protectionKernel(true)
 	if _, err := newWriter(Options{Protection: "owner"}, write, read); err == nil || !strings.Contains(err.Error(), `"owner"`) {
 		t.Errorf("an unknown protection: %v", err)

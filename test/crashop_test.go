@@ -13,7 +13,7 @@ import (
 
 // operations are all that the daemon does.
 func operations() []operation {
-	all := slices.Concat(requests(), removals(), repairs(), starts())
+	all := slices.Concat(requests(), removals(), repairs(), starts(), dockers())
 	for i, op := range all {
 		if op.flags == nil {
 			all[i].flags = usual
@@ -309,6 +309,8 @@ func startsAfter() []operation {
 		after("a creation without its end", "after join:1", nil, create, nil),
 		after("half a removal", "after commit:1", create, remove, create),
 		after("half a removal from others", "namespace has both paths:1", slices.Concat(create, share), remove, nil),
+		after("half of Docker's link", "after addPair:1", slices.Concat(plug, endow), join, depart),
+		after("half of Docker's link's removal", "after commit:1", slices.Concat(plug, endow, join), depart, join),
 		after("half a link's removal", "before purging connections:1", slices.Concat(create, tie), untie, tie),
 	}
 }

@@ -43,6 +43,7 @@ type crashWorld struct {
 	order  string // path of the file that the daemon's fail points look into
 	notify *net.UnixConn
 	socket string
+	plugin string // the socket for Docker's engine
 	http   *http.Client
 	d      *daemon
 	lines  map[string][]string // as [crashWorld.anonymize] reads them
@@ -59,15 +60,15 @@ func newCrashWorld(t testing.TB) *crashWorld {
 	w := &crashWorld{world: newWorld(t), t: t, armed: binary, lines: make(map[string][]string)}
 	w.hidden = strings.Count(w.host.Output(t, "cat", "/proc/self/mountinfo"), " /run/netns ")
 	dir := t.TempDir()
-	w.order, w.socket = filepath.Join(dir, "order"), filepath.Join(dir, "socket")
+	w.order, w.socket, w.plugin = filepath.Join(dir, "order"), filepath.Join(dir, "socket"), filepath.Join(dir, "plugin")
 	ready := filepath.Join(dir, "notify")
 	if w.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: ready, Net: "unixgram"}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.notify.Close() })
 	w.env = []string{"BRIDGED_FAILPOINTS=" + w.order, "NOTIFY_SOCKET=" + ready}
-	w.http = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", w.socket)
+	w.http = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", map[bool]string{true: w.plugin, false: w.socket}[addr == "docker:80"])
 	}}}
 	return w
 }
@@ -103,7 +104,7 @@ func (w *crashWorld) passed() []string {
 // launch starts a daemon and reports whether it got ready; it did not when it ended before.
 func (w *crashWorld) launch(flags []string) (ready bool) {
 	w.t.Helper()
-	cmd := exec.Command(w.armed, append([]string{"daemon", "--state-dir", w.dir, "--socket", w.socket}, flags...)...)
+	cmd := exec.Command(w.armed, append([]string{"daemon", "--state-dir", w.dir, "--socket", w.socket, "--docker-plugin-socket", w.plugin}, flags...)...)
 	cmd.Env = w.env
 	w.d = w.world.launch(cmd)
 	said := make(chan bool, 1)
@@ -157,7 +158,13 @@ func (w *crashWorld) restart(flags ...string) {
 // request makes a call on the daemon's socket. A status of 0 is no answer: it died.
 func (w *crashWorld) request(method, path, body string) (status int, answer string) {
 	w.t.Helper()
-	r, err := http.NewRequest(method, "http://bridged"+path, strings.NewReader(body))
+	return w.requestAt("bridged", method, path, body)
+}
+
+// requestAt is request on the socket for "bridged" or for "docker".
+func (w *crashWorld) requestAt(host, method, path, body string) (status int, answer string) {
+	w.t.Helper()
+	r, err := http.NewRequest(method, "http://"+host+path, strings.NewReader(body))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -174,7 +181,7 @@ func (w *crashWorld) request(method, path, body string) (status int, answer stri
 	return resp.StatusCode, string(text)
 }
 
-// steps are calls on the daemon's socket, "METHOD path body" each.
+// steps are calls on the daemon's socket, "METHOD path body" each, or on the one for Docker's engine, "PLUGIN method body".
 type steps []string
 
 // attempt makes the calls until one is not answered with success.
@@ -183,6 +190,12 @@ func (w *crashWorld) attempt(s steps) error {
 	for _, step := range s {
 		words := append(strings.SplitN(step, " ", 3), "")
 		path := words[1]
+		if words[0] == "PLUGIN" {
+			if status, answer := w.requestAt("docker", http.MethodPost, "/"+path, words[2]); status != http.StatusOK || strings.Contains(answer, `"Err`) {
+				return fmt.Errorf("%s: status %d: %s", step, status, answer)
+			}
+			continue
+		}
 		if !strings.HasPrefix(path, "/networks") {
 			path = "/bridged/v1/" + path
 		}
@@ -231,7 +244,7 @@ echo "= mounts"; awk '$5 ~ "^/run/netns/" { print $5 }' /proc/self/mountinfo
 cd /run/netns 2>/dev/null && for n in $(ls -A); do
 	echo "= $n"; { printf 'link\naddr\nroute\n' | ip -n "$n" -o -batch -; ip -n "$n" -o -6 route; } 2>&1 | sed "s/^/$n: /"
 done
-echo "= files"; cd "$1" && find . -type f; find /run/bridged -type f
+echo "= files"; cd "$1" && find . -type f; cat reservations/* 2>/dev/null; find /run/bridged -type f
 exit 0
 `
 
@@ -305,7 +318,7 @@ var (
 		as   string
 	}{
 		{regexp.MustCompile(`[0-9a-f]{64}`), "ID"},
-		{regexp.MustCompile(`\b(bv|bd)[0-9a-f]{12}`), "$1#"},
+		{regexp.MustCompile(`\b(bv|bd|bp)[0-9a-f]{12}`), "$1#"},
 		{regexp.MustCompile(`@[a-z0-9#]+: `), "@: "},
 		{regexp.MustCompile(`^([^ ]+: )?[0-9]+: `), "$1"},
 		{regexp.MustCompile(` link-netns(id)? [^ ]+`), ""},

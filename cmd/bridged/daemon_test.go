@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -167,7 +168,7 @@ func given(t *testing.T, name string, l interface{ File() (*os.File, error) }, e
 	return givenFile{f, name}
 }
 
-// TestActivation: the daemon answers on the sockets that systemd gives it, and leaves them when it ends.
+// TestActivation: the daemon answers on the sockets that systemd gives it, also what was asked before it began, and leaves them when it ends.
 func TestActivation(t *testing.T) {
 	dir, err := os.MkdirTemp("", "br")
 	if err != nil {
@@ -179,9 +180,12 @@ func TestActivation(t *testing.T) {
 	own := given(t, "bridged.socket", l, err)
 	defer l.Close()
 	pl, err := net.ListenUnix("unix", &net.UnixAddr{Name: plugin, Net: "unix"})
-	p := startProcess(t, given(t, "docker-plugin", pl, err), own)
+	early := given(t, "docker-plugin", pl, err)
 	defer pl.Close()
+	waiting := ask(t, plugin)
+	p := startProcess(t, early, own)
 	p.notice()
+	activated(t, waiting)
 	c, err := client.Dial("unix://" + path)
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +194,7 @@ func TestActivation(t *testing.T) {
 	if _, err := c.Status(context.Background()); err != nil {
 		t.Error(err)
 	}
-	activate(t, plugin)
+	activated(t, ask(t, plugin))
 	if _, err := os.Lstat(p.socket); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it made a socket of its own: %v", err)
 	}
@@ -204,13 +208,24 @@ func TestActivation(t *testing.T) {
 	}
 }
 
-// activate asks at a socket as Docker's engine does at first.
-func activate(t *testing.T, socket string) {
+// ask asks at a socket what Docker's engine asks at first.
+func ask(t *testing.T, socket string) net.Conn {
 	t.Helper()
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}
-	resp, err := (&http.Client{Transport: transport}).Post("http://plugin/Plugin.Activate", "", nil)
+	conn, err := net.Dial("unix", socket)
+	if err == nil {
+		_, err = conn.Write([]byte("POST /Plugin.Activate HTTP/1.1\r\nHost:\r\nContent-Length: 0\r\n\r\n"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// activated reads the answer to that.
+func activated(t *testing.T, conn net.Conn) {
+	t.Helper()
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,14 +10,14 @@ import (
 // 5.14). It costs a visit to the namespace.
 func (n *NS) Cookie() (cookie uint64, err error) {
 	err = n.Do(func() error {
-		cookie, err = cookieHere()
+		cookie, err = CookieHere()
 		return err
 	})
 	return cookie, err
 }
 
-// cookieHere is the cookie of the calling thread's namespace.
-func cookieHere() (uint64, error) {
+// CookieHere is the [NS.Cookie] of the calling thread's namespace.
+func CookieHere() (uint64, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, err
@@ -41,7 +41,7 @@ func Cookies(paths []string, f func(path string, ns *NS, cookie uint64)) error {
 				continue
 			}
 			if ns.enter() == nil {
-				if cookie, err := cookieHere(); err == nil {
+				if cookie, err := CookieHere(); err == nil {
 					f(path, ns, cookie)
 				}
 			}

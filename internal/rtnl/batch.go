@@ -72,6 +72,15 @@ func (b *Batch) Route(r unix.RtMsg) {
 	b.buf = order.AppendUint32(b.buf, r.Flags)
 }
 
+// Queue is the fixed part of a message about a queueing discipline or a filter of a link (struct tcmsg).
+func (b *Batch) Queue(link int, handle, parent, info uint32) {
+	b.buf = append(b.buf, 0, 0, 0, 0)
+	b.buf = order.AppendUint32(b.buf, uint32(link))
+	b.buf = order.AppendUint32(b.buf, handle)
+	b.buf = order.AppendUint32(b.buf, parent)
+	b.buf = order.AppendUint32(b.buf, info)
+}
+
 // Bytes is an attribute.
 func (b *Batch) Bytes(kind uint16, v []byte) {
 	b.header(kind, len(v))

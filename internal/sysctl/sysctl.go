@@ -3,6 +3,7 @@
 package sysctl
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -15,50 +16,67 @@ const root = "/proc/sys/"
 // Get is the value at path, as "net/ipv4/ip_forward", without white space around it: unix.ENOENT when there is no such
 // parameter, as for all of IPv6 on a host without.
 func Get(path string) (string, error) {
-	if !filepath.IsLocal(path) {
-		return "", fmt.Errorf("cannot read sysctl %q: not a path below %s: %w", path, root, unix.EINVAL)
-	}
-	value, err := read(root + path)
+	value, err := get(path)
 	if err != nil {
 		return "", fmt.Errorf("cannot read sysctl %s: %w", path, err)
 	}
 	return value, nil
 }
 
-// Set makes the value at path value. It reads first and writes only a difference, so that a file system that can't be written
-// does not matter where nothing is to be changed.
-func Set(path, value string) error {
-	have, err := Get(path)
-	if err != nil || have == value {
-		return err
-	}
-	if err := write(root+path, value); err != nil {
-		return fmt.Errorf("cannot set sysctl %s from %s to %s: %w", path, have, value, err)
-	}
-	return nil
-}
-
-// read is for small files: one page of a parameter's value.
-func read(file string) (string, error) {
-	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+func get(path string) (string, error) {
+	fd, err := open(path, unix.O_RDONLY)
 	if err != nil {
 		return "", err
 	}
 	defer unix.Close(fd)
+	return read(fd)
+}
+
+// Set makes the value at path value. It reads first and writes only a difference, so that a file system that can't be written
+// does not matter where nothing is to be changed.
+func Set(path, value string) error {
+	fd, denied := open(path, unix.O_RDWR)
+	if errors.Is(denied, unix.EACCES) || errors.Is(denied, unix.EPERM) || errors.Is(denied, unix.EROFS) {
+		have, err := Get(path)
+		if err != nil || have == value {
+			return err
+		}
+		return cannotSet(path, have, value, denied)
+	}
+	if denied != nil {
+		return fmt.Errorf("cannot read sysctl %s: %w", path, denied)
+	}
+	defer unix.Close(fd)
+	have, err := read(fd)
+	if err != nil {
+		return fmt.Errorf("cannot read sysctl %s: %w", path, err)
+	}
+	if have == value {
+		return nil
+	}
+	if _, err := unix.Pwrite(fd, []byte(value), 0); err != nil {
+		return cannotSet(path, have, value, err)
+	}
+	return nil
+}
+
+func cannotSet(path, have, value string, err error) error {
+	return fmt.Errorf("cannot set sysctl %s from %s to %s: %w", path, have, value, err)
+}
+
+func open(path string, how int) (fd int, err error) {
+	if !filepath.IsLocal(path) {
+		return -1, fmt.Errorf("%q is not a path below %s: %w", path, root, unix.EINVAL)
+	}
+	return unix.Open(root+path, how|unix.O_CLOEXEC, 0)
+}
+
+// read is for small files: one page of a parameter's value.
+func read(fd int) (string, error) {
 	var buf [4096]byte
 	n, err := unix.Read(fd, buf[:])
 	if err != nil {
 		return "", err
 	}
 	return strings.TrimSpace(string(buf[:n])), nil
-}
-
-func write(file, value string) error {
-	fd, err := unix.Open(file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	_, err = unix.Write(fd, []byte(value))
-	return err
 }
