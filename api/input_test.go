@@ -141,6 +141,7 @@ func TestBadInput(t *testing.T) {
 		{"POST", "/networks/bridge/connect", config(`"IPAMConfig": {"IPv6Address": "fd00"}`), 400, `field "EndpointConfig.IPAMConfig.IPv6Address": "fd00" is no IP`},
 		{"POST", "/networks/bridge/connect", config(`"MacAddress": "02"`), 400, `field "EndpointConfig.MacAddress": invalid MAC address "02"`},
 		{"POST", "/networks/bridge/connect", config(`"GwPriority": "1"`), 400, `field "EndpointConfig.GwPriority": want a whole number, not string`},
+		{"DELETE", "/networks/10.99.0.0%2F24", ``, 404, "network 10.99.0.0/24 not found"}, // the id of a reservation has a slash
 		{"POST", "/networks/bridge/disconnect", `{"Force": true}`, 400, `field "Container": is missing`},
 		{"POST", "/networks/bridge/disconnect", `{"Container": "web", "Force": true}`, 404, "sandbox web not found"},
 

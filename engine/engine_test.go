@@ -173,7 +173,8 @@ func TestFailureLeavesNothing(t *testing.T) {
 			_, _, err := e.CreateNetwork(ctx, bridged.NetworkSpec{Name: "new", IPv6: true})
 			return err
 		},
-		"remove network": func(ctx context.Context, e *Engine) error { return e.RemoveNetwork(ctx, "empty") },
+		"remove network":          func(ctx context.Context, e *Engine) error { return e.RemoveNetwork(ctx, "empty") },
+		"remove reserved network": func(ctx context.Context, e *Engine) error { return e.RemoveNetwork(ctx, "reserved") },
 		"add ports": func(ctx context.Context, e *Engine) error {
 			_, _, err := e.AddPorts(ctx, "web", specs(t, "9000-9001:90-91"))
 			return err
@@ -213,6 +214,7 @@ func TestFailureLeavesNothing(t *testing.T) {
 				}
 				linkedPair(t, e)
 				joinedPair(t, e)
+				reservedNetwork(t, e)
 				before := e.State()
 				h.failNext(n)
 				err := operation(ctx, e)

@@ -225,7 +225,8 @@ func (x *index) overlaps(p netip.Prefix, network string) error {
 	if n, ok := x.Networks[o.owner]; ok {
 		return bridged.Errorf(bridged.ErrConflict, "subnet %s overlaps with %s of network %s", p, o.Prefix, n.Name)
 	}
-	return bridged.Errorf(bridged.ErrConflict, "subnet %s overlaps with %s, which is reserved", p, o.Prefix)
+	return bridged.Errorf(bridged.ErrConflict, "subnet %s overlaps with %s, which is reserved; if nobody needs that any more, remove it with network rm %s",
+		p, o.Prefix, o.owner)
 }
 
 // freeSubnet is the first subnet of the blocks of a family, in their order, that nobody has: no network, not one on its way out, and not the
@@ -342,7 +343,9 @@ func (e *Engine) hostIP() netip.Addr {
 	return e.cfg.IP
 }
 
-// RemoveNetwork removes a network that nothing is in. One in use is [bridged.ErrConflict], with its members named.
+// RemoveNetwork removes a network that nothing is in, with the reservations of its subnets: a caller that knows of these has given them back before.
+// A network in use is [bridged.ErrConflict], with its members named. The id of a reservation that no network has removes that, on
+// the user's word.
 func (e *Engine) RemoveNetwork(ctx context.Context, ref string) error {
 	leave, err := e.enter(ctx)
 	if err != nil {
@@ -351,8 +354,15 @@ func (e *Engine) RemoveNetwork(ctx context.Context, ref string) error {
 	defer leave()
 	e.mu.Lock()
 	n, err := e.index.network(ref)
+	r, reserved := e.index.Reservations[ref]
+	owner := e.index.ownerOf(r.Prefix)
 	e.mu.Unlock()
-	if err != nil {
+	switch {
+	case reserved && owner.ID != "":
+		return bridged.Errorf(bridged.ErrConflict, "subnet %s is reserved for network %s: remove that", r.Prefix, owner.Name)
+	case reserved:
+		return e.releasePool(ctx, ref)
+	case err != nil:
 		return err
 	}
 	if n.Predefined() {
@@ -364,6 +374,9 @@ func (e *Engine) RemoveNetwork(ctx context.Context, ref string) error {
 
 // unmakeNetwork removes a network that nothing is in. The caller holds its lock.
 func (e *Engine) unmakeNetwork(ctx context.Context, n bridged.Network) error {
+	for _, s := range n.Subnets() {
+		defer e.lockReservation(s.Prefix)()
+	}
 	// Its ports go behind the answers of others; a bridge must not go before them.
 	if err := e.pairs.wait(ctx, func(p pair) bool { return p.Bridge == n.Bridge }); err != nil {
 		return err
@@ -377,7 +390,13 @@ func (e *Engine) unmakeNetwork(ctx context.Context, n bridged.Network) error {
 				n.Name, strings.Join(members, ", "))
 		}
 		x.keepSubnets(n)
-		return bridged.Change{Networks: map[string]*bridged.Network{n.ID: nil}}, nil
+		c := bridged.Change{Networks: map[string]*bridged.Network{n.ID: nil}}
+		for _, s := range n.Subnets() {
+			if r, reserved := x.Reservations[x.reservations[s.Prefix]]; reserved {
+				x.unreserve(r, &c)
+			}
+		}
+		return c, nil
 	})
 	e.freeSubnets(n.ID)
 	if err != nil {

@@ -91,6 +91,10 @@ func (e *Engine) ReleasePool(ctx context.Context, id string) error {
 	if _, _, err := bridged.ParseReservationID(id); err != nil {
 		return err
 	}
+	return e.releasePool(ctx, id)
+}
+
+func (e *Engine) releasePool(ctx context.Context, id string) (err error) {
 	defer e.locks.lock("pool " + id)()
 	kept := false
 	err = e.transact(ctx, func(x *index) (bridged.Change, error) {
@@ -98,13 +102,8 @@ func (e *Engine) ReleasePool(ctx context.Context, id string) error {
 		if !there {
 			return bridged.Change{}, nil
 		}
-		c := bridged.Change{
-			Reservations: map[string]*bridged.Reservation{id: nil},
-			Reserved:     make(map[bridged.PoolAddr]*bridged.Reserved),
-		}
-		for a := range x.reserved[id] {
-			c.Reserved[bridged.PoolAddr{Pool: id, Addr: a}] = nil
-		}
+		var c bridged.Change
+		x.unreserve(r, &c)
 		x.keepSubnets(alone(r))
 		kept = true
 		return c, nil
@@ -113,6 +112,28 @@ func (e *Engine) ReleasePool(ctx context.Context, id string) error {
 		e.freeSubnets(id)
 	}
 	return err
+}
+
+// lockReservation locks the reservation of a subnet, if there is one.
+func (e *Engine) lockReservation(prefix netip.Prefix) (unlock func()) {
+	e.mu.Lock()
+	id, reserved := e.index.reservations[prefix]
+	e.mu.Unlock()
+	if !reserved {
+		return func() {}
+	}
+	return e.locks.lock("pool " + id)
+}
+
+// unreserve adds to a change what takes a reservation and its addresses away.
+func (x *index) unreserve(r bridged.Reservation, c *bridged.Change) {
+	if c.Reservations == nil {
+		c.Reservations, c.Reserved = make(map[string]*bridged.Reservation), make(map[bridged.PoolAddr]*bridged.Reserved)
+	}
+	c.Reservations[r.ID] = nil
+	for a := range x.reserved[r.ID] {
+		c.Reserved[bridged.PoolAddr{Pool: r.ID, Addr: a}] = nil
+	}
 }
 
 // ReserveAddress gives an address of a reservation out, and returns it with the length of the subnet's prefix; for the zero Addr it is the

@@ -210,6 +210,58 @@ func TestLastingAddresses(t *testing.T) {
 	}
 }
 
+// reservedNetwork makes the network "reserved" on a reservation with addresses.
+func reservedNetwork(t testing.TB, e *Engine) {
+	t.Helper()
+	r, err := e.ReservePool(t.Context(), bridged.PoolSpec{Prefix: prefix("10.99.0.0/24")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reserveIn(t, e, r.ID, "")
+	if _, _, err := e.CreateNetwork(t.Context(), bridged.NetworkSpec{Name: "reserved", Subnets: []bridged.Subnet{{Prefix: r.Prefix}}}); err != nil {
+		t.Fatal(err)
+	}
+	reserveIn(t, e, r.ID, "")
+}
+
+// TestForgottenReservation: what a caller forgot goes on the user's word, with its network, or by its own id.
+func TestForgottenReservation(t *testing.T) {
+	cfg := testConfig(t)
+	e, stop := startFake(t, cfg, newFakeHost())
+	defer stop()
+	ctx := t.Context()
+	reservedNetwork(t, e)
+	const id = "10.99.0.0/24"
+	if err := e.RemoveNetwork(ctx, id); bridged.Code(err) != "conflict" || !strings.Contains(err.Error(), "network reserved") {
+		t.Errorf("removing a reservation that a network has: %v", err)
+	}
+	if err := e.RemoveNetwork(ctx, "reserved"); err != nil {
+		t.Fatal(err)
+	}
+	if s := e.State(); len(s.Reservations)+len(s.Reserved) > 0 {
+		t.Errorf("there are left %v and %v", s.Reservations, s.Reserved)
+	}
+	for _, giveBack := range []error{e.ReleaseAddress(ctx, id, ip("10.99.0.1")), e.ReleasePool(ctx, id)} { // what Docker's engine does if it knows it after all
+		if giveBack != nil {
+			t.Error(giveBack)
+		}
+	}
+	if _, err := e.ReservePool(ctx, bridged.PoolSpec{Prefix: prefix(id)}); err != nil {
+		t.Fatal(err)
+	}
+	reserveIn(t, e, id, "")
+	_, _, err := e.CreateNetwork(ctx, bridged.NetworkSpec{Name: "n", Subnets: []bridged.Subnet{{Prefix: prefix("10.99.0.0/16")}}})
+	if err == nil || !strings.Contains(err.Error(), "network rm "+id) {
+		t.Errorf("a network in the way of a reservation: %v", err)
+	}
+	if err := e.RemoveNetwork(ctx, id); err != nil {
+		t.Error(err)
+	}
+	if err := e.RemoveNetwork(ctx, id); bridged.Code(err) != "not-found" {
+		t.Errorf("removing it twice: %v", err)
+	}
+}
+
 // reboot takes away what is on a tmpfs.
 func reboot(t testing.TB, cfg Config) {
 	t.Helper()

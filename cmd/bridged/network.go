@@ -241,7 +241,8 @@ func networkRemoveCommand(a *app) *cobra.Command {
 		Use:     "rm NET...",
 		Aliases: []string{"remove"},
 		Short:   "Remove networks that have no members",
-		Long:    "Remove networks that have no members, and print the name of each when it is gone. An error does not keep the others.",
+		Long: `Remove networks that have no members, and print the name of each when it is gone. An error does not keep the others. A subnet that is
+reserved for a network that was never made, as 10.77.0.0/24, is removed the same way.`,
 		Example: "  bridged network rm backend database",
 		Args:    arguments(1, noMore, "NET"),
 		RunE: func(cmd *cobra.Command, args []string) error {
