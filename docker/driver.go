@@ -30,7 +30,7 @@ func (d *driver) network(id string) (n bridged.Network, err error) {
 	if err := checkID("NetworkID", id); err != nil {
 		return n, err
 	}
-	if n, err = d.engine.FindNetwork(id); err == nil && (n.ID != id || n.Name != NetworkName(id)) {
+	if n, err = d.engine.FindNetwork(id); err == nil && (n.ID != id || !n.HasLabel(bridged.LabelDocker)) {
 		err = bridged.Errorf(bridged.ErrNotFound, "network %s is not one of Docker's", id)
 	}
 	return n, err

@@ -109,7 +109,7 @@ func (f *fake) Network(ref string) (bridged.NetworkInfo, error) {
 func (f *fake) CreateNetwork(_ context.Context, spec bridged.NetworkSpec) (info bridged.NetworkInfo, warnings []string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	n := bridged.Network{ID: spec.ID, Name: spec.Name, Driver: bridged.DriverBridge, Internal: spec.Internal}
+	n := bridged.Network{ID: spec.ID, Name: spec.Name, Driver: bridged.DriverBridge, Internal: spec.Internal, Labels: spec.Labels}
 	if err := n.SetOptions(spec.Options); err != nil {
 		return info, nil, err
 	}

@@ -37,7 +37,7 @@ func furnished(t testing.TB) *served {
 		s.must("/NetworkDriver.CreateNetwork", fill(body))
 	}
 	n := s.engine.networks[foreignID]
-	n.Name = "somebody-elses"
+	n.Labels = nil
 	s.engine.networks[foreignID] = n
 	for _, body := range []string{
 		`{"NetworkID":"$N","EndpointID":"$E","Interface":{"Address":"10.1.0.2/24"},"Options":{}}`,

@@ -58,7 +58,7 @@ func networkSpec(in networkCreate) (spec bridged.NetworkSpec, err error) {
 	if spec, err = in.Options.network(); err != nil {
 		return spec, err
 	}
-	spec.ID, spec.Name = in.NetworkID, NetworkName(in.NetworkID)
+	spec.ID, spec.Name, spec.Labels = in.NetworkID, NetworkName(in.NetworkID), map[string]string{bridged.LabelDocker: ""}
 	for _, f := range []struct {
 		field string
 		data  []ipamData

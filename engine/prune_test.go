@@ -22,6 +22,7 @@ func pruned(t *testing.T, h *fakeHost) *Engine {
 	t.Cleanup(stop)
 	for name, labels := range map[string]map[string]string{
 		"na": nil, "nb": {"tier": "db"}, "nc": {"tier": "web", "keep": ""}, "nd": {"tier": "db", "keep": "yes"}, "ne": {}, "member": {"tier": "db"}, "lease": nil,
+		"nf": {bridged.LabelDocker: ""},
 	} {
 		if _, _, err := e.CreateNetwork(ctx, bridged.NetworkSpec{Name: name, Labels: labels}); err != nil {
 			t.Fatal(err)
@@ -54,6 +55,7 @@ func TestPrune(t *testing.T) {
 		{"a label", bridged.PruneSpec{Labels: []string{"tier"}}, []string{"nb", "nc", "nd"}},
 		{"a label's value", bridged.PruneSpec{Labels: []string{"tier=db"}}, []string{"nb", "nd"}},
 		{"two labels", bridged.PruneSpec{Labels: []string{"tier=db", "keep"}}, []string{"nd"}},
+		{"Docker's", bridged.PruneSpec{Labels: []string{bridged.LabelDocker}}, []string{"nf"}},
 		{"no such label", bridged.PruneSpec{Labels: []string{"tier=d"}}, nil},
 		{"without a label", bridged.PruneSpec{NoLabels: []string{"keep"}}, []string{"na", "nb", "ne"}},
 		{"without one of two", bridged.PruneSpec{NoLabels: []string{"keep", "tier=db"}}, []string{"na", "ne"}},

@@ -99,8 +99,8 @@ func networkPruneCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune [-f] [--json]",
 		Short: "Remove the networks that nothing is in",
-		Long: `Remove all networks that nothing is in, but those that are there from the start, and print the name of each. Without -f it asks
-before.`,
+		Long: `Remove all networks that nothing is in, but those that are there from the start and those that Docker's engine made, and print the name
+of each. Without -f it asks before.`,
 		Example: "  bridged network prune -f",
 		Args:    arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
