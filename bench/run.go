@@ -130,7 +130,9 @@ func (r *run) fail(format string, args ...any) {
 
 // skip records what is not measured, and why.
 func (r *run) skip(format string, args ...any) {
-	r.report.Skipped = append(r.report.Skipped, fmt.Errorf(format, args...).Error())
+	if text := fmt.Errorf(format, args...).Error(); !slices.Contains(r.report.Skipped, text) {
+		r.report.Skipped = append(r.report.Skipped, text)
+	}
 }
 
 // closed is told what came of taking something away.

@@ -49,12 +49,12 @@ func durationText(v float64) string { return Short(time.Duration(v)) }
 
 func plain(v float64) string { return thousands(int(v)) }
 
-func perSecond(v float64) string { return fmt.Sprintf("%s GB/s", number(v/1e9)) }
+func perSecond(v float64) string { return fmt.Sprintf("%g GB/s", math.Round(v/1e7)/100) }
 
-// style is the peer's line, the same in all plots.
-func (r *Report) style(peer string) int {
-	order := []string{Raw, NFT, Engine, HTTP, GoogleElement, GoogleRule, NFTBinary, IPTables, IPTablesOld, Restore, RestoreOld, Ping, IPBatch, CNI, NoRules, Link}
-	return max(slices.Index(order, peer), 0)
+// styles are the peers' lines, the same in all plots. Two peers that are never in one plot may share theirs.
+var styles = map[string]int{
+	Raw: 0, NoRules: 0, NFT: 1, Engine: 2, HTTP: 3, GoogleElement: 4, GoogleRule: 5, NFTBinary: 6, IPBatch: 6,
+	IPTables: 7, CNI: 7, IPTablesOld: 8, Docker: 8, Restore: 9, RestoreOld: 10, Ping: 11, Link: 11,
 }
 
 // overPorts is a plot of a workload's latency.
@@ -81,7 +81,7 @@ func (r *Report) series(shown func(Row) bool, at func(Row) point) []series {
 		i := slices.IndexFunc(all, func(s series) bool { return s.Name == row.Peer })
 		if i < 0 {
 			i = len(all)
-			all = append(all, series{Name: row.Peer, Style: r.style(row.Peer)})
+			all = append(all, series{Name: row.Peer, Style: styles[row.Peer]})
 		}
 		all[i].Points = append(all[i].Points, at(row))
 	}
@@ -143,12 +143,15 @@ func (r *Report) attachPeers() bars {
 	if d := r.median(attachKey(HTTP, "")); d > 0 {
 		b.Bars = append(b.Bars, bar{Name: "bridged, over HTTP", Parts: []part{{"one call", float64(d)}}})
 	}
-	for _, peer := range []string{IPBatch, CNI} {
+	for _, peer := range []string{IPBatch, CNI, Docker} {
 		var parts []part
 		for _, row := range r.Rows {
 			if row.Workload == "attach" && row.Peer == peer && row.Part != "" {
 				parts = append(parts, part{row.Part, float64(row.P50)})
 			}
+		}
+		if whole := r.median(attachKey(peer, "")); len(parts) == 0 && whole > 0 {
+			parts = []part{{"one call", float64(whole)}}
 		}
 		if len(parts) > 0 {
 			b.Bars = append(b.Bars, bar{Name: peer, Parts: parts})

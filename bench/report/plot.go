@@ -33,13 +33,12 @@ type point struct{ X, Y float64 }
 
 // The frame of a plot, in pixels.
 const (
-	plotWidth, plotHeight           = 620, 380
-	marginLeft, marginRight         = 66, 176
-	marginTop, marginBottom         = 34, 46
-	innerWidth                      = plotWidth - marginLeft - marginRight
-	innerHeight                     = plotHeight - marginTop - marginBottom
-	labelHeight                     = 13
-	markerSize              float64 = 4
+	plotWidth, plotHeight   = 650, 380
+	marginLeft, marginRight = 74, 204
+	marginTop, marginBottom = 34, 46
+	innerWidth              = plotWidth - marginLeft - marginRight
+	innerHeight             = plotHeight - marginTop - marginBottom
+	labelHeight             = 13
 )
 
 // strokes are colours that the colour-blind can tell apart, and dashes for everybody else.
@@ -117,7 +116,7 @@ func (l lines) SVG() template.HTML {
 	fmt.Fprintf(&b, `<text class="title" x="%d" y="18">%s</text>`, marginLeft, html.EscapeString(l.Title))
 	fmt.Fprintf(&b, `<g transform="translate(%d %d)">`, marginLeft, marginTop)
 	l.grid(&b, x, y)
-	l.labels(&b, y)
+	l.labels(&b, x, y)
 	for _, s := range l.Series {
 		s.draw(&b, l.Text, x, y)
 	}
@@ -138,7 +137,7 @@ func (l lines) grid(b *strings.Builder, x, y axis) {
 				class = "major"
 			}
 			fmt.Fprintf(b, `<path class="%s" d="M0 %.1fH%d"/>`, class, at, innerWidth)
-			if digit == 1 || y.to-y.from < 1.6 && (digit == 2 || digit == 5) {
+			if decades := y.to - y.from; digit == 1 || decades < 2.8 && (digit == 2 || digit == 5) || decades < 0.8 {
 				fmt.Fprintf(b, `<text class="tick" text-anchor="end" x="-6" y="%.1f">%s</text>`, at+4, html.EscapeString(l.Tick(v)))
 			}
 		}
@@ -152,20 +151,21 @@ func (l lines) grid(b *strings.Builder, x, y axis) {
 		fmt.Fprintf(b, `<path class="frame" d="M%.1f %dl-3 8m6-8l-3 8"/>`, (x.at(0)+x.at(x.values[1]))/2, innerHeight-4)
 	}
 	fmt.Fprintf(b, `<text class="axis" text-anchor="middle" x="%d" y="%d">%s</text>`, innerWidth/2, innerHeight+36, html.EscapeString(l.X))
-	fmt.Fprintf(b, `<text class="axis" text-anchor="middle" transform="translate(-52 %d) rotate(-90)">%s</text>`, innerHeight/2, html.EscapeString(l.Y))
+	fmt.Fprintf(b, `<text class="axis" text-anchor="middle" transform="translate(-58 %d) rotate(-90)">%s</text>`, innerHeight/2, html.EscapeString(l.Y))
 }
 
 // labels names each line at its right end. Names that would overlap are moved apart, and led to their lines.
-func (l lines) labels(b *strings.Builder, y axis) {
+func (l lines) labels(b *strings.Builder, x, y axis) {
 	type label struct {
-		s        series
-		end, top float64
+		s               series
+		right, end, top float64 // of the line, and where the name stands
 	}
 	var all []label
 	for _, s := range l.Series {
 		if n := len(s.Points); n > 0 {
-			at := innerHeight - y.at(s.Points[n-1].Y)
-			all = append(all, label{s, at, at})
+			last := s.Points[n-1]
+			at := innerHeight - y.at(last.Y)
+			all = append(all, label{s, x.at(last.X), at, at})
 		}
 	}
 	slices.SortFunc(all, func(a, b label) int { return cmp.Compare(a.end, b.end) })
@@ -181,7 +181,7 @@ func (l lines) labels(b *strings.Builder, y axis) {
 	}
 	for _, a := range all {
 		colour := strokes[a.s.Style%len(strokes)].colour
-		fmt.Fprintf(b, `<path class="leader" stroke="%s" d="M%d %.1fL%d %.1f"/>`, colour, innerWidth-8, a.end, innerWidth+10, a.top)
+		fmt.Fprintf(b, `<path class="leader" stroke="%s" d="M%.1f %.1fL%d %.1f"/>`, colour, a.right+6, a.end, innerWidth+10, a.top)
 		fmt.Fprintf(b, `<g transform="translate(%d %.1f)" fill="%s" stroke="%[3]s">%[4]s</g>`, innerWidth+16, a.top, colour, markers[a.s.Style%len(markers)])
 		fmt.Fprintf(b, `<text class="name" x="%d" y="%.1f">%s</text>`, innerWidth+24, a.top+4, html.EscapeString(a.s.Name))
 	}
