@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -47,7 +48,7 @@ func TestBare(t *testing.T) {
 		{Workload: "bulk", Peer: report.NFT, Size: 1000}, {Workload: "range", Peer: report.GoogleRule, Size: 1000},
 		{Workload: "concurrent", Peer: report.Engine, Callers: crowd},
 		{Workload: "attach", Peer: report.Link, Size: 1}, {Workload: "detach", Peer: report.Engine, Size: 1},
-		{Workload: "fleet attach", Peer: report.Engine, Ports: 1000, Size: 206},
+		{Workload: "fleet attach", Peer: report.Engine, Ports: 1000, Size: 32},
 		{Workload: "restart", Peer: report.Engine, Ports: 500, Endpoints: 50},
 		{Workload: "tcp connections", Peer: report.NoRules, Ports: 1}, {Workload: "udp flows", Peer: report.GoogleElement, Ports: 1000},
 		{Workload: "tcp stream", Peer: report.NFT, Ports: 1000},
@@ -162,41 +163,43 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Each lane gets its budget and its least number of operations; one that fails stops and does not stop the others.
+// Each lane gets its budget and its least number of operations; one that fails stops and does not stop the others, and one that is too slow for
+// its budget is measured once.
 func TestTakeTurns(t *testing.T) {
-	work := func(d time.Duration, fails bool) func(int, samples) error {
-		return func(n int, s samples) error {
-			for range n {
-				if fails {
-					return errors.New("no")
+	synctest.Test(t, func(t *testing.T) {
+		sleep := func(d time.Duration) func(int, samples) error {
+			return func(n int, s samples) error {
+				for range n {
+					if err := s.time("work", func() error { time.Sleep(d); return nil }); err != nil {
+						return err
+					}
 				}
-				s.add("work", d)
-				for end := time.Now().Add(d); time.Now().Before(end); {
-				}
+				return nil
 			}
-			return nil
 		}
-	}
-	lanes := []*lane{
-		{key: report.Key{Peer: "quick"}, most: 100, cycle: work(10*time.Microsecond, false)},
-		{key: report.Key{Peer: "slow"}, most: 100, cycle: work(3*time.Millisecond, false)},
-		{key: report.Key{Peer: "broken"}, most: 100, cycle: work(0, true)},
-	}
-	takeTurns(t.Context(), pace{budget: 4 * time.Millisecond, slice: time.Millisecond, least: 5}, lanes, func() {})
-	if n := lanes[0].count(); n < 100 {
-		t.Errorf("the quick lane made %d operations", n)
-	}
-	if n := lanes[1].count(); n < 5 || n > 20 {
-		t.Errorf("the slow lane made %d operations", n)
-	}
-	if lanes[2].err == nil || lanes[0].err != nil || lanes[1].err != nil {
-		t.Errorf("errors: %v, %v, %v", lanes[0].err, lanes[1].err, lanes[2].err)
-	}
-	all := rows("quick", lanes)
-	i := slices.IndexFunc(all, func(r report.Row) bool { return r.Peer == "slow" })
-	if len(all) != 2 || all[i].Ratio < 250 || all[i].Ratio > 350 || all[i].Floor != "quick" {
-		t.Errorf("rows: %+v", all)
-	}
+		lanes := []*lane{
+			{key: report.Key{Peer: "quick"}, most: 1000, cycle: sleep(10 * time.Microsecond)},
+			{key: report.Key{Peer: "few at a time"}, most: 8, cycle: sleep(10 * time.Microsecond)},
+			{key: report.Key{Peer: "slow"}, most: 1000, cycle: sleep(3 * time.Millisecond)},
+			{key: report.Key{Peer: "very slow"}, most: 1000, cycle: sleep(time.Second)},
+			{key: report.Key{Peer: "broken"}, most: 1000, cycle: func(int, samples) error { return errors.New("no") }},
+		}
+		takeTurns(t.Context(), pace{budget: 4 * time.Millisecond, slice: time.Millisecond, least: 5}, lanes, func() {})
+		// The quick lane's turns have 64 operations, which take more than half a slice.
+		for i, want := range []int{7 * 64, 50 * 8, 5, 1, 0} {
+			if n := lanes[i].count(); n != want {
+				t.Errorf("lane %q made %d operations, want %d", lanes[i].key.Peer, n, want)
+			}
+			if failed := lanes[i].err != nil; failed != (want == 0) {
+				t.Errorf("lane %q: %v", lanes[i].key.Peer, lanes[i].err)
+			}
+		}
+		all := rows("quick", lanes)
+		i := slices.IndexFunc(all, func(r report.Row) bool { return r.Peer == "slow" })
+		if len(all) != 4 || i < 0 || all[i].Ratio != 300 || all[i].Floor != "quick" {
+			t.Errorf("rows: %+v", all)
+		}
+	})
 }
 
 func TestSavedTranslations(t *testing.T) {

@@ -46,10 +46,19 @@ func (p *progress) workload(name, what string, lasts time.Duration) {
 	p.tick()
 }
 
-// line is as "[2/9] publish: one port more, and one less (about 40s; 3m20s left)".
+// line is as "[2/8] publish: one port more, and one less (about 40s; 3m20s left)".
 func (p *progress) line() string {
-	left := max(p.total-p.before-min(time.Since(p.thisBegan), p.thisLasts), 0)
-	return fmt.Sprintf("[%d/%d] %s (about %s; %s left)", p.count, p.of, p.what, rough(p.thisLasts), rough(left))
+	lasts := p.learned(p.thisLasts)
+	left := max(p.learned(p.total-p.before)-min(time.Since(p.thisBegan), lasts), 0)
+	return fmt.Sprintf("[%d/%d] %s (about %s; %s left)", p.count, p.of, p.what, rough(lasts), rough(left))
+}
+
+// learned is a time as it was thought, corrected by how long the workloads before took.
+func (p *progress) learned(d time.Duration) time.Duration {
+	if p.before == 0 {
+		return d
+	}
+	return time.Duration(float64(d) * float64(p.thisBegan.Sub(p.began)) / float64(p.before))
 }
 
 // doing says what happens between the measurements, on a terminal.

@@ -70,6 +70,9 @@ type pace struct {
 	least int
 }
 
+// most is the time that a lane never goes on after.
+func (p pace) most() time.Duration { return 5 * p.budget }
+
 // pause is between turns, so that what one lane does behind its answers is not measured with the next.
 const pause = 5 * time.Millisecond
 
@@ -94,7 +97,7 @@ func takeTurns(ctx context.Context, p pace, lanes []*lane, tick func()) {
 func unfinished(p pace, lanes []*lane) []*lane {
 	var live []*lane
 	for _, l := range lanes {
-		done := l.spent >= p.budget && l.count() >= p.least || l.spent >= 5*p.budget
+		done := l.spent >= p.budget && l.count() >= p.least || l.spent >= p.most()
 		if l.err == nil && !done {
 			live = append(live, l)
 		}
@@ -111,7 +114,7 @@ func (l *lane) count() int {
 	return n
 }
 
-// warmUp finds out how many operations make a slice: what it measures is forgotten.
+// warmUp finds out how many operations make a slice. What it measures is forgotten, unless it has taken all the time that there is.
 func (l *lane) warmUp(p pace) {
 	l.slice, l.samples = 1, newSamples()
 	for l.err == nil && l.quickest(p) < p.slice/2 && l.slice < l.most {
@@ -123,11 +126,15 @@ func (l *lane) warmUp(p pace) {
 func (l *lane) quickest(p pace) time.Duration {
 	least := time.Duration(math.MaxInt64)
 	for range 3 {
-		start := time.Now()
-		if l.err = l.run(l.slice, newSamples()); l.err != nil {
+		s, start := newSamples(), time.Now()
+		if l.err = l.run(l.slice, s); l.err != nil {
 			return least
 		}
-		if least = min(least, time.Since(start)); least > 5*p.slice {
+		took := time.Since(start)
+		if took >= p.most() {
+			l.samples, l.spent = s, took
+		}
+		if least = min(least, took); least > 5*p.slice {
 			return least
 		}
 	}
