@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Option keys of endpoints, as Docker's users know them.
@@ -47,13 +48,15 @@ func (e *Endpoint) SetOptions(values map[string]string) error {
 }
 
 // sysctlPattern is a parameter of one interface, and its value.
-var sysctlPattern = regexp.MustCompile(`^net\.(ipv4|ipv6|mpls)\.(conf|neigh)\.` + InterfaceName + `\.([a-z0-9_]+)=([a-zA-Z0-9:. _-]+)$`)
+var sysctlPattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^net\.(ipv4|ipv6|mpls)\.(conf|neigh)\.` + InterfaceName + `\.([a-z0-9_]+)=([a-zA-Z0-9:. _-]+)$`)
+})
 
 // setSysctls reads net.ipv4.conf.IFNAME.log_martians=1,…
 func setSysctls(e *Endpoint, value string) error {
 	e.Sysctls = make(map[string]string)
 	for part := range strings.SplitSeq(value, ",") {
-		m := sysctlPattern.FindStringSubmatch(part)
+		m := sysctlPattern().FindStringSubmatch(part)
 		if m == nil {
 			return Errorf(ErrInvalid, "%q is not of the form net.ipv4.conf.%s.PARAMETER=VALUE, with ipv4, ipv6 or mpls, and conf or neigh", part, InterfaceName)
 		}

@@ -3,7 +3,6 @@ package bridged
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"regexp"
 	"strings"
 )
 
@@ -14,11 +13,9 @@ func NewID() string {
 	return hex.EncodeToString(b[:])
 }
 
-var idPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
-
 // CheckID says whether id has the form of those of [NewID].
 func CheckID(kind, id string) error {
-	if !idPattern.MatchString(id) {
+	if len(id) != 64 || strings.Trim(id, "0123456789abcdef") != "" {
 		return Errorf(ErrInvalid, "invalid %s id %.70q: want 64 hex digits in lower case", kind, id)
 	}
 	return nil
@@ -39,7 +36,8 @@ const (
 // NewLinkName returns a link name that was never used before: prefix and 12 random hex digits.
 func NewLinkName(prefix string) string { return prefix + NewID()[:12] }
 
-var namePattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+// alphanumeric is what a name begins with. No pattern is compiled for it: the CNI plugin checks names, and is there for a millisecond.
+const alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 // MaxName is the longest name of a network or a sandbox, in bytes: a file name on Linux.
 const MaxName = 255
@@ -51,7 +49,7 @@ func CheckName(kind, name string) error {
 		return Errorf(ErrInvalid, "the %s needs a name", kind)
 	case len(name) > MaxName:
 		return Errorf(ErrInvalid, "invalid %s name %.20q…: %d bytes, at most %d are possible", kind, name, len(name), MaxName)
-	case !namePattern.MatchString(name):
+	case !strings.ContainsRune(alphanumeric, rune(name[0])), strings.Trim(name, alphanumeric+"_.-") != "":
 		return Errorf(ErrInvalid, "invalid %s name %q: use letters, digits, '_', '.' and '-', and begin with a letter or a digit", kind, name)
 	}
 	return nil

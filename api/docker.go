@@ -23,7 +23,7 @@ const (
 
 // checkVersion refuses a path that begins with a version that is not understood.
 func checkVersion(path string) error {
-	prefix := versionPrefix.FindString(path)
+	prefix := versionPrefix().FindString(path)
 	if prefix == "" {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/client"
@@ -85,17 +86,19 @@ type httpError struct {
 func (e *httpError) Unwrap() error { return e.error }
 
 // versionPrefix begins Docker's paths when its client knows the API version.
-var versionPrefix = regexp.MustCompile(`^/v1\.[0-9]+/`)
+var versionPrefix = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^/v1\.[0-9]+/`) })
 
 // notOffered begins the paths of Docker's API that are not ours to answer.
-var notOffered = regexp.MustCompile(`^/(auth|build|commit|configs|containers|distribution|exec|grpc|images|nodes|plugins|secrets|services|` +
-	`session|swarm|system|tasks|volumes)(/|$)`)
+var notOffered = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^/(auth|build|commit|configs|containers|distribution|exec|grpc|images|nodes|plugins|secrets|services|` +
+		`session|swarm|system|tasks|volumes)(/|$)`)
+})
 
 // findRoute finds the row for a request, and the parameters of its path.
 func findRoute(table []route, r *http.Request) (*route, map[string]string, error) {
 	path := r.URL.EscapedPath()
 	docker := path
-	if prefix := versionPrefix.FindString(path); prefix != "" {
+	if prefix := versionPrefix().FindString(path); prefix != "" {
 		docker = path[len(prefix)-1:]
 	}
 	var allow []string
@@ -114,7 +117,7 @@ func findRoute(table []route, r *http.Request) (*route, map[string]string, error
 		}
 	}
 	switch {
-	case notOffered.MatchString(docker):
+	case notOffered().MatchString(docker):
 		return nil, nil, &httpError{status: http.StatusNotImplemented,
 			error: bridged.Errorf(bridged.ErrUnavailable, "not supported: %s %s", r.Method, r.URL.Path)}
 	case allow != nil:

@@ -2,7 +2,6 @@ package docker
 
 import (
 	"log/slog"
-	"regexp"
 
 	"github.com/bridged/bridged"
 )
@@ -15,11 +14,11 @@ type driver struct {
 	prefixes prefixes
 }
 
-// idPattern is Docker's form of ids.
-var idPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+// isID says whether an id is of Docker's form, which is ours.
+func isID(id string) bool { return bridged.CheckID("", id) == nil }
 
 func checkID(field, id string) error {
-	if !idPattern.MatchString(id) {
+	if !isID(id) {
 		return fieldError(field, "%.80q is no id: want 64 hex digits", id)
 	}
 	return nil

@@ -162,7 +162,7 @@ func (d *driver) deleteNetwork(c *serve.Call, in networkDelete) (none, error) {
 }
 
 // isEndpoint reports whether a member of a network is an endpoint of Docker's, not a sandbox or somebody else's lease.
-func isEndpoint(m bridged.Member) bool { return m.Leased() && idPattern.MatchString(m.Sandbox) }
+func isEndpoint(m bridged.Member) bool { return m.Leased() && isID(m.Sandbox) }
 
 // discover takes note of nothing: other hosts are of no concern for networks of this one.
 func (d *driver) discover(*serve.Call, discovery) (none, error) { return none{}, nil }

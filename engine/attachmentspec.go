@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/ipam"
@@ -246,9 +247,9 @@ func checkRoute(n bridged.Network, r bridged.Route) error {
 
 // sysctlName is the name of a parameter of the network, in either form, and what its value may be.
 var (
-	sysctlName  = regexp.MustCompile(`^net([./][a-zA-Z0-9_:-]+)+$`)
-	sysctlSlash = regexp.MustCompile(`^net(/[a-zA-Z0-9_:-][a-zA-Z0-9_.:-]*)+$`)
-	sysctlValue = regexp.MustCompile(`^[ -~\t]{1,255}$`)
+	sysctlName  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^net([./][a-zA-Z0-9_:-]+)+$`) })
+	sysctlSlash = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^net(/[a-zA-Z0-9_:-][a-zA-Z0-9_.:-]*)+$`) })
+	sysctlValue = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[ -~\t]{1,255}$`) })
 )
 
 // sysctlPaths are the parameters by their path below /proc/sys.
@@ -260,13 +261,13 @@ func sysctlPaths(values map[string]string) (map[string]string, error) {
 	for _, name := range sortedKeys(values) {
 		path := name
 		switch {
-		case sysctlSlash.MatchString(name):
-		case sysctlName.MatchString(name) && !strings.Contains(name, "/"):
+		case sysctlSlash().MatchString(name):
+		case sysctlName().MatchString(name) && !strings.Contains(name, "/"):
 			path = strings.ReplaceAll(name, ".", "/")
 		default:
 			return nil, bridged.Errorf(bridged.ErrInvalid, "cannot set sysctl %q: only parameters of the network can be, as net.ipv4.conf.%s.arp_notify", name, bridged.InterfaceName)
 		}
-		if !sysctlValue.MatchString(values[name]) {
+		if !sysctlValue().MatchString(values[name]) {
 			return nil, bridged.Errorf(bridged.ErrInvalid, "cannot set sysctl %s to %q: want one line of up to 255 printable characters", name, values[name])
 		}
 		paths[path] = values[name]
