@@ -88,3 +88,90 @@ func TestAttach(t *testing.T) {
 		t.Errorf("the kernel differs (%v):\n%s", err, text)
 	}
 }
+
+// TestAttachInside: what a request says of the inner end is so.
+func TestAttachInside(t *testing.T) {
+	host := giveNamespace(t)
+	e, stop := startIn(t, host, testConfig(t))
+	defer stop()
+	for name, tt := range map[string]struct {
+		change func(*bridged.AttachmentSpec)
+		// commands are run inside; each must show all its texts, and with "!" before it, not.
+		shows map[string][]string
+		// host is the same for the host.
+		host map[string][]string
+	}{
+		"plain": {
+			func(s *bridged.AttachmentSpec) { s.DefaultRoute, s.Network.MTU = false, 0 },
+			map[string][]string{"ip route": {"10.88.0.0/16 dev eth0", "!default"}, "ip -6 route": {"!default"}, "ip -o link show eth0": {"mtu 1500", "!PROMISC"}},
+			map[string][]string{"ip -d -o link": {"hairpin on"}, "ip -o link show cni0": {"!PROMISC"}},
+		},
+		"MTU and promiscuous mode of the inner end, no hairpin": {
+			func(s *bridged.AttachmentSpec) { s.Inside.MTU, s.Inside.Promisc, s.Hairpin = 1300, true, false },
+			map[string][]string{"ip -o link show eth0": {"mtu 1300", "PROMISC"}},
+			map[string][]string{"ip -o link show cni0": {"mtu 1450"}, "ip -d -o link": {"hairpin off", "!hairpin on"}},
+		},
+		"bridge in promiscuous mode": {
+			func(s *bridged.AttachmentSpec) { s.Network.Promisc, s.Hairpin = true, false },
+			nil, map[string][]string{"ip -o link show cni0": {"PROMISC"}},
+		},
+		"gateway elsewhere": {
+			func(s *bridged.AttachmentSpec) {
+				s.Network.Gateway, s.Network.IPv4.Gateway = false, netip.MustParseAddr("10.88.9.9")
+			},
+			map[string][]string{"ip route": {"default via 10.88.9.9 dev eth0"}}, map[string][]string{"ip -o address show dev cni0": {"!10.88.", "!fd00:88:"}},
+		},
+		"no addresses, down": {
+			func(s *bridged.AttachmentSpec) {
+				s.Network.IPv4, s.Network.IPv6, s.Network.SourceGuard, s.DefaultRoute, s.Inside.Down = bridged.Subnet{}, bridged.Subnet{}, false, false, true
+			},
+			map[string][]string{"ip -o link show eth0": {"state DOWN"}, "ip -o address show dev eth0": {"!inet"}},
+			map[string][]string{"ip -4 -o address show dev cni0": {"!inet"}},
+		},
+		"duplicate address detection": {
+			func(s *bridged.AttachmentSpec) { s.Inside.DAD = true },
+			map[string][]string{"ip -6 -o address show dev eth0": {"fd00:88::2/64", "!tentative", "!fd00:88::2/64 scope global nodad"}}, nil,
+		},
+		"addresses asked for, in ranges": {
+			func(s *bridged.AttachmentSpec) {
+				s.Network.IPv4.Ranges = []bridged.AddrRange{{First: netip.MustParseAddr("10.88.5.1"), Last: netip.MustParseAddr("10.88.5.9")}, {First: netip.MustParseAddr("10.88.7.1")}}
+				s.Network.IPv6.Ranges = []bridged.AddrRange{{First: netip.MustParseAddr("fd00:88::7:1")}}
+				s.IPs, s.MAC = []netip.Addr{netip.MustParseAddr("10.88.7.7")}, bridged.MAC{2, 0, 0, 0, 0, 7}
+			},
+			map[string][]string{"ip -o address show dev eth0": {"10.88.7.7/16", "fd00:88::7:1/64"}, "ip -o link show eth0": {"02:00:00:00:00:07"}}, nil,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inside := giveNamespace(t)
+			spec := changed(podnet("c", inside), tt.change)
+			if _, err := e.Attach(t.Context(), spec); err != nil {
+				t.Fatal(err)
+			}
+			mustShow(t, inside, tt.shows)
+			mustShow(t, host, tt.host)
+			if err := e.CheckAttachment(t.Context(), spec); err != nil {
+				t.Errorf("the check finds: %v", err)
+			}
+			if err := e.Detach(t.Context(), spec.Key); err != nil {
+				t.Fatal(err)
+			}
+			if err := e.RemoveNetwork(t.Context(), "podnet"); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// mustShow runs commands in a namespace, and looks for texts in what they print; one behind "!" must not be in it.
+func mustShow(t *testing.T, ns string, commands map[string][]string) {
+	t.Helper()
+	for command, texts := range commands {
+		words := strings.Fields(command)
+		out := in(t, ns, words[0], words[1:]...)
+		for _, text := range texts {
+			if absent, not := strings.CutPrefix(text, "!"); not == strings.Contains(out, absent) {
+				t.Errorf("%s: want %q in\n%s", command, text, out)
+			}
+		}
+	}
+}

@@ -12,6 +12,8 @@ import (
 type Config struct {
 	// RunDir holds what does not outlive a boot, StateDir the networks.
 	RunDir, StateDir string
+	// DetachSpool holds what CNI runtimes asked for while there was no daemon; "": nothing is looked for.
+	DetachSpool string
 
 	// Bridge is "none" for no default network (-b none), else "". BridgeName is the default bridge's interface name.
 	Bridge, BridgeName string

@@ -156,6 +156,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err := e.finishLinks(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
+	e.detachSpooled(context.WithoutCancel(ctx))
 	e.mu.Lock()
 	e.since = time.Now()
 	e.mu.Unlock()

@@ -28,6 +28,7 @@ type fakeHost struct {
 	mu      sync.Mutex
 	objects objects
 	spaces  map[string]bridged.NamespaceID
+	given   int // of spaces, those that no sandbox of ours made
 	bound   map[bridged.Binding]bool
 	next    uint64
 	failAt  int // the step, counted from 1, that fails; 0: none
@@ -49,6 +50,30 @@ var errFake = errors.New("the step fails")
 
 func newFakeHost() *fakeHost {
 	return &fakeHost{objects: newObjects(), spaces: make(map[string]bridged.NamespaceID), bound: make(map[bridged.Binding]bool)}
+}
+
+// give makes a namespace that is not ours, and returns its path.
+func (f *fakeHost) give() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.next++
+	f.given++
+	path := fmt.Sprintf("/run/given/%d", f.next)
+	f.spaces[path] = bridged.NamespaceID{Dev: 4, Ino: 100 + f.next}
+	return path
+}
+
+// vanish takes a namespace away that was given, with its ends of pairs.
+func (f *fakeHost) vanish(path string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, p := range f.objects.pairs {
+		if p.nsid == f.spaces[path] {
+			delPair{pair{Pair: link.Pair{Host: name}}}.on(&f.objects)
+		}
+	}
+	f.given--
+	delete(f.spaces, path)
 }
 
 // count is one step: it fails when its turn has come.

@@ -42,7 +42,13 @@ func (m *machine) addPair(p pair) error {
 
 // join sets the inner end up, in one visit to the namespace.
 func (m *machine) join(p pair) error {
-	return visitExactly(p.netns, p.nsid, func() error {
+	var detection *detection
+	err := visitExactly(p.netns, p.nsid, func() (err error) {
+		if p.inner.DAD && !p.inner.Down {
+			if detection, err = detect(p); err != nil {
+				return err
+			}
+		}
 		for _, s := range innerSysctls(p) {
 			if err := sysctl.Set(s.Path, s.Value); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
@@ -61,6 +67,13 @@ func (m *machine) join(p pair) error {
 		defer conn.Close()
 		return conn.Configure(p.inner)
 	})
+	switch {
+	case detection == nil:
+		return err
+	case err != nil:
+		return errors.Join(err, detection.watcher.Close())
+	}
+	return detection.await()
 }
 
 // setForUser sets what the user asked for: one that there is not, or not with this value, is the user's mistake.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bridged/bridged/api"
+	"github.com/bridged/bridged/client"
 	"github.com/bridged/bridged/docker"
 	"github.com/bridged/bridged/engine"
 	"github.com/bridged/bridged/internal/privilege"
@@ -65,6 +66,9 @@ func runDaemon(ctx context.Context, f *daemonFlags, stderr io.Writer) error {
 	f.config.Warnings = restrict(log) // now: the socket's group is set, which takes CAP_CHOWN
 	f.config.Log, f.config.Version = log, programVersion()
 	f.config.Socket, f.config.HandOn = handed.kept, keep(log)
+	if spool, err := client.DetachSpool("unix://" + listeners.api.Addr().String()); err == nil { // of a socket without a path there is none
+		f.config.DetachSpool = spool
+	}
 	e, err := engine.New(f.config)
 	handed.kept.Close() // the engine has a descriptor of its own, where it takes it
 	if err != nil {
