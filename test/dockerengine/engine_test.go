@@ -154,7 +154,7 @@ func writeImage(to *bytes.Buffer, busybox string) error {
 	if _, err := archive.Write(text); err != nil {
 		return err
 	}
-	for _, name := range []string{"sh", "sleep", "ip", "nc", "ping", "wget", "httpd"} {
+	for _, name := range []string{"sh", "sleep", "ip", "nc", "ping", "wget", "httpd", "nslookup"} {
 		if err := archive.WriteHeader(&tar.Header{Name: "bin/" + name, Typeflag: tar.TypeSymlink, Linkname: "busybox"}); err != nil {
 			return err
 		}

@@ -122,6 +122,8 @@ func TestForgottenNetwork(t *testing.T) {
 	w.bridged("network", "disconnect", "-f", id, "c1")
 	w.published()
 	w.bridged("network", "rm", id)
+	w.docker(networkOptions("bridged", "--subnet", "172.28.0.0/16", "n2")...)
+	w.docker("network", "rm", "n2")
 	w.nothingLeft()
 }
 
