@@ -4,7 +4,7 @@
 // can't outlive a boot (sandboxes, endpoints, ports, leases) is a log in the run directory, which is a tmpfs: one line a
 // change, a single write(2) each and no fsync, since the log has to survive kill −9 but no power cut. Its first line names the boot;
 // the log of another boot is discarded. The log says these, too: where an object's file is damaged or gone in the same boot, it is
-// written anew from there.
+// written anew from there, and where it is still there although its removal was recorded, the removal is finished.
 //
 //	RUN/lock                     held by flock(2); holds the daemon's pid
 //	RUN/log                      header and records

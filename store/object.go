@@ -153,6 +153,15 @@ type found[V any] struct {
 	damage  map[string]string
 }
 
+// drop removes the file of the object with this id.
+func (o objects[V]) drop(id string) error {
+	path, err := o.path(id)
+	if err != nil {
+		return err
+	}
+	return remove(path)
+}
+
 // load reads all files. Damaged ones are set aside; those of an older format are written anew.
 func (o objects[V]) load() (f found[V], err error) {
 	entries, err := os.ReadDir(o.dir)
@@ -221,10 +230,18 @@ func (o objects[V]) write(object *V) error {
 	return replace(path, content)
 }
 
-// complete writes those files anew that are missing and that the log knows. lost: an object was forgotten.
+// complete makes the files what the log says of this boot: it writes those anew that are missing, and removes those whose removal was recorded before
+// a crash came. lost: an object was forgotten.
 func (o objects[V]) complete(f found[V], logged map[string]*V) (warnings []string, lost bool, err error) {
 	for id, object := range logged {
-		if f.objects[id] != nil || object == nil {
+		switch {
+		case object == nil && f.objects[id] != nil:
+			if err := o.drop(id); err != nil {
+				return nil, false, diskError("cannot remove the file of a "+o.name, err)
+			}
+			delete(f.objects, id)
+			continue
+		case object == nil, f.objects[id] != nil:
 			continue
 		}
 		file := "the file of " + o.name + " " + o.called(object)

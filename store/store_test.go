@@ -246,6 +246,36 @@ func TestReservationFiles(t *testing.T) {
 	}
 }
 
+// TestHalfARemoval: a crash after the record of a removal and before that of its last file. The next Open finishes it; without the record the
+// files are right.
+func TestHalfARemoval(t *testing.T) {
+	d := newDisk(t)
+	s, _ := d.open(t)
+	prefix := netip.MustParsePrefix("10.77.0.0/24")
+	r := bridged.Reservation{ID: prefix.String(), Prefix: prefix}
+	both := network("n1")
+	both.Reservations = map[string]*bridged.Reservation{r.ID: &r}
+	mustAppend(t, s, both, network("n2"))
+	content := readFile(t, d.network("n1"))
+	mustAppend(t, s, bridged.Change{Networks: map[string]*bridged.Network{"n1": nil}, Reservations: map[string]*bridged.Reservation{r.ID: nil}})
+	s.Close()
+	writeFile(t, d.network("n1"), content)
+	for range 2 {
+		state, warnings := d.reopen(t)
+		if len(state.Networks) != 1 || state.Networks["n2"].ID == "" || len(state.Reservations) > 0 || len(warnings) > 0 {
+			t.Errorf("after half a removal there is %v and %v, with the warnings %q", state.Networks, state.Reservations, warnings)
+		}
+	}
+	if _, err := os.Stat(d.network("n1")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file is still there: %v", err)
+	}
+	writeFile(t, d.network("n1"), content)
+	writeFile(t, d.bootID, []byte("boot two\n"))
+	if state, _ := d.reopen(t); len(state.Networks) != 2 {
+		t.Errorf("after a reboot there is %v", state.Networks)
+	}
+}
+
 func TestTornAtEveryByte(t *testing.T) {
 	d := newDisk(t)
 	s, _ := d.open(t)

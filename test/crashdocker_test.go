@@ -41,7 +41,6 @@ func dockers() []operation {
 		{name: "Docker pool", make: book, unmake: unbook},
 		{name: "Docker gateway", given: given(book), make: gateway, unmake: free},
 		{name: "Docker network", make: plug, unmake: unplug},
-		{name: "Docker network of a pool", given: given(book, gateway), make: plug, unmake: unplug},
 		{name: "Docker endpoint", given: given(plug), make: endow, unmake: bereave},
 		{name: "Docker link", given: given(plug, endow), make: join, unmake: depart},
 		{name: "Docker ports", given: given(plug, endow, join), make: expose, unmake: cover, uses: sent(8082), traces: "dport=8082"},
@@ -51,6 +50,12 @@ func dockers() []operation {
 	everything := slices.Concat(endow, join, expose)
 	deleted := func(w *crashWorld) { w.host.IP(w.t, "link del "+w.leasePort()) }
 	return append(all,
+		operation{
+			name: "Docker network of a pool add", given: given(book, gateway), do: request(plug), undo: given(unplug, book, gateway),
+		},
+		operation{ // which takes the pool along
+			name: "Docker network of a pool rm", given: given(book, gateway, plug), do: request(unplug), undo: given(book, gateway, plug),
+		},
 		operation{
 			name: "Docker endpoint with everything rm", given: given(plug, everything), undo: given(everything), traces: "dport=8082",
 			do: func(w *crashWorld) bool { sent(8082)(w); return request(bereave)(w) },
