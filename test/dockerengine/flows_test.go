@@ -194,3 +194,19 @@ func TestForgedSource(t *testing.T) {
 		})
 	}
 }
+
+// What is published on the host's loopback is nobody else's, although they have a route there.
+func TestLoopback(t *testing.T) {
+	w := newPluginWorld(t)
+	w.network("--subnet", "172.28.0.0/24", "--gateway", "172.28.0.1", "n1")
+	c1, c2 := w.run("c1", "--network", "n1", "-p", "127.0.0.2:8081:80/udp", "-p", "8080:80/udp"), w.run("c2", "--network", "n1")
+	flowtest.Serve(t, c1.Space, 80)
+	loopback := netip.MustParseAddrPort("127.0.0.2:8081")
+	flowtest.Reaches(t, w.host, "udp", loopback, "c1")
+	w.host.Sysctl(t, "net/ipv4/conf/lan0/route_localnet", "1") // a host that would let it in
+	for from, via := range map[*flowtest.Space]string{w.lan: host4.String(), c2.Space: "172.28.0.1"} {
+		from.Sysctl(t, "net/ipv4/conf/all/route_localnet", "1")
+		from.IP(t, "addr del 127.0.0.1/8 dev lo", "route add 127.0.0.2 via "+via)
+		flowtest.Lost(t, from, "udp", loopback, c1.Space, 80, flowtest.Via(from, netip.AddrPortFrom(host4, 8080)))
+	}
+}

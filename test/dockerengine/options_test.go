@@ -33,6 +33,9 @@ func TestDriverOptions(t *testing.T) {
 	const driver, docker = "com.docker.network.bridge.", "com.docker.network."
 	v4, v6 := families[0], families[1]
 	host2 := netip.MustParseAddr("192.0.2.3")
+	all := newPluginWorld(t)
+	all.host.IP(t, "addr add 192.0.2.3/24 dev lan0", "addr add 2001:db8:1::3/64 dev lan0 nodad")
+	all.lan.IP(t, "route add 172.28.0.0/24 via 192.0.2.1", "route add fd00:28::/64 via 2001:db8:1::1") // whatever is let through is found
 	for option, check := range map[string]func(p pairOn){
 		driver + "name=br-mine": func(p pairOn) {
 			if p.bridge().Name != "br-mine" {
@@ -52,7 +55,6 @@ func TestDriverOptions(t *testing.T) {
 			}
 		},
 		driver + "enable_ip_masquerade=false": func(p pairOn) {
-			p.lan.IP(p.t, "route add 172.28.0.0/24 via 192.0.2.1", "route add fd00:28::/64 via 2001:db8:1::1")
 			for _, f := range families {
 				if got := p.source(f); got != p.c1.on("n1").addr(f) {
 					p.t.Errorf("the LAN saw %s", got)
@@ -74,18 +76,15 @@ func TestDriverOptions(t *testing.T) {
 			}
 		},
 		driver + "gateway_mode_ipv4=routed": func(p pairOn) {
-			p.lan.IP(p.t, "route add 172.28.0.0/24 via 192.0.2.1")
 			flowtest.Reaches(p.t, p.lan, "tcp", netip.AddrPortFrom(p.c1.on("n1").addr(v4), 80), "c1")
 			if got := p.source(v4); got != p.c1.on("n1").addr(v4) {
 				p.t.Errorf("the LAN saw %s", got)
 			}
 		},
 		driver + "gateway_mode_ipv6=nat-unprotected": func(p pairOn) {
-			p.lan.IP(p.t, "route add fd00:28::/64 via 2001:db8:1::1")
 			flowtest.Reaches(p.t, p.lan, "tcp", netip.AddrPortFrom(p.c1.on("n1").addr(v6), 81), "c1")
 		},
 		driver + "trusted_host_interfaces=lan0": func(p pairOn) {
-			p.lan.IP(p.t, "route add 172.28.0.0/24 via 192.0.2.1")
 			flowtest.Reaches(p.t, p.lan, "tcp", netip.AddrPortFrom(p.c1.on("n1").addr(v4), 80), "c1")
 		},
 		driver + "inhibit_ipv4=true": func(p pairOn) {
@@ -101,13 +100,15 @@ func TestDriverOptions(t *testing.T) {
 		},
 	} {
 		t.Run(option, func(t *testing.T) {
-			w := newPluginWorld(t)
-			w.host.IP(t, "addr add 192.0.2.3/24 dev lan0", "addr add 2001:db8:1::3/64 dev lan0 nodad")
+			w := all.in(t)
 			w.network("--subnet", "172.28.0.0/24", "--gateway", "172.28.0.1", "--subnet", "fd00:28::/64", "-o", option, "n1")
 			p := pairOn{world: w, t: t, c1: w.run("c1", "--network", "n1", "-p", "8080:80"), c2: w.run("c2", "--network", "n1")}
 			flowtest.Serve(t, p.c1.Space, 80, 81)
 			check(p)
 			w.settled()
+			w.docker("rm", "-f", "c1", "c2")
+			w.docker("network", "rm", "n1")
+			w.nothingLeft()
 		})
 	}
 }
@@ -144,5 +145,30 @@ func TestRefusedOptions(t *testing.T) {
 		t.Errorf("there are networks %q", names)
 	}
 	w.docker("network", "rm", "there")
+	w.nothingLeft()
+}
+
+// Options of an endpoint: what Docker does with them, and what is refused before it does.
+func TestEndpointOptions(t *testing.T) {
+	const option = "com.docker.network.endpoint."
+	w := newPluginWorld(t)
+	w.network("n1")
+	w.network("n2")
+	c1 := w.run("c1", "--network", "n1")
+	w.docker("network", "connect", "--driver-opt", option+"ifname=wan0", "n2", "c1")
+	linkOf(t, c1.Space, "wan0")
+	w.docker("network", "disconnect", "n2", "c1")
+	for says, option := range map[string]string{
+		"ifname":  option + "ifname=a/b",
+		"sysctls": option + "sysctls=kernel.hostname=x",
+	} {
+		w.refuses(says, "network", "connect", "--driver-opt", option, "n2", "c1")
+	}
+	if all := links(t, c1.Space); len(all) != 2 {
+		t.Errorf("c1 has the links %v", all)
+	}
+	w.docker("network", "connect", "n2", "c1")
+	w.docker("rm", "-f", "c1")
+	w.docker("network", "rm", "n1", "n2")
 	w.nothingLeft()
 }

@@ -119,6 +119,41 @@ func TestPorts(t *testing.T) {
 	}
 }
 
+// A range of 1,000 ports is published as a whole or not at all.
+func TestWideRange(t *testing.T) {
+	w := newPluginWorld(t)
+	w.network("n1")
+	c1 := w.run("c1", "--network", "n1", "-p", "20000-20999:1000-1999")
+	flowtest.Serve(t, c1.Space, 1000, 1500, 1999)
+	if n := len(w.ports()); n != 2000 {
+		t.Errorf("%d ports are published, in both families", n)
+	}
+	check := func() {
+		t.Helper()
+		for _, port := range []uint16{20000, 20500, 20999} {
+			for _, host := range []netip.Addr{host4, host6} {
+				flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(host, port), "c1")
+			}
+		}
+	}
+	check()
+	w.refuses("20999", "run", "-d", "--name", "c2", "--network", "n1", "-p", "20999-21998:1000-1999", image)
+	if n := len(w.ports()); n != 2000 {
+		t.Errorf("after a refusal %d ports are published", n)
+	}
+	check()
+	w.settled()
+	w.docker("rm", "-f", "c1")
+	w.published()
+	w.docker("start", "c2")
+	if n := len(w.ports()); n != 2000 {
+		t.Errorf("%d ports of the second are published", n)
+	}
+	w.docker("rm", "-f", "c2")
+	w.docker("network", "rm", "n1")
+	w.nothingLeft()
+}
+
 // Where ports are published: on one address of the host.
 func TestHostAddresses(t *testing.T) {
 	w := newPluginWorld(t)
