@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -71,6 +72,7 @@ var kinds = []struct {
 	{bridged.ErrConflict, CodeConflict},
 	{bridged.ErrDenied, CodeIO},
 	{bridged.ErrUnavailable, CodeTryAgain},
+	{context.DeadlineExceeded, CodeTryAgain},
 }
 
 // asError is err as an Error: itself, or the code of its kind.

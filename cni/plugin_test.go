@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netns"
 	"go.uber.org/goleak"
@@ -190,6 +191,24 @@ func TestRemembered(t *testing.T) {
 	}
 	status, out = run(t, socket2(path), `"a": 0`, "CNI_COMMAND=DEL")
 	wantAnswer(t, "a DEL that can't be remembered", status, out, CodeTryAgain, "remembered", spool)
+}
+
+// TestSlowDaemon: one that does not answer in time is to be tried again, and a DEL is not success.
+func TestSlowDaemon(t *testing.T) {
+	path := socket(t)
+	daemon(t, path, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // before that a server does not notice that the client is gone
+		<-r.Context().Done()
+	})
+	for command, code := range map[string]Code{"DEL": CodeTryAgain, "GC": CodeTryAgain, "STATUS": CodeUnavailable} {
+		ctx, stop := context.WithTimeout(t.Context(), time.Millisecond)
+		defer stop()
+		var out bytes.Buffer
+		text := fmt.Sprintf(`{"cniVersion": "1.1.0", "name": "podnet", "type": "bridged-cni", "socket": %q}`, path)
+		env := with("CNI_COMMAND="+command, "CNI_CONTAINERID=c1", "CNI_IFNAME=eth0")
+		status := Plugin{Getenv: env, Stdin: strings.NewReader(text), Stdout: &out, Stderr: io.Discard}.Run(ctx)
+		wantAnswer(t, command, status, out.String(), code, "did not answer")
+	}
 }
 
 // socket2 is another socket in the same directory.
