@@ -125,13 +125,18 @@ func listenBeside(path string, access Access) (net.Listener, error) {
 	return &listener{UnixListener: l, path: path, info: info}, nil
 }
 
-// besideName is another path in the same directory, no longer: a socket's path can't have many bytes.
+// maxPath is the longest path of a socket, in bytes: sun_path of unix(7), less the final zero.
+const maxPath = 107
+
+// besideName is another path in the same directory, no longer than one can be. The kernel goes on to show a socket by it (ss -x), so it says which it is.
 func besideName(path string) string {
-	last := len(path) - 1
-	if path[last] == '~' {
-		return path[:last] + "="
+	if len(path) < maxPath {
+		return path + "~"
 	}
-	return path[:last] + "~"
+	if last := len(path) - 1; path[last] != '~' {
+		return path[:last] + "~"
+	}
+	return path[:len(path)-1] + "="
 }
 
 // listenPrivate makes the socket so that at no time anybody else could connect: a socket's mode is set before bind (unix(7):

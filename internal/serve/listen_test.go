@@ -86,6 +86,34 @@ func TestListenReplacesStale(t *testing.T) {
 	l.Close()
 }
 
+// TestListenLongPaths: as long as a path can be, and no longer.
+func TestListenLongPaths(t *testing.T) {
+	dir := socketDir(t)
+	for _, tt := range []struct {
+		length int
+		end    string
+		ok     bool
+	}{{106, "s", true}, {107, "s", true}, {107, "~", true}, {108, "s", false}} {
+		path := dir + "/" + strings.Repeat("a", tt.length-len(dir)-1-len(tt.end)) + tt.end
+		l, err := listen(path)
+		if (err == nil) != tt.ok {
+			t.Errorf("%d bytes: %v", len(path), err)
+		}
+		if err != nil {
+			continue
+		}
+		if conn, err := net.Dial("unix", path); err != nil {
+			t.Error(err)
+		} else {
+			conn.Close()
+		}
+		l.Close()
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 0 {
+		t.Errorf("left are %v, %v", files, err)
+	}
+}
+
 // TestListenReplacesAtOnce: whoever looks for the socket of a dead daemon finds that one or the next, never none and never one that is not listened on.
 func TestListenReplacesAtOnce(t *testing.T) {
 	path := filepath.Join(socketDir(t), "s")
