@@ -38,6 +38,8 @@ type inner struct {
 	// Pause is what runs in Docker's containers, with the same of it.
 	Pause, PauseMissing string
 	ControlGroup        string
+	// Built is the directory of what was built. It is removed as soon as its files are open.
+	Built string
 }
 
 // measure starts this program again in namespaces of its own and returns what that reports. The processes in there, their mounts and
@@ -51,7 +53,7 @@ func measure(ctx context.Context, o options) (*report.Report, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	in := inner{Quick: o.quick, Only: o.only, Budget: o.budget, Daemon: o.daemon, Version: version(ctx)}
+	in := inner{Quick: o.quick, Only: o.only, Budget: o.budget, Daemon: o.daemon, Version: version(ctx), Built: dir}
 	if in.Daemon == "" {
 		if in.Daemon, err = build(ctx, dir, "cmd/bridged", in.Version); err != nil {
 			in.DaemonMissing = err.Error()
@@ -142,7 +144,7 @@ func inside() (code int) {
 }
 
 // furnish makes the fresh namespaces habitable: no mount is seen outside, none of the host's network namespaces is kept alive by a copy of
-// its mount, /run is empty, /proc shows our own processes. The daemon's binary may be in the old /run, so it is opened before.
+// its mount, /run is empty, /proc shows our own processes. Binaries may be in the old /run, so they are opened before.
 func furnish(in *inner) error {
 	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("cannot make mounts private: %w", err)
@@ -162,6 +164,9 @@ func furnish(in *inner) error {
 			return fmt.Errorf("cannot open %s: %w", *program, err)
 		}
 		*program = fmt.Sprintf("/proc/self/fd/%d", fd)
+	}
+	if err := os.RemoveAll(in.Built); err != nil {
+		return err
 	}
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755"); err != nil {
 		return fmt.Errorf("cannot mount /run: %w", err)
