@@ -89,6 +89,8 @@ tools:
 	fi
 	@[ -e bin/tools/cnitool ] || GOBIN=$(CURDIR)/bin/tools $(GO) install $(CNITOOL)
 
+# Go benchmarks of the inner pieces, in the format that benchstat reads. The kernel's floor, bridged and other ways to do the same in one
+# run, with a page of plots: go run ./bench --html page.html
 bench:
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...
 

@@ -78,12 +78,14 @@ func clock() cpuTime {
 	line, _, _ := strings.Cut(string(text), "\n")
 	for i, f := range strings.Fields(line)[1:] {
 		n, err := strconv.ParseInt(f, 10, 64)
-		const idle, iowait, guest = 3, 4, 8
+		const idle, iowait, irq, softirq, guest = 3, 4, 5, 6, 8
 		if err != nil || i >= guest { // guests are in user time, too
 			break
 		}
 		c.total += time.Duration(n) * tick
-		if i != idle && i != iowait {
+		switch i {
+		case idle, iowait, irq, softirq: // what interrupts do is on nobody's account, and packets are theirs
+		default:
 			c.busy += time.Duration(n) * tick
 		}
 	}
@@ -97,7 +99,7 @@ func clock() cpuTime {
 }
 
 // others is the share of the processors' time between c and later that others used: other processes, the kernel's own threads (some of
-// which work for us), and other machines on the same hardware.
+// which work for us), and other machines on the same hardware. Interrupts are nobody's.
 func (c cpuTime) others(later cpuTime) float64 {
 	total := later.total - c.total
 	if total <= 0 {

@@ -26,53 +26,53 @@ func (r *run) attachers() []peer {
 // pool is how many containers of a host are attached in turn.
 const pool = 16
 
-// bench is a host where containers are attached.
-type bench struct {
+// attachHost is a host where containers are attached.
+type attachHost struct {
 	attacher
 	peer       peer
 	containers []*container
 	next       int // of the ports
 }
 
-func (r *run) bench(p peer) (*bench, error) {
+func (r *run) attachHost(p peer) (*attachHost, error) {
 	r.hosts++
 	made, err := p.attach(&r.setting, fmt.Sprintf("h%d", r.hosts))
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{attacher: made, peer: p}
+	b := &attachHost{attacher: made, peer: p}
 	if b.containers, err = made.world().containers(pool); err != nil {
 		return nil, errors.Join(err, b.close())
 	}
 	return b, nil
 }
 
-func (b *bench) close() error { return errors.Join(closeAll(b.containers), b.attacher.close()) }
+func (b *attachHost) close() error { return errors.Join(closeAll(b.containers), b.attacher.close()) }
 
 func (r *run) attach() error {
-	benches := r.benches("attach", r.attachers())
-	defer func() { benches.close(r) }()
+	hosts := r.attachHosts("attach", r.attachers())
+	defer func() { hosts.close(r) }()
 	var lanes []*lane
-	for _, b := range benches {
+	for _, b := range hosts {
 		lanes = append(lanes, &lane{
 			key: report.Key{Workload: "attach", Peer: b.peer.name, Size: 1}, most: pool,
 			cycle: func(n int, s samples) error { return b.cycle("", n, 1, s) },
 		})
 	}
-	lanes = append(lanes, benches.pings()...)
-	lanes = append(lanes, r.crowdedLanes(&benches)...)
+	lanes = append(lanes, hosts.pings()...)
+	lanes = append(lanes, r.crowdedLanes(&hosts)...)
 	r.run(report.Raw, lanes)
-	benches.check(r)
+	hosts.check(r)
 	return nil
 }
 
 // cycle attaches n containers with so many ports each, and detaches them. The prefix is of the workloads' names.
-func (b *bench) cycle(prefix string, n, ports int, s samples) error {
+func (b *attachHost) cycle(prefix string, n, ports int, s samples) error {
 	return b.with(prefix, n, ports, s, func([]uint16) error { return nil })
 }
 
 // with runs f while n containers are attached, with the ports of the last one.
-func (b *bench) with(prefix string, n, size int, s samples, f func([]uint16) error) error {
+func (b *attachHost) with(prefix string, n, size int, s samples, f func([]uint16) error) error {
 	ports := make([][]uint16, n)
 	for i := range ports {
 		ports[i] = b.take(size)
@@ -95,7 +95,7 @@ func (b *bench) with(prefix string, n, size int, s samples, f func([]uint16) err
 }
 
 // each makes one operation with each of n containers, prepared beforehand.
-func (b *bench) each(workload string, n int, ports [][]uint16, s samples, prepare func(*container, []uint16) ([]step, error)) error {
+func (b *attachHost) each(workload string, n int, ports [][]uint16, s samples, prepare func(*container, []uint16) ([]step, error)) error {
 	ops := make([][]step, n)
 	for i, c := range b.containers[:n] {
 		var err error
@@ -130,7 +130,7 @@ func (s samples) steps(workload string, steps []step) error {
 }
 
 // take is the next so many ports: see host.take.
-func (b *bench) take(n int) []uint16 {
+func (b *attachHost) take(n int) []uint16 {
 	const room = 20 * spares
 	if b.next+n > room {
 		b.next = 0
@@ -142,13 +142,13 @@ func (b *bench) take(n int) []uint16 {
 // fleetFirst is the first of the containers' ports; those published beforehand are below.
 const fleetFirst = firstPort + 30_000
 
-// benches are those of a workload.
-type benches []*bench
+// attachHosts are those of a workload.
+type attachHosts []*attachHost
 
-func (r *run) benches(workload string, peers []peer) benches {
-	var all benches
+func (r *run) attachHosts(workload string, peers []peer) attachHosts {
+	var all attachHosts
 	for _, p := range peers {
-		b, err := r.bench(p)
+		b, err := r.attachHost(p)
 		if err != nil {
 			r.fail("%s, %s: %w", workload, p.name, err)
 			continue
@@ -159,7 +159,7 @@ func (r *run) benches(workload string, peers []peer) benches {
 }
 
 // pings are lanes beside those of the daemons.
-func (bs benches) pings() (lanes []*lane) {
+func (bs attachHosts) pings() (lanes []*lane) {
 	for _, b := range bs {
 		if daemon, ok := b.attacher.(*httpPublisher); ok {
 			lanes = append(lanes, &lane{key: report.Key{Workload: "attach", Peer: report.Ping, Size: 1}, most: spares, cycle: daemon.pings("attach")})
@@ -169,7 +169,7 @@ func (bs benches) pings() (lanes []*lane) {
 }
 
 // check attaches a container once more, sends packets to it, and compares what the kernel holds before and after with what it should.
-func (bs benches) check(r *run) {
+func (bs attachHosts) check(r *run) {
 	for _, b := range bs {
 		r.progress.doing("%s: comparing the kernel with what it should hold", b.peer.name)
 		if err := b.check(); err != nil {
@@ -178,7 +178,7 @@ func (bs benches) check(r *run) {
 	}
 }
 
-func (b *bench) check() error {
+func (b *attachHost) check() error {
 	before, err := b.held()
 	if err != nil {
 		return err
@@ -206,7 +206,7 @@ func (b *bench) check() error {
 	return after.differs(before)
 }
 
-func (bs benches) close(r *run) {
+func (bs attachHosts) close(r *run) {
 	for _, b := range bs {
 		r.closed(b.close())
 	}

@@ -22,8 +22,8 @@ const (
 	crowdedNetworks  = 5
 )
 
-// crowdedLanes are the lanes of attaches on crowded hosts; the hosts go with the run's benches.
-func (r *run) crowdedLanes(all *benches) (lanes []*lane) {
+// crowdedLanes are the lanes of attaches on crowded hosts; which go with the others.
+func (r *run) crowdedLanes(all *attachHosts) (lanes []*lane) {
 	if r.quick {
 		return nil
 	}
@@ -31,7 +31,7 @@ func (r *run) crowdedLanes(all *benches) (lanes []*lane) {
 		if p.name != report.Engine && p.name != report.HTTP {
 			continue
 		}
-		b, err := r.bench(p)
+		b, err := r.attachHost(p)
 		if err != nil {
 			r.fail("attach, %s: %w", p.name, err)
 			continue

@@ -49,10 +49,10 @@ func (r *run) fleetPeers() []peer {
 // fleet takes one size after the other, since a port of the engine takes a file of this process.
 func (r *run) fleet() error {
 	for _, ports := range r.fleetSizes() {
-		benches := r.benches("fleet", r.fleetPeers())
-		benches = slices.DeleteFunc(benches, func(b *bench) bool { return !r.populate(b, ports) })
+		hosts := r.attachHosts("fleet", r.fleetPeers())
+		hosts = slices.DeleteFunc(hosts, func(b *attachHost) bool { return !r.populate(b, ports) })
 		var lanes []*lane
-		for _, b := range benches {
+		for _, b := range hosts {
 			for _, size := range r.fleetShapes() {
 				lanes = append(lanes, &lane{
 					key: report.Key{Workload: "fleet", Peer: b.peer.name, Ports: ports, Size: size}, most: pool,
@@ -61,14 +61,14 @@ func (r *run) fleet() error {
 			}
 		}
 		r.runAt(r.fleetPace(), report.Raw, lanes)
-		benches.check(r)
-		benches.close(r)
+		hosts.check(r)
+		hosts.close(r)
 	}
 	return nil
 }
 
 // populate publishes the ports of the others. What can't be done is recorded, and the host closed.
-func (r *run) populate(b *bench, ports int) bool {
+func (r *run) populate(b *attachHost, ports int) bool {
 	r.progress.doing("%s: publishing %d ports", b.peer.name, ports)
 	err := r.room(b.peer, ports+pool*slices.Max(r.fleetShapes()))
 	if err != nil {
@@ -83,7 +83,7 @@ func (r *run) populate(b *bench, ports int) bool {
 }
 
 // publish publishes ports of the world's own container.
-func (b *bench) publish(ports int) error {
+func (b *attachHost) publish(ports int) error {
 	p, ok := b.attacher.(interface{ publish([]uint16) op })
 	if !ok {
 		return fmt.Errorf("%s does not publish", b.peer.name)
