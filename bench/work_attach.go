@@ -31,7 +31,8 @@ type attachHost struct {
 	attacher
 	peer       peer
 	containers []*container
-	next       int // of the ports
+	published  []uint16 // by others on the host
+	next       int      // of the containers' ports
 }
 
 func (r *run) attachHost(p peer) (*attachHost, error) {
@@ -168,7 +169,7 @@ func (bs attachHosts) pings() (lanes []*lane) {
 	return lanes
 }
 
-// check attaches a container once more, sends packets to it, and compares what the kernel holds before and after with what it should.
+// check attaches a container once more, sends packets to it, and compares what the kernel holds before, meanwhile and after with what it should.
 func (bs attachHosts) check(r *run) {
 	for _, b := range bs {
 		r.progress.doing("%s: comparing the kernel with what it should hold", b.peer.name)
@@ -179,31 +180,33 @@ func (bs attachHosts) check(r *run) {
 }
 
 func (b *attachHost) check() error {
-	before, err := b.held()
-	if err != nil {
+	if err := b.holds(); err != nil {
 		return err
 	}
-	err = b.with("", 1, 1, newSamples(), func(ports []uint16) error {
+	err := b.with("", 1, 1, newSamples(), func(ports []uint16) error {
 		if b.peer.name == report.Link {
 			return nil // it publishes nothing
 		}
-		held, err := b.held()
-		if err != nil {
-			return err
-		}
-		if len(held) != len(before)+len(ports) {
-			return fmt.Errorf("the kernel holds %d published ports instead of %d", len(held), len(before)+len(ports))
-		}
-		return b.world().reaches(b.containers[0].space, ports[0])
+		return errors.Join(b.holds(ports...), b.world().reaches(b.containers[0].space, ports[0]))
 	})
+	return errors.Join(err, b.holds())
+}
+
+// holds says how the kernel differs from the ports that others have published and these, which lead to the first container.
+func (b *attachHost) holds(ports ...uint16) error {
+	held, err := b.held()
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot read what the kernel holds: %w", err)
 	}
-	after, err := b.held()
-	if err != nil {
-		return err
+	expected := want(b.published)
+	for _, port := range ports {
+		to := held[port] // the peer may have chosen the address; whose it is packets tell
+		if to.Port() != port || !bridgeAddr.Masked().Contains(to.Addr()) {
+			return fmt.Errorf("port %d of a container leads to %v", port, to)
+		}
+		expected[port] = to
 	}
-	return after.differs(before)
+	return held.differs(expected)
 }
 
 func (bs attachHosts) close(r *run) {

@@ -88,7 +88,8 @@ func (b *attachHost) publish(ports int) error {
 	if !ok {
 		return fmt.Errorf("%s does not publish", b.peer.name)
 	}
-	for chunk := range slices.Chunk(some(firstPort, ports), chunk) {
+	b.published = some(firstPort, ports)
+	for chunk := range slices.Chunk(b.published, chunk) {
 		if err := p.publish(chunk)(); err != nil {
 			return err
 		}
