@@ -162,7 +162,7 @@ func (r *Report) median(k Key) time.Duration {
 func crowdRate(r *Report) []figure {
 	one, ok := r.Row(Key{Workload: "concurrent", Peer: Engine, Callers: 1})
 	many, ok2 := r.Row(Key{Workload: "concurrent", Peer: Engine, Callers: 32})
-	if !ok || !ok2 {
+	if !ok || !ok2 || one.Rate == 0 {
 		return nil
 	}
 	v := many.Rate / one.Rate

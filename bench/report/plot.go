@@ -75,7 +75,7 @@ func newAxis(values []float64, length, slack float64) axis {
 	slices.Sort(values)
 	values = slices.Compact(values)
 	a := axis{length: length, values: values}
-	positive := values[len(values)-1]
+	positive := 1.0
 	for _, v := range values {
 		if v > 0 {
 			positive = v
