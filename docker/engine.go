@@ -16,6 +16,7 @@ type Engine interface {
 	// FindNetwork is a network without its members, however many there are.
 	FindNetwork(ref string) (bridged.Network, error)
 	Network(ref string) (bridged.NetworkInfo, error)
+	Networks() []bridged.NetworkInfo
 	CreateNetwork(ctx context.Context, spec bridged.NetworkSpec) (n bridged.NetworkInfo, warnings []string, err error)
 	RemoveNetwork(ctx context.Context, ref string) error
 

@@ -106,6 +106,15 @@ func (f *fake) Network(ref string) (bridged.NetworkInfo, error) {
 	return info, nil
 }
 
+func (f *fake) Networks() (all []bridged.NetworkInfo) {
+	for id := range f.snapshot().networks {
+		if n, err := f.Network(id); err == nil {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
 func (f *fake) CreateNetwork(_ context.Context, spec bridged.NetworkSpec) (info bridged.NetworkInfo, warnings []string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

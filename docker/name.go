@@ -66,10 +66,19 @@ func (n *names) want(ref endpointRef) {
 	}
 }
 
-// start asks for names until ctx is done; wait waits until that has ended.
+// start asks for names until ctx is done: first for those that an earlier daemon did not learn. wait waits until that has ended.
 func (n *names) start(ctx context.Context) (wait func()) {
+	if n.client == nil {
+		return func() {}
+	}
 	var asking sync.WaitGroup
 	asking.Go(func() {
+		select {
+		case <-n.engine.Ready():
+			n.wantAll()
+		case <-ctx.Done():
+			return
+		}
 		for {
 			select {
 			case <-n.more:
@@ -81,8 +90,20 @@ func (n *names) start(ctx context.Context) (wait func()) {
 	})
 	return func() {
 		asking.Wait()
-		if n.client != nil {
-			n.client.CloseIdleConnections()
+		n.client.CloseIdleConnections()
+	}
+}
+
+// wantAll has the names of all endpoints asked for that have joined a container.
+func (n *names) wantAll() {
+	for _, network := range n.engine.Networks() {
+		if !network.HasLabel(bridged.LabelDocker) {
+			continue
+		}
+		for _, m := range network.Members {
+			if isEndpoint(m) && m.Peer != "" {
+				n.want(endpointRef{network.ID, m.Sandbox})
+			}
 		}
 	}
 }

@@ -87,6 +87,31 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestNamesAtStart: what an earlier daemon did not learn is asked for by the next, once, and a stop does not wait for the answer.
+func TestNamesAtStart(t *testing.T) {
+	before := furnished(t)
+	before.must("/NetworkDriver.CreateNetwork", fill(`{"NetworkID":"$X","IPv4Data":[{"Pool":"10.8.0.0/24"}]}`)) // nothing is in it
+	before.stop()
+	d := newDockerAPI(t)
+	d.answers <- func(w http.ResponseWriter) {
+		fmt.Fprint(w, fill(`{"Containers":{"c1":{"Name":"web","EndpointID":"$E"},"c2":{"Name":"not joined","EndpointID":"$L"}}}`))
+	}
+	s := serve(t, before.engine, d.socket)
+	if asked := <-d.asked; asked != "GET /networks/"+networkID {
+		t.Errorf("asked is %s", asked)
+	}
+	if name := <-s.engine.named; name != "web" {
+		t.Errorf("the name is %s", name)
+	}
+	s.must("/NetworkDriver.Join", fill(`{"NetworkID":"$N","EndpointID":"$L"}`))
+	<-d.asked
+	s.stop()
+	d.answers <- func(http.ResponseWriter) {}
+	if len(d.asked) > 0 || len(s.engine.named) > 0 {
+		t.Error("more was asked")
+	}
+}
+
 // TestNoNames: where Docker can't be asked the calls are done as ever.
 func TestNoNames(t *testing.T) {
 	f := newFake()

@@ -34,7 +34,7 @@ func TestActivate(t *testing.T) {
 		}
 	}
 	done := make(chan answer, 1)
-	go func() { done <- s.post("/NetworkDriver.GwAllocCheck", `{"Options":{}}`) }()
+	go func() { defer close(done); done <- s.post("/NetworkDriver.GwAllocCheck", `{"Options":{}}`) }()
 	<-f.waits
 	close(f.ready)
 	if a := <-done; a.text != `{"SkipIPv4":false,"SkipIPv6":false}`+"\n" {
@@ -47,7 +47,7 @@ func TestStop(t *testing.T) {
 	f := newFake()
 	s := serve(t, f, "")
 	done := make(chan answer, 1)
-	go func() { done <- s.post("/NetworkDriver.DeleteNetwork", fill(`{"NetworkID":"$N"}`)) }()
+	go func() { defer close(done); done <- s.post("/NetworkDriver.DeleteNetwork", fill(`{"NetworkID":"$N"}`)) }()
 	<-f.waits
 	s.stop()
 	if a := <-done; !strings.Contains(a.text, "stopping") {
