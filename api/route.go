@@ -132,25 +132,28 @@ func findRoute(table []route, r *http.Request) (*route, map[string]string, error
 
 // matchPath compares an escaped path with a route's, and returns the parameters, unescaped.
 func matchPath(pattern, path string) (params map[string]string, ok bool) {
-	want, have := strings.Split(pattern, "/"), strings.Split(path, "/")
-	if len(want) != len(have) {
-		return nil, false
-	}
-	for i, segment := range want {
-		if !strings.HasPrefix(segment, "{") {
-			if segment != have[i] {
+	for more := true; more; {
+		var want, have string
+		var longer bool
+		want, pattern, more = strings.Cut(pattern, "/")
+		have, path, longer = strings.Cut(path, "/")
+		if more != longer {
+			return nil, false
+		}
+		if !strings.HasPrefix(want, "{") {
+			if want != have {
 				return nil, false
 			}
 			continue
 		}
-		value, err := url.PathUnescape(have[i])
+		value, err := url.PathUnescape(have)
 		if err != nil || value == "" {
 			return nil, false
 		}
 		if params == nil {
 			params = make(map[string]string)
 		}
-		params[strings.Trim(segment, "{}")] = value
+		params[strings.Trim(want, "{}")] = value
 	}
 	return params, true
 }
