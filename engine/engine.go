@@ -137,7 +137,7 @@ func newEngine(cfg Config) *Engine {
 	}
 	e.pairs = newBatch(e.removePairs)
 	e.purges = newBatch(resting(e.purge))
-	e.hails = newBatch(e.announce)
+	e.hails = newBatch(resting(e.announce))
 	e.holds = newBatch(e.hold)
 	e.repairs = newBatch(e.repair)
 	e.rules = newBatch(e.repairRules)

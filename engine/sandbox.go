@@ -87,7 +87,7 @@ func (e *Engine) CreateSandbox(ctx context.Context, spec bridged.SandboxSpec) (b
 		return bridged.SandboxInfo{}, bridged.Errorf(bridged.ErrConflict,
 			"cannot make namespace %s: it exists already; give it with --netns, or choose another name", s.NetNS)
 	}
-	if err := e.putSandbox(ctx, s); err != nil {
+	if err := e.beginSandbox(ctx, &s, spec.PID); err != nil {
 		return bridged.SandboxInfo{}, err
 	}
 	if err := e.setUpSandbox(ctx, &s, network, spec); err != nil {
@@ -206,10 +206,20 @@ func (e *Engine) putSandbox(ctx context.Context, s bridged.Sandbox) error {
 	})
 }
 
+// beginSandbox records the sandbox. A namespace that was given is looked at before: that leaves nothing to take back.
+func (e *Engine) beginSandbox(ctx context.Context, s *bridged.Sandbox, pid int) (err error) {
+	if !s.Made && s.Mode != bridged.ModeHost && s.Shares == "" {
+		if s.NSID, err = e.openNamespace(ctx, *s, pid); err != nil {
+			return err
+		}
+	}
+	return e.putSandbox(ctx, *s)
+}
+
 // setUpSandbox makes a recorded sandbox and settles it. When it fails, s says how far it got.
 func (e *Engine) setUpSandbox(ctx context.Context, s *bridged.Sandbox, n bridged.Network, spec bridged.SandboxSpec) (err error) {
-	if s.Mode != bridged.ModeHost && s.Shares == "" {
-		if s.NSID, err = e.openNamespace(ctx, *s, spec.PID); err != nil {
+	if s.Made {
+		if s.NSID, err = e.host.makeNamespace(*s); err != nil {
 			return err
 		}
 		if err := e.putSandbox(ctx, *s); err != nil {
@@ -226,11 +236,8 @@ func (e *Engine) setUpSandbox(ctx context.Context, s *bridged.Sandbox, n bridged
 	return e.putSandbox(ctx, settled)
 }
 
-// openNamespace makes the sandbox's namespace, or finds the one that was given.
+// openNamespace finds the namespace that was given.
 func (e *Engine) openNamespace(ctx context.Context, s bridged.Sandbox, pid int) (bridged.NamespaceID, error) {
-	if s.Made {
-		return e.host.makeNamespace(s)
-	}
 	id, err := e.host.namespace(s.NetNS, pid)
 	if err != nil {
 		return id, err
