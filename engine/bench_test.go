@@ -67,7 +67,7 @@ func BenchmarkResolve(b *testing.B) {
 	for b.Loop() {
 		for _, v := range []*bridged.Port{&p, nil} {
 			c := bridged.Change{Ports: map[bridged.Binding]*bridged.Port{p.Binding: v}}
-			if _, err := e.resolve(func(*index) (bridged.Change, error) { return c, nil }); err != nil {
+			if _, err := e.begin(func(*index) (bridged.Change, error) { return c, nil }); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -49,7 +49,11 @@ type Engine struct {
 	}
 	hostMoved atomic.Bool
 
-	mu       sync.Mutex // guards what follows; never held while the kernel works
+	// recording is held for reading from when a change is in memory until the log has it, and for writing by who writes the log anew: it must
+	// not say what may still be taken back. It is taken before mu.
+	recording sync.RWMutex
+
+	mu       sync.Mutex // guards what follows; never held while the kernel or the disk works
 	program  []nft.Table
 	lacks    lacks
 	index    *index
@@ -78,11 +82,12 @@ type Engine struct {
 
 func every[T any](T) bool { return true }
 
-// purge is what a port or an endpoint leaves in conntrack; then is called when it is gone.
+// purge is what a port or an endpoint leaves in conntrack. When it is gone, the binding is given back, if there is one, and then is called.
 type purge struct {
-	flow conntrack.Flow
-	addr netip.Addr
-	then func()
+	flow    conntrack.Flow
+	addr    netip.Addr
+	binding bridged.Binding
+	then    func()
 }
 
 // New opens the state and the kernel. Nothing is changed before [Engine.Run]. Errors of configuration are
@@ -221,10 +226,11 @@ func (e *Engine) compiler() compiler {
 // each object back to its previous value, which is a change like any other.
 func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Change, error)) error {
 	ctx = context.WithoutCancel(ctx) // a caller that goes away must not leave half an operation
-	r, err := e.resolve(change)
+	r, err := e.begin(change)
 	if err != nil {
 		return err
 	}
+	e.compact()
 	done := 0
 	if r.change.HasFiles() {
 		err = e.recordRequest(r.change, r.back.change)
@@ -259,8 +265,22 @@ type resolution struct {
 	happened []bridged.Event // when that is done
 }
 
-// resolve makes the change in memory and records it. From then on others see it. Networks and reservations are recorded by the caller: their files
-// are synced to the disk, which nobody else should wait for.
+// begin makes the change in memory and records it. Networks and reservations are recorded by the caller: their files are synced to the disk.
+func (e *Engine) begin(change func(*index) (bridged.Change, error)) (r resolution, err error) {
+	e.recording.RLock()
+	defer e.recording.RUnlock()
+	if r, err = e.resolve(change); err != nil || r.change.HasFiles() {
+		return r, err
+	}
+	if err = e.recordRequest(r.change, r.back.change); err != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.index.apply(r.back.change)
+	}
+	return r, err
+}
+
+// resolve makes the change in memory. From then on others see it.
 func (e *Engine) resolve(change func(*index) (bridged.Change, error)) (r resolution, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -274,13 +294,6 @@ func (e *Engine) resolve(change func(*index) (bridged.Change, error)) (r resolut
 	e.index.apply(c)
 	failpoint.Reached("change in memory")
 	r.plan = diff(have, e.compiler().want(c, r.back.touched))
-	if !c.HasFiles() {
-		if err = e.recordRequest(c, r.back.change); err != nil {
-			e.index.apply(r.back.change)
-			return r, err
-		}
-		e.compact()
-	}
 	r.happened = e.index.happened(c, r.back.change)
 	return r, nil
 }
@@ -312,12 +325,16 @@ func (e *Engine) record(c bridged.Change) error {
 	return nil
 }
 
-// compact rewrites the log when most of it is history. The caller holds e.mu.
+// compact rewrites the log when most of it is history.
 func (e *Engine) compact() {
-	// While connections of what went wait to be ended, the log had better remember it. Under a load without any pause they always do.
 	if !e.store.Grown() {
 		return
 	}
+	e.recording.Lock()
+	defer e.recording.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	// While connections of what went wait to be ended, the log had better remember it. Under a load without any pause they always do.
 	if e.postponed++; (!e.purges.done() || len(e.unpurged) > 0) && e.postponed < mostPostponed {
 		return
 	}
@@ -436,11 +453,16 @@ func (e *Engine) purge(purges []purge) {
 	}
 	// What is still being reserved must not be given back before, or it would be held for nobody.
 	_ = e.holds.wait(context.Background(), every[bridged.Binding])
+	var free []bridged.Binding
 	for _, p := range purges {
+		if p.binding != (bridged.Binding{}) {
+			free = append(free, p.binding)
+		}
 		if p.then != nil {
 			p.then()
 		}
 	}
+	e.freePorts(free)
 }
 
 // scarce says whether an error is one of those that end when somebody gives something back.

@@ -234,23 +234,30 @@ func bindFailed(b bridged.Binding) string {
 	return fmt.Sprintf("Bind for %s failed", netip.AddrPortFrom(b.HostIP, b.HostPort))
 }
 
-func (e *Engine) closeSockets(bindings []bridged.Binding) {
+// freePorts gives back what was claimed: sockets first, so that nobody is given a port that is still reserved.
+func (e *Engine) freePorts(bindings []bridged.Binding) {
+	if len(bindings) == 0 {
+		return
+	}
+	for _, s := range e.takeSockets(bindings) {
+		_ = s.Close() // a bound socket has nothing to lose
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.book.free(bindings)
+}
+
+// takeSockets are the sockets that reserve the bindings. From then on they are the caller's.
+func (e *Engine) takeSockets(bindings []bridged.Binding) (sockets []io.Closer) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, b := range bindings {
 		if s := e.sockets[b]; s != nil {
-			_ = s.Close() // a bound socket has nothing to lose
+			sockets = append(sockets, s)
 			delete(e.sockets, b)
 		}
 	}
-}
-
-// freePorts gives back what was claimed and never published.
-func (e *Engine) freePorts(bindings []bridged.Binding) {
-	e.closeSockets(bindings)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.book.free(bindings)
+	return sockets
 }
 
 // drainPorts gives back ports that were published: behind the answer their connections are purged, then they are free.
@@ -259,7 +266,7 @@ func (e *Engine) drainPorts(ports []bridged.Port) {
 	bindings := make([]bridged.Binding, len(ports))
 	for i, p := range ports {
 		bindings[i] = p.Binding
-		purges[i] = purge{flow: flowOf(p.Binding), then: func() { e.freePorts([]bridged.Binding{p.Binding}) }}
+		purges[i] = purge{flow: flowOf(p.Binding), binding: p.Binding}
 	}
 	e.mu.Lock()
 	e.book.drain(bindings)

@@ -30,8 +30,7 @@ type header struct {
 
 // Sizes in bytes.
 const (
-	grownFrom  = 1 << 20 // a log that is smaller is not worth a Compact
-	keepBuffer = 1 << 20 // a larger write buffer is not kept
+	grownFrom = 1 << 20 // a log that is smaller is not worth a Compact
 	// reserve is kept free for what must be recorded of an operation that was begun: it is finished or taken back, also on a full disk.
 	// Some sixty of an ordinary size can be under way.
 	reserve = 64 << 10
@@ -50,7 +49,6 @@ type runLog struct {
 	allocated int64
 	inode     uint64 // of the file
 	noted     length
-	buf       bytes.Buffer
 }
 
 // openLog reads the log at path, or begins one. One of another boot is moved to former. The warning is about damage that was set aside; "" is none.
@@ -166,29 +164,20 @@ func (l *runLog) rewrite(write func(io.Writer) error) (err error) {
 }
 
 // append writes one record. After an error the log is as it was. With leave it leaves the reserve free.
-func (l *runLog) append(c bridged.Change, leave bool) error {
+func (l *runLog) append(record []byte, leave bool) error {
 	if err := l.clean(); err != nil {
 		return err
 	}
-	defer func() {
-		if l.buf.Cap() > keepBuffer {
-			l.buf = bytes.Buffer{}
-		}
-	}()
-	l.buf.Reset()
-	if err := appendRecord(&l.buf, c); err != nil {
-		return err
-	}
 	if leave {
-		if err := l.allocate(l.size + int64(l.buf.Len()) + reserve); err != nil {
+		if err := l.allocate(l.size + int64(len(record)) + reserve); err != nil {
 			return err
 		}
 	}
-	if _, err := l.file.WriteAt(l.buf.Bytes(), l.size); err != nil {
+	if _, err := l.file.WriteAt(record, l.size); err != nil {
 		l.dirty = true
 		return errors.Join(l.named(err), l.clean())
 	}
-	l.size += int64(l.buf.Len())
+	l.size += int64(len(record))
 	l.noted.note(l.inode, l.size)
 	return nil
 }

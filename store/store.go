@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -189,18 +190,22 @@ func (s *Store) Append(c bridged.Change) error { return s.record(c, false) }
 func (s *Store) Begin(c bridged.Change) error { return s.record(c, true) }
 
 func (s *Store) record(c bridged.Change, leave bool) error {
+	var record bytes.Buffer // made before the lock is taken: it is most of the work
+	if err := appendRecord(&record, c); err != nil {
+		return fmt.Errorf("cannot record the change: %w", err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.log == nil {
 		return errClosed()
 	}
-	if err := s.append(c, leave); err != nil {
+	if err := s.append(c, record.Bytes(), leave); err != nil {
 		return diskError("cannot record the change", err)
 	}
 	return nil
 }
 
-func (s *Store) append(c bridged.Change, leave bool) error {
+func (s *Store) append(c bridged.Change, record []byte, leave bool) error {
 	networks, err := s.networks.stage(c.Networks)
 	defer networks.cleanUp()
 	if err != nil {
@@ -216,7 +221,7 @@ func (s *Store) append(c bridged.Change, leave bool) error {
 	err = files.put()
 	if err == nil && !c.Empty() {
 		failpoint.Reached("before the record")
-		err = s.log.append(c, leave)
+		err = s.log.append(record, leave)
 	}
 	if err == nil {
 		err = files.drop()
