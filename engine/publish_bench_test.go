@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ func benchEngine(b *testing.B, published int) *Engine {
 func benchEngineIn(b *testing.B, host string, published int) *Engine {
 	b.Helper()
 	e, err := openIn(b, host, Config{
-		RunDir: b.TempDir(), StateDir: b.TempDir(), BridgeName: "docker0", ICC: true, IPMasq: true, IPForward: true,
+		RunDir: runDir(b), StateDir: b.TempDir(), BridgeName: "docker0", ICC: true, IPMasq: true, IPForward: true,
 		IP: netip.IPv4Unspecified(), Protection: "auto", Log: slog.New(slog.DiscardHandler),
 	}, less{})
 	if err != nil {
@@ -65,6 +66,17 @@ func benchEngineIn(b *testing.B, host string, published int) *Engine {
 		}
 	}
 	return e
+}
+
+// runDir is on the tmpfs that the tests have at /run, as it is on any machine: a log is rewritten as fast as memory.
+func runDir(b *testing.B) string {
+	b.Helper()
+	dir, err := os.MkdirTemp("/run", "bench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // benchHost is the real host, but for reservations of lasting ports beyond what the usual limit of open files has room for.
