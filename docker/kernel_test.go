@@ -242,6 +242,35 @@ func (h *host) nothingLeft(t *testing.T) {
 	}
 }
 
+// TestRepeatedOnKernel: a call that is made again, because the daemon was replaced before its answer came, is answered as it was then.
+func TestRepeatedOnKernel(t *testing.T) {
+	h := newHost(t)
+	const ref = `"NetworkID":"$N","EndpointID":"$E"`
+	const ports = `"Options":{"com.docker.network.portmap":[{"Proto":6,"Port":80},{"Proto":17,"Port":53,"HostPort":5353}]}`
+	for _, c := range []struct{ call, body string }{
+		{"CreateNetwork", `{"NetworkID":"$N","Options":{"com.docker.network.enable_ipv6":true,"com.docker.network.generic":{"my.opt":"1"}},
+			"IPv4Data":[{"Pool":"10.1.0.0/24","Gateway":"10.1.0.1/24","AuxAddresses":{"a":"10.1.0.9/24"}}],"IPv6Data":[{"Pool":"fd01::/64","Gateway":"fd01::1/64"}]}`},
+		{"CreateEndpoint", `{` + ref + `,"Interface":{"Address":"10.1.0.2/24","AddressIPv6":"fd01::2/64"},` + ports + `}`},
+		{"Join", `{` + ref + `,"SandboxKey":"/run/docker/netns/1",` + ports + `}`},
+		{"ProgramExternalConnectivity", `{` + ref + `,` + ports + `}`},
+		{"EndpointOperInfo", `{` + ref + `}`},
+		{"RevokeExternalConnectivity", `{` + ref + `}`},
+		{"Leave", `{` + ref + `}`},
+	} {
+		first := h.must("/NetworkDriver."+c.call, fill(c.body)).text
+		seen := h.seen(t)
+		h.stop()
+		h.start(t)
+		if again := h.must("/NetworkDriver."+c.call, fill(c.body)).text; again != first || h.seen(t) != seen {
+			t.Errorf("%s: %s, and again: %s\n%s\n%s", c.call, first, again, seen, h.seen(t))
+		}
+	}
+	h.must("/NetworkDriver.DeleteEndpoint", fill(`{`+ref+`}`))
+	h.must("/NetworkDriver.DeleteNetwork", fill(`{"NetworkID":"$N"}`))
+	h.nothingLeft(t)
+	h.start(t)
+}
+
 // TestAtOnceOnKernel: the calls of the same few endpoints at the same time, whose links nobody moves.
 func TestAtOnceOnKernel(t *testing.T) {
 	h := newHost(t)
