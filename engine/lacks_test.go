@@ -161,6 +161,12 @@ func TestIsolatedPortsOrBridgeFilter(t *testing.T) {
 	if _, err := e.CreateSandbox(ctx, bridged.SandboxSpec{Name: "before", Network: "apart"}); err != nil {
 		t.Fatal(err)
 	}
+	for _, key := range []string{"joined", "lease"} {
+		allocateOn(t, e, key, "apart")
+	}
+	if _, _, err := e.JoinInterface(ctx, "joined"); err != nil {
+		t.Fatal(err)
+	}
 	stop()
 
 	h.bridgeFilter = true
@@ -171,6 +177,11 @@ func TestIsolatedPortsOrBridgeFilter(t *testing.T) {
 	}
 	_, err := e.CreateSandbox(ctx, bridged.SandboxSpec{Name: "after", Network: "apart"})
 	wantUnavailable(t, "a sandbox", err, "network apart", "CONFIG_NF_TABLES_BRIDGE", "bridge-nf-call-iptables")
+	_, _, err = e.JoinInterface(ctx, "lease")
+	wantUnavailable(t, "a lease", err, "network apart", "CONFIG_NF_TABLES_BRIDGE", "bridge-nf-call-iptables")
+	if _, _, err := e.JoinInterface(ctx, "joined"); err != nil {
+		t.Errorf("a lease that has its link: %v", err)
+	}
 	apart.Name = "another"
 	_, _, err = e.CreateNetwork(ctx, apart)
 	wantUnavailable(t, "a network", err, "network another", "CONFIG_NF_TABLES_BRIDGE", "bridge-nf-call-iptables")

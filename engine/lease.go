@@ -30,6 +30,12 @@ func (e *Engine) JoinInterface(ctx context.Context, key string) (j bridged.Joine
 	if err != nil || there {
 		return j, j.Endpoint.Peer, err
 	}
+	e.mu.Lock()
+	err = e.lacks.refuse(j.Network)
+	e.mu.Unlock()
+	if err != nil {
+		return bridged.Joined{}, "", err
+	}
 	ep := &j.Endpoint
 	ep.HostInterface, ep.Peer = bridged.NewLinkName(bridged.PortPrefix), bridged.NewLinkName(bridged.PeerPrefix)
 	ep.MTU = j.Network.MTU

@@ -89,7 +89,7 @@ func (r *rebuilder) run(links []link.Link, damaged bool) {
 	r.dropGone(ports)
 	for _, name := range sortedKeys(ports) {
 		if err := r.addEndpoint(ports[name], bridges[ports[name].Master]); err != nil {
-			r.warnings = append(r.warnings, fmt.Sprintf("the log was lost, and the sandbox behind %s could not be rebuilt from the kernel, it is removed: %v", name, err))
+			r.warnings = append(r.warnings, fmt.Sprintf("the log was lost, and the sandbox or lease behind %s could not be rebuilt from the kernel, it is removed: %v", name, err))
 		}
 	}
 	r.addUnlinked()
