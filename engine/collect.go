@@ -100,9 +100,8 @@ func (e *Engine) follow(s bridged.Sandbox, path string, record func(bridged.Chan
 // findLost looks for the namespaces of sandboxes that are not where they were: those that are elsewhere are repaired, those that
 // are dead are collected.
 func (e *Engine) findLost(sandboxes []string) {
-	slices.Sort(sandboxes)
 	inhabited := e.inhabited()
-	for _, id := range slices.Compact(sandboxes) {
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(sandboxes))) { // a copy: those who wait for the batch look into it
 		if err := e.findOne(id, inhabited); err != nil {
 			e.log.Error("cannot collect a sandbox", "sandbox", id, "error", err)
 		}
