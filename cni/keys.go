@@ -46,9 +46,9 @@ var configKeys = object[Config]{
 		{"prevResult", func(c *Config) any { return &c.PrevResult }},
 	}, identityKeys.keys...),
 	without: []refusal{
-		{"vlan", "its bridges have no VLAN filtering: make a network for each VLAN"},
-		{"vlanTrunk", "its bridges have no VLAN filtering: make a network for each VLAN"},
-		{"preserveDefaultVlan", "its bridges have no VLAN filtering: remove the key"},
+		{"vlan", "the daemon's bridges have no VLAN filtering: make a network for each VLAN"},
+		{"vlanTrunk", "the daemon's bridges have no VLAN filtering: make a network for each VLAN"},
+		{"preserveDefaultVlan", "the daemon's bridges have no VLAN filtering: remove the key"},
 		{"ipMasqBackend", "there is one packet filter, nf_tables by netlink: remove the key"},
 		{"backend", "there is one packet filter, nf_tables by netlink: remove the key"},
 		{"markMasqBit", "what is masqueraded carries no mark: remove the key"},
