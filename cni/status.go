@@ -6,14 +6,20 @@ import (
 	"errors"
 	"net"
 	"os"
+	"time"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/client"
 )
 
+// statusPatience is how long the daemon may take for a STATUS, which runtimes ask every few seconds.
+const statusPatience = 5 * time.Second
+
 // status says whether an ADD would find a daemon that is ready. When it would not, the containers that are there go on as they are: what they
 // need is in the kernel. Only where that was taken away meanwhile are they degraded.
 func status(ctx context.Context, c *client.Client, config Config) error {
+	ctx, cancel := context.WithTimeout(ctx, statusPatience)
+	defer cancel()
 	s, err := c.Status(ctx)
 	var why string
 	switch {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
@@ -77,8 +78,22 @@ func (a *app) cniInstall(cmd *cobra.Command, f cniFlags) error {
 	if kept {
 		a.warn(list + " is there and differs: it is kept; --force replaces it")
 	}
+	if first, err := firstConfig(f.confDir); err == nil && first < cniConfigFile {
+		a.warn(filepath.Join(f.confDir, first) + " is there too and comes first by its name: runtimes use it for containers that name no network")
+	}
 	_, err = fmt.Fprintln(a.stdout, binary+"\n"+list)
 	return err
+}
+
+// firstConfig is the configuration that runtimes find first in a directory.
+func firstConfig(dir string) (string, error) {
+	entries, err := os.ReadDir(dir) // sorted
+	for _, e := range entries {
+		if slices.Contains([]string{".conf", ".conflist", ".json"}, filepath.Ext(e.Name())) {
+			return e.Name(), err
+		}
+	}
+	return "", errors.Join(err, fs.ErrNotExist)
 }
 
 // fileError gives an error of the file system its kind.
