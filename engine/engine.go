@@ -146,7 +146,7 @@ func newEngine(cfg Config) *Engine {
 	e.holds = newBatch(e.hold)
 	e.repairs = newBatch(e.repair)
 	e.rules = newBatch(e.repairRules)
-	e.mends = newBatch(e.mend)
+	e.mends = newBatch(resting(e.mend))
 	e.lost = newBatch(e.findLost)
 	return e
 }
