@@ -2,8 +2,11 @@ package test
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // Docker's engine as the daemon sees it: calls of its plugin, with the ids of a network and of an endpoint.
@@ -48,6 +51,13 @@ func dockers() []operation {
 		all = append(all, p.both()...)
 	}
 	everything := slices.Concat(endow, join, expose)
+	contained := func(w *crashWorld) { given(plug, everything)(w); w.contain() }
+	reached := func(w *crashWorld) {
+		w.echo.Say(w.t, "still there")
+		for _, proto := range []string{"tcp", "udp"} {
+			flowtest.Reaches(w.t, w.lan, proto, netip.AddrPortFrom(hostLAN4, 8082), "c")
+		}
+	}
 	deleted := func(w *crashWorld) { w.host.IP(w.t, "link del "+w.leasePort()) }
 	return append(all,
 		operation{
@@ -64,11 +74,43 @@ func dockers() []operation {
 			name: "repair a lease's port", first: true, dies: true, given: given(plug, endow, join),
 			do: func(w *crashWorld) bool { w.host.IP(w.t, "link set "+w.leasePort()+" nomaster down"); return true },
 		},
+		operation{ // which goes on, and so do its connections
+			name: "start on a container of Docker's", starts: true, do: launched(usual), given: contained, reached: reached,
+		},
+		operation{
+			name: "repair the bridge of a container of Docker's", first: true, dies: true, given: contained, reached: reached,
+			do: func(w *crashWorld) bool {
+				for _, line := range lines(w.host.Output(w.t, "ip", "-br", "link", "show", "type", "bridge")) {
+					if name := strings.Fields(line)[0]; strings.HasPrefix(name, "bd") {
+						w.host.IP(w.t, "link del "+name)
+					}
+				}
+				return true
+			},
+		},
 		operation{
 			name: "start without a lease's link", starts: true, do: launched(usual), given: given(plug, everything), undo: given(join),
 			ahead: func(w *crashWorld) { w.died(); deleted(w) },
 		},
 	)
+}
+
+// contain does what Docker's engine does with the other end of a lease's pair: it goes into a container's namespace. From then on there is a
+// connection to it.
+func (w *crashWorld) contain() {
+	w.t.Helper()
+	peer := ""
+	for _, line := range lines(w.host.Output(w.t, "ip", "-br", "link")) {
+		if strings.HasPrefix(line, "bp") {
+			peer, _, _ = strings.Cut(strings.Fields(line)[0], "@")
+		}
+	}
+	w.netns("c", "link set lo up")
+	w.host.IP(w.t, "link set "+peer+" netns c")
+	c := w.host.Open(w.t, "c", "/run/netns/c")
+	c.IP(w.t, "link set "+peer+" name eth0", "addr add 10.9.0.9/24 dev eth0", "link set eth0 up", "route add default via 10.9.0.1")
+	flowtest.Serve(w.t, c, 80)
+	w.echo = flowtest.OpenEcho(w.t, w.lan, netip.AddrPortFrom(hostLAN4, 8082))
 }
 
 // leasePort is the host's end of the pair of the one lease that has one.

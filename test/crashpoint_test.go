@@ -89,6 +89,8 @@ type operation struct {
 	dies bool
 	// traces are in the lines of conntrack that may not be there after the operation.
 	traces string
+	// reached is tried after each kill, beside what always is; nil: nothing.
+	reached func(*crashWorld)
 }
 
 // usual are the flags of most daemons: with ICC off links have something to do.
@@ -259,6 +261,9 @@ func (c *crash) flows() {
 	default:
 		flowtest.Reaches(w.t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c0")
 		flowtest.Reaches(w.t, w.lan, "tcp", netip.AddrPortFrom(hostLAN6, 8080), "c0")
+	}
+	if c.reached != nil {
+		c.reached(w)
 	}
 }
 

@@ -49,6 +49,7 @@ type crashWorld struct {
 	lines  map[string][]string // as [crashWorld.anonymize] reads them
 	hidden int                 // mounts of the machine at /run/netns, below the host's own /run
 	pid    int                 // of a process that some operation is about
+	echo   *flowtest.Echo      // a connection that some operation is about
 }
 
 func newCrashWorld(t testing.TB) *crashWorld {
