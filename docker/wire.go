@@ -83,10 +83,7 @@ type externalConnectivity struct {
 	Options options
 }
 
-type discovery struct {
-	DiscoveryType int
-	DiscoveryData json.RawMessage
-}
+type discovery struct{ DiscoveryType int }
 
 type poolRequest struct {
 	AddressSpace, Pool, SubPool string
