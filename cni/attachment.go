@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -21,16 +22,15 @@ func (c *Config) Attachment(e Environment) (bridged.AttachmentSpec, error) {
 		Aliases: c.RuntimeConfig.Aliases,
 		Labels:  e.Args.Labels,
 	}
-	for _, step := range []func(*bridged.AttachmentSpec) error{c.checkSwitches, c.checkCapabilities, c.setNetwork, c.setBandwidth, c.setPorts} {
-		if err := step(&spec); err != nil {
-			return spec, err
-		}
+	err := cmp.Or(c.checkSwitches(), c.checkCapabilities(), c.setNetwork(&spec.Network), c.setBandwidth(&spec.Bandwidth), c.setPorts(&spec))
+	if err != nil {
+		return spec, err
 	}
 	return spec, c.setAddresses(&spec, e.Args)
 }
 
 // checkSwitches refuses what does not go together, or does not exist here.
-func (c *Config) checkSwitches(*bridged.AttachmentSpec) error {
+func (c *Config) checkSwitches() error {
 	switch {
 	case c.HairpinMode && c.PromiscMode:
 		return errorf(CodeInvalid, "hairpinMode and promiscMode are both on: a bridge in promiscuous mode would see hairpin frames twice; use one of them")
@@ -46,7 +46,7 @@ func (c *Config) checkSwitches(*bridged.AttachmentSpec) error {
 var capabilities = []string{"portMappings", "bandwidth", "dns", "ips", "mac", "ipRanges", "aliases", "io.kubernetes.cri.pod-annotations"}
 
 // checkCapabilities refuses what the runtime would be asked for in vain.
-func (c *Config) checkCapabilities(*bridged.AttachmentSpec) error {
+func (c *Config) checkCapabilities() error {
 	for _, name := range slices.Sorted(maps.Keys(c.Capabilities)) {
 		if c.Capabilities[name] && !slices.Contains(capabilities, name) {
 			return &Error{CodeUnsupported, "unknown key capabilities." + name + ": true", "known are " + strings.Join(capabilities, ", ")}
@@ -56,8 +56,7 @@ func (c *Config) checkCapabilities(*bridged.AttachmentSpec) error {
 }
 
 // setNetwork says what the network must be.
-func (c *Config) setNetwork(spec *bridged.AttachmentSpec) (err error) {
-	n := &spec.Network
+func (c *Config) setNetwork(n *bridged.AttachmentNetwork) (err error) {
 	*n = bridged.AttachmentNetwork{
 		Bridge: c.Bridge, MTU: c.MTU, Gateway: c.IsGateway, Force: c.ForceAddress, Masquerade: c.IPMasq, Promisc: c.PromiscMode,
 		SourceGuard: c.MACSpoofCheck, Isolated: c.PortIsolation, Ingress: c.IngressPolicy,
@@ -191,16 +190,16 @@ func (c *Config) sysctls() map[string]string {
 }
 
 // setBandwidth limits the container. What the configuration says wins over what the runtime asks for, as in the reference plugin.
-func (c *Config) setBandwidth(spec *bridged.AttachmentSpec) error {
+func (c *Config) setBandwidth(b *bridged.Bandwidth) error {
 	limit, path := c.bandwidth, ""
 	if limit == (bandwidth{}) && c.RuntimeConfig.Bandwidth != nil {
 		limit, path = *c.RuntimeConfig.Bandwidth, "runtimeConfig.bandwidth."
 	}
-	spec.Bandwidth = bridged.Bandwidth{
+	*b = bridged.Bandwidth{
 		Ingress: bridged.Rate{Rate: limit.IngressRate, Burst: limit.IngressBurst},
 		Egress:  bridged.Rate{Rate: limit.EgressRate, Burst: limit.EgressBurst},
 	}
-	for _, r := range []placed[bridged.Rate]{{path + "ingress", spec.Bandwidth.Ingress}, {path + "egress", spec.Bandwidth.Egress}} {
+	for _, r := range []placed[bridged.Rate]{{path + "ingress", b.Ingress}, {path + "egress", b.Egress}} {
 		switch rate, burst := r.value.Rate, r.value.Burst; {
 		case (rate == 0) != (burst == 0):
 			return errorf(CodeInvalid, "%sRate is %d and %sBurst is %d: set both, or none", r.path, rate, r.path, burst)

@@ -55,6 +55,7 @@ func TestErrors(t *testing.T) {
 	h.plugin("ADD", members+`, "vlan": 7`).fails(t, 7, "vlan", "7")
 	h.plugin("ADD", members+`, "mtu": {}`).fails(t, 6, "mtu")
 	h.plugin("ADD", members+`, `).fails(t, 6)
+	h.plugin("ADD", strings.Replace(members, `"type": "bridged"`, `"type": "bridged", "resolvConf": "/nonexistent"`, 1)).fails(t, 5, "ipam.resolvConf", "/nonexistent")
 	h.plugin("ADD", members+`, "cniVersion": "9.0.0"`).fails(t, 1, "9.0.0")
 	h.plugin("ADD", strings.Replace(members, `"bridged"`, `"dhcp"`, 1)).fails(t, 7, "ipam.type", "dhcp", "host-local")
 	h.plugin("ADD", members, "CNI_NETNS=/run/netns/none").fails(t, 8, "/run/netns/none")
@@ -214,4 +215,19 @@ func TestChosenSubnet(t *testing.T) {
 	for _, f := range families {
 		flowtest.Reaches(t, h.space.Open(t, "p1", "/run/netns/p1"), "tcp", netip.AddrPortFrom(seen[1].ip(t, f.is), 80), "p2")
 	}
+}
+
+// TestInstalledList: of the versions in the list that `bridged cni install` writes a runtime takes the newest that it knows.
+func TestInstalledList(t *testing.T) {
+	h, _ := bridgedHost(t)
+	h.space.Output(t, program, "cni", "install", "--bin-dir", h.dir, "--conf-dir", confDir, "--network", "podnet")
+	h.path = h.dir
+	h.pod("p1")
+	h.must("status", "podnet", "p1")
+	if made := h.must("add", "podnet", "p1", ports("8080:80/tcp")); made.CNIVersion != "1.1.0" || made.Interfaces[2].MTU == 0 {
+		t.Errorf("got %+v", made)
+	}
+	h.must("check", "podnet", "p1", ports("8080:80/tcp"))
+	h.must("del", "podnet", "p1", ports("8080:80/tcp"))
+	h.empty("after the DEL")
 }
