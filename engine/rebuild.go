@@ -125,7 +125,8 @@ func some(names []string) string {
 func (r *rebuilder) dropOrphans() {
 	x := r.x
 	c := bridged.Change{Sandboxes: make(map[string]*bridged.Sandbox), Endpoints: make(map[string]*bridged.Endpoint),
-		Ports: make(map[bridged.Binding]*bridged.Port), Links: make(map[bridged.LinkID]*bridged.Link)}
+		Ports: make(map[bridged.Binding]*bridged.Port), Links: make(map[bridged.LinkID]*bridged.Link),
+		Reserved: make(map[bridged.PoolAddr]*bridged.Reserved)}
 	for id, s := range x.Sandboxes {
 		if _, there := x.Sandboxes[s.Stack()]; !there {
 			c.Sandboxes[id] = nil
@@ -145,6 +146,11 @@ func (r *rebuilder) dropOrphans() {
 		}
 		if _, dropped := c.Endpoints[p.Endpoint]; !there || dropped {
 			c.Ports[b] = nil
+		}
+	}
+	for a := range x.Reserved {
+		if _, there := x.Reservations[a.Pool]; !there {
+			c.Reserved[a] = nil
 		}
 	}
 	for id := range x.Links {

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -259,6 +261,34 @@ func TestForgottenReservation(t *testing.T) {
 	}
 	if err := e.RemoveNetwork(ctx, id); bridged.Code(err) != "not-found" {
 		t.Errorf("removing it twice: %v", err)
+	}
+}
+
+// TestLostReservation: a reservation whose file can't be read any more, and that no log knows, takes its addresses along.
+func TestLostReservation(t *testing.T) {
+	cfg, h := testConfig(t), newFakeHost()
+	e, stop := startFake(t, cfg, h)
+	reservedNetwork(t, e)
+	stop()
+	if err := os.WriteFile(filepath.Join(cfg.StateDir, "reservations", "10.99.0.0%2F24.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(cfg.RunDir, "log")
+	lines, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := slices.DeleteFunc(strings.SplitAfter(string(lines), "\n"), func(line string) bool { return strings.Contains(line, `{"Reservations"`) })
+	if err := os.WriteFile(log, []byte(strings.Join(kept, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e, stop = startFake(t, cfg, h)
+	defer stop()
+	if s := e.State(); len(s.Reservations)+len(s.Reserved) > 0 {
+		t.Errorf("there are %v and %v", s.Reservations, s.Reserved)
+	}
+	if _, err := e.AllocateInterface(t.Context(), bridged.InterfaceSpec{ID: "key", Network: "reserved", IPv4: ip("10.99.0.2")}); err != nil {
+		t.Errorf("an address that was reserved: %v", err)
 	}
 }
 
