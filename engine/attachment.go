@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
 	"github.com/bridged/bridged/internal/failpoint"
@@ -210,7 +212,10 @@ func attached(inner *link.Inner, n bridged.Network, e bridged.Endpoint) {
 		if !gateway.IsValid() {
 			gateway = n.Subnet(r.Dst.Addr().Is6()).Gateway
 		}
-		inner.Routes = append(inner.Routes, addr.Route{Dst: r.Dst, Gateway: gateway, MTU: r.MTU, Priority: r.Priority, Table: r.Table})
+		inner.Routes = append(inner.Routes, addr.Route{
+			Dst: r.Dst, Gateway: gateway, MTU: r.MTU, Priority: r.Priority, Table: r.Table,
+			Protocol: unix.RTPROT_BOOT, // they are the container's: not the mark of those that a start looks after
+		})
 	}
 }
 

@@ -32,7 +32,7 @@ type Inner struct {
 	Gateways []netip.Addr
 	// Replace: default routes that are there give way; else they are unix.EEXIST.
 	Replace bool
-	// Protocol marks the routes, RTPROT_…; 0 is RTPROT_STATIC.
+	// Protocol marks the default routes, RTPROT_…; 0 is RTPROT_STATIC.
 	Protocol int
 	// IPv6: the interface has IPv6, and its link-local address is made of its MAC.
 	IPv6 bool
@@ -99,7 +99,7 @@ func (in Inner) append(b *rtnl.Batch) (steps []string) {
 		steps = append(steps, "address "+p.String())
 	}
 	for _, r := range in.Routes {
-		r.Link, r.Protocol = in.Index, in.Protocol
+		r.Link = in.Index
 		r.AppendBeside(b)
 		r.Link = 0
 		steps = append(steps, "route "+r.String())

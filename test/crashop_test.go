@@ -13,7 +13,7 @@ import (
 
 // operations are all that the daemon does.
 func operations() []operation {
-	all := slices.Concat(requests(), removals(), repairs(), starts(), dockers())
+	all := slices.Concat(requests(), removals(), repairs(), starts(), dockers(), runtimes())
 	for i, op := range all {
 		if op.flags == nil {
 			all[i].flags = usual

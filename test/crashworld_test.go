@@ -319,7 +319,7 @@ var (
 		as   string
 	}{
 		{regexp.MustCompile(`[0-9a-f]{64}`), "ID"},
-		{regexp.MustCompile(`\b(bv|bd|bp)[0-9a-f]{12}`), "$1#"},
+		{regexp.MustCompile(`\b(bv|bi|bd|bp)[0-9a-f]{12}`), "$1#"},
 		{regexp.MustCompile(`@[a-z0-9#]+: `), "@: "},
 		{regexp.MustCompile(`^([^ ]+: )?[0-9]+: `), "$1"},
 		{regexp.MustCompile(` link-netns(id)? [^ ]+`), ""},
