@@ -213,7 +213,22 @@ func operations(t *testing.T) []anOperation {
 	bare := both(lease, sets())
 	ofLink := append(ofLease, "bridge bridged", "docker0", "bv", "bp")
 	webUp, webDown := web(), web()
+	attachment := func() (first, attach, detach func(context.Context, *Engine) error) {
+		other := podnet("other", giveNamespace(t))
+		other.Network.Bridge, other.Network.Sources = "br-pods", full(t, "", "").Network.Sources
+		spec := full(t, "pod", giveNamespace(t))
+		spec.Network.Bridge, spec.IPs = "br-pods", []netip.Addr{netip.MustParseAddr("10.88.0.10")}
+		attached := func(spec bridged.AttachmentSpec) func(context.Context, *Engine) error {
+			return func(ctx context.Context, e *Engine) error { _, err := e.Attach(ctx, spec); return err }
+		}
+		return attached(other), attached(spec), func(ctx context.Context, e *Engine) error { return e.Detach(ctx, spec.Key) }
+	}
+	pods, attach, detach := attachment()
+	pods2, attach2, detach2 := attachment()
+	ofPod := append(ofSandbox, "pod", "br-pods", "bi")
 	return []anOperation{
+		{"attach a container", pods, attach, detach, ofPod},
+		{"detach a container", both(pods2, attach2), detach2, attach2, ofPod},
 		{"create a network", nothing, net, removeNet, ofBridge},
 		{"remove a network", net, removeNet, net, ofBridge},
 		{"create a sandbox", nothing, webUp, remove("web"), ofSandbox},
@@ -368,7 +383,7 @@ func (s *shell) lines(t *testing.T, commands string) (lines []string) {
 }
 
 // random is what differs between two objects that are alike.
-var random = regexp.MustCompile(`b[vp][0-9a-f]{12}|@if[0-9]+|\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b|f[de][0-9a-f]{2}:[0-9a-f:]+|0xf[de][0-9a-f]{30}`)
+var random = regexp.MustCompile(`b[vip][0-9a-f]{12}|@if[0-9]+|\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b|f[de][0-9a-f]{2}:[0-9a-f:]+|0xf[de][0-9a-f]{30}`)
 
 // sees is what others see of the host: nft and ip.
 func (s *scene) sees() []string {
