@@ -107,6 +107,7 @@ func TestAttachmentPolicy(t *testing.T) {
 			tt.change(&second.Network)
 			mustAttach(t, e, first)
 			mustAttach(t, e, second)
+			e.settle() // their ports forward
 			c := listener(t, server)
 			for _, flow := range []struct {
 				from, source, to string
