@@ -135,6 +135,13 @@ func (k compiler) whole() objects {
 	return w
 }
 
+// withoutPairs leaves out pairs, and what belongs to them.
+func (w *objects) withoutPairs() {
+	clear(w.pairs)
+	clear(w.routes)
+	clear(w.shapers)
+}
+
 // add wants elements of the tables that are wanted: without a packet filter that is none, on a kernel without the family bridge
 // only one.
 func (w *objects) add(elements []nft.Element) {

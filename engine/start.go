@@ -169,9 +169,9 @@ func (e *Engine) difference(ctx context.Context, links []link.Link) (p Plan, los
 // carryOutAll makes every step that can be made. What fails on one sandbox's link, whose namespace is not ours to rule, or on a bridge that was
 // given, must not keep the rules from coming back: it is a warning. Other failures end it.
 func (e *Engine) carryOutAll(ctx context.Context, plan Plan) (steps int, err error) {
-	failed := make(map[string]bool) // host ends
+	missing := make(map[string]bool) // pairs, by their host ends
 	for _, s := range plan {
-		if p, ok := s.(join); ok && failed[p.Host] {
+		if p, ok := s.(join); ok && missing[p.Host] {
 			continue
 		}
 		_, err := e.carryOut(ctx, Plan{s})
@@ -184,9 +184,11 @@ func (e *Engine) carryOutAll(ctx context.Context, plan Plan) (steps int, err err
 			return steps, e.inOldWords(s, err)
 		}
 		e.warn(fmt.Sprintf("a sandbox or a given bridge is not as it should be: %v", err))
-		failed[host] = true
-		if j, ok := s.(join); ok {
-			e.pairs.add(j.pair) // one that is half there would be taken for a whole one
+		switch s := s.(type) {
+		case addPair:
+			missing[host] = true
+		case join:
+			e.pairs.add(s.pair) // one that is half there would be taken for a whole one
 		}
 	}
 	return steps, nil

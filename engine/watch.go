@@ -149,6 +149,9 @@ func (e *Engine) mendOne(s suspicion) (lost []string) {
 	if !ok {
 		return nil
 	}
+	if len(c.Networks) > 0 {
+		want.withoutPairs() // they are their sandboxes', whose locks are not held: see suspectMembers
+	}
 	have, err := e.host.look(want)
 	if err != nil {
 		e.log.Error("cannot look at what was changed", "link", s.link, "error", err)
