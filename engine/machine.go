@@ -71,6 +71,9 @@ func openMachine(cfg Config, less less) (_ *machine, err error) {
 	if m.addrs, err = addr.DialWith(addr.Options{In: m.ns.Do, Fault: less.fault}); err != nil {
 		return nil, fmt.Errorf("cannot open a rtnetlink socket: %w", err)
 	}
+	if err = m.flows.Open(); err != nil {
+		return nil, err
+	}
 	m.rules, err = nft.Dial(nft.Options{
 		Protection: cfg.Protection, Socket: cfg.Socket, Refuse: less.refuse, Fault: less.fault, In: m.ns.Do, Died: m.doubt,
 	})

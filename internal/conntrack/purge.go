@@ -57,10 +57,8 @@ func (p *Purger) Purge(flows []Flow, addrs []netip.Addr) (n int, err error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.conn == nil {
-		p.conn, err = netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{MessageBufferSize: bufferSize})
-	}
-	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EAFNOSUPPORT) {
+	err = p.open()
+	if err == nil && p.conn == nil {
 		return 0, nil
 	}
 	if err == nil {
@@ -71,6 +69,28 @@ func (p *Purger) Purge(flows []Flow, addrs []netip.Addr) (n int, err error) {
 		return n, fmt.Errorf("cannot purge connection tracking entries: %w", err)
 	}
 	return n, nil
+}
+
+// Open opens the socket, in the network namespace of the calling thread. Purge does it where it was not done, or the socket failed.
+func (p *Purger) Open() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.open(); err != nil {
+		return fmt.Errorf("cannot open a netfilter socket: %w", err)
+	}
+	return nil
+}
+
+// open leaves the socket closed where the kernel knows none of its kind.
+func (p *Purger) open() (err error) {
+	if p.conn != nil {
+		return nil
+	}
+	p.conn, err = netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{MessageBufferSize: bufferSize})
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EAFNOSUPPORT) {
+		return nil
+	}
+	return err
 }
 
 // Close closes the socket, if there is one.
