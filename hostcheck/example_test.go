@@ -53,7 +53,7 @@ func ExampleFindings() {
 	// Output:
 	// problem: ip filter FORWARD stops new connections out of br0 and to published ports of br0.
 	// In chain FORWARD of table ip filter (hook forward, priority 0, policy drop; made by Docker Engine, by iptables-nft) its policy drop stops them. An accept in another table does not help: each table is asked.
-	// Fix: `iptables -I DOCKER-USER -i br0 -j ACCEPT` and `iptables -I DOCKER-USER -o br0 -j ACCEPT`, or start that engine with `--iptables=false`.
+	// Fix: `iptables -I DOCKER-USER -i br0 -j ACCEPT` and `iptables -I DOCKER-USER -o br0 -j ACCEPT`, then `iptables -I DOCKER-USER -i br0 -o docker0 -j RETURN`, then `iptables -I DOCKER-USER -i br0 -o br-+ -j RETURN`, or start that engine with `--iptables=false`.
 }
 
 // A kernel that lacks something. Probe asks the kernel that runs; this one takes a feature away.

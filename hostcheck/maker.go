@@ -15,6 +15,17 @@ type maker struct {
 	allow func(bridge string) string
 }
 
+// apart are the commands that leave it to the engine who reaches its own containers: what is accepted in its users' chain is not asked about any
+// more. Its bridges are docker0, and br- and the beginning of an id.
+func apart(iptables, bridge string) (words string) {
+	for _, engines := range []string{"docker0", "br-+"} {
+		if bridge != engines && !strings.HasPrefix(bridge, strings.TrimSuffix(engines, "+")) {
+			words += fmt.Sprintf(", then `%s -I DOCKER-USER -i %s -o %s -j RETURN`", iptables, bridge, engines)
+		}
+	}
+	return words
+}
+
 // makerOf recognises a table by the names of its chains.
 func makerOf(t Table, c Chain) maker {
 	iptables := "iptables"
@@ -35,7 +46,7 @@ func makerOf(t Table, c Chain) maker {
 		}}
 	case translated && t.has("DOCKER-USER"):
 		return maker{"Docker Engine, by " + user, func(bridge string) string {
-			return insert("DOCKER-USER")(bridge) + ", or start that engine with `--iptables=false`"
+			return insert("DOCKER-USER")(bridge) + apart(iptables, bridge) + ", or start that engine with `--iptables=false`"
 		}}
 	case t.has("ufw-") || t.has("ufw6-"):
 		return maker{"ufw, by " + user, func(bridge string) string {

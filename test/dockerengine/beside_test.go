@@ -2,6 +2,7 @@ package dockerengine
 
 import (
 	"net/netip"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,6 +17,16 @@ const usualPath = "/usr/sbin:/usr/bin:/sbin:/bin"
 // Beside an engine that programs iptables itself, whose policy drops what it does not know, on a host where br_netfilter shows it also what goes between
 // two containers: that is found and explained, and with what the explanation says to do all flows hold.
 func TestBesideIPTables(t *testing.T) {
+	for name, commands := range map[string]func(t testing.TB, warnings string) []string{
+		"what status says":         commandsOf,
+		"what docs/docker.md says": documented,
+	} {
+		t.Run(name, func(t *testing.T) { besideIPTables(t, commands) })
+	}
+}
+
+// besideIPTables tries the commands that are taken from the warnings.
+func besideIPTables(t *testing.T, commands func(t testing.TB, warnings string) []string) {
 	w := newWorld(t)
 	w.ours = w.daemon("--ip-forward-no-drop")
 	w.engines = w.engine(usualPath, "--bip", "172.31.0.1/24", "--ip6tables", "--experimental", "--fixed-cidr-v6", "fd00:31::/64", "--ipv6")
@@ -37,7 +48,7 @@ func TestBesideIPTables(t *testing.T) {
 			t.Errorf("status does not say %q:\n%s", says, warnings)
 		}
 	}
-	for _, command := range commandsOf(warnings) {
+	for _, command := range commands(t, warnings) {
 		w.host.Output(t, "sh", "-c", command)
 	}
 	if left := w.warnings(); left != "" {
@@ -45,11 +56,18 @@ func TestBesideIPTables(t *testing.T) {
 	}
 	h.hold(t, true)
 
-	// The engine's own bridge is as it was.
+	// The engine's own bridge is as it was, and its containers and ours are strangers to each other: they meet at published ports only.
 	own := w.run("own", "-p", "8088:80")
-	flowtest.Serve(t, own.Space, 80)
+	flowtest.Serve(t, own.Space, 80, 81)
+	at := func(c container, network string, port uint16) netip.AddrPort {
+		return netip.AddrPortFrom(c.on(network).addr(families[0]), port)
+	}
 	flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(host4, 8088), "own")
 	flowtest.Reaches(t, own.Space, "tcp", netip.AddrPortFrom(lan4, 80), "lan")
+	flowtest.Reaches(t, own.Space, "tcp", published, "c1")
+	flowtest.Reaches(t, h.c1.Space, "tcp", netip.AddrPortFrom(host4, 8088), "own")
+	flowtest.Lost(t, h.c1.Space, "tcp", at(own, "bridge", 81), own.Space, 81, flowtest.Via(h.host, at(own, "bridge", 81)))
+	flowtest.Lost(t, own.Space, "tcp", at(h.c1, "n1", 80), h.c1.Space, 80, flowtest.Via(h.host, at(h.c1, "n1", 80)))
 	w.settled()
 }
 
@@ -60,11 +78,26 @@ func (w *world) warnings() string {
 }
 
 // commandsOf are the iptables commands of warnings, each once.
-func commandsOf(warnings string) []string {
+func commandsOf(_ testing.TB, warnings string) []string {
 	var all []string
 	for _, m := range regexp.MustCompile("`(ip6?tables -I [^`]*)`").FindAllStringSubmatch(warnings, -1) {
 		if !slices.Contains(all, m[1]) {
 			all = append(all, m[1])
+		}
+	}
+	return all
+}
+
+// documented are the iptables commands of the documentation. This engine leaves IPv6 open.
+func documented(t testing.TB, _ string) (all []string) {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/docker.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "iptables -I ") {
+			all = append(all, line)
 		}
 	}
 	return all
