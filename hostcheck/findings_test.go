@@ -262,7 +262,7 @@ func TestMakers(t *testing.T) {
 		made, fix string
 	}{
 		"Docker Engine": {iptables(nft.IPv4, "DOCKER", "DOCKER-USER"), "made by Docker Engine, by iptables-nft",
-			"`iptables -I DOCKER-USER -i docker0 -j ACCEPT` and `iptables -I DOCKER-USER -o docker0 -j ACCEPT`, "+
+			"`iptables -I DOCKER-USER -i docker0 -j ACCEPT` and `iptables -I DOCKER-USER -o docker0 -j ACCEPT`, " +
 				"then `iptables -I DOCKER-USER -i docker0 -o br-+ -j RETURN`, or start that engine with `--iptables=false`."},
 		"Docker Engine and ufw": {iptables(nft.IPv4, "ufw-user-forward", "DOCKER-USER"), "made by Docker Engine, by iptables-nft", "-I DOCKER-USER"},
 		"Docker Engine, IPv6":   {iptables(nft.IPv6, "DOCKER-USER"), "by ip6tables-nft", "`ip6tables -I DOCKER-USER -i docker0 -j ACCEPT`"},
