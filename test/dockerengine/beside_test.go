@@ -26,7 +26,6 @@ func TestBesideIPTables(t *testing.T) {
 // besideIPTables tries the commands that are taken from the warnings, or elsewhere, with these flags of the engine.
 func besideIPTables(t *testing.T, commands func(t testing.TB, warnings string) []string, flags ...string) {
 	w := newWorld(t)
-	w.host.Sysctl(t, "net/ipv4/ip_forward", "1") // or what is not ours would be closed; the engine closes it
 	w.ours = w.daemon()
 	w.engines = w.engine(usualPath, append([]string{"--bip", "172.31.0.1/24"}, flags...)...)
 	w.bridgeNetfilter(t, true)
