@@ -105,7 +105,8 @@ func open(cfg Config, less less) (*Engine, error) {
 	}
 	e := newEngine(cfg)
 	var err error
-	e.store, err = store.Open(store.Dirs{Run: cfg.RunDir, State: cfg.StateDir}, e.index.apply)
+	var logged []bridged.Change
+	e.store, err = store.Open(store.Dirs{Run: cfg.RunDir, State: cfg.StateDir}, func(c bridged.Change) { logged = append(logged, c) })
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +122,19 @@ func open(cfg Config, less less) (*Engine, error) {
 		return nil, errors.Join(err, e.store.Close())
 	}
 	e.host = m
+	e.replay(logged)
 	return e, nil
+}
+
+// replay makes the changes of the log, behind the answer: whoever wants to read or to change the index waits for it.
+func (e *Engine) replay(logged []bridged.Change) {
+	e.mu.Lock()
+	go func() {
+		defer e.mu.Unlock()
+		for _, c := range logged {
+			e.index.apply(c)
+		}
+	}()
 }
 
 func newEngine(cfg Config) *Engine {

@@ -280,10 +280,12 @@ func (x *index) setLink(id bridged.LinkID, there bool) {
 
 // enter and leave keep sets by key; a key without a set is not kept.
 func enter[K, T comparable](m map[K]map[T]struct{}, key K, v T) {
-	if m[key] == nil {
-		m[key] = make(map[T]struct{})
+	set := m[key]
+	if set == nil {
+		set = make(map[T]struct{})
+		m[key] = set
 	}
-	m[key][v] = struct{}{}
+	set[v] = struct{}{}
 }
 
 func leave[K, T comparable](m map[K]map[T]struct{}, key K, v T) {

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged"
@@ -142,10 +145,19 @@ func (m *machine) namespace(path string, pid int) (bridged.NamespaceID, error) {
 
 func (m *machine) identities(paths []string) (map[string]bridged.NamespaceID, error) {
 	found := make(map[string]bridged.NamespaceID, len(paths))
-	err := netns.Cookies(paths, func(path string, ns *netns.NS, cookie uint64) {
-		dev, ino := ns.ID()
-		found[path] = bridged.NamespaceID{Dev: dev, Ino: ino, Cookie: cookie}
-	})
+	var mu sync.Mutex
+	var group errgroup.Group
+	for half := range slices.Chunk(paths, len(paths)/2+1) {
+		group.Go(func() error {
+			return netns.Cookies(half, func(path string, ns *netns.NS, cookie uint64) {
+				mu.Lock()
+				defer mu.Unlock()
+				dev, ino := ns.ID()
+				found[path] = bridged.NamespaceID{Dev: dev, Ino: ino, Cookie: cookie}
+			})
+		})
+	}
+	err := group.Wait()
 	return found, err
 }
 

@@ -97,20 +97,22 @@ func (e *Engine) start(ctx context.Context) error {
 	return nil
 }
 
-// read reads the facts, and where the namespaces of sandboxes are, by their paths: side by side, for both take their time.
+// read reads the facts and, beside them when the log is replayed, where the namespaces of sandboxes are, by their paths.
 func (e *Engine) read() (places map[string]bridged.NamespaceID, err error) {
+	var group errgroup.Group
+	group.Go(func() (err error) {
+		e.facts, err = e.host.facts()
+		return err
+	})
 	var paths []string
+	e.mu.Lock()
 	for _, s := range e.index.Sandboxes {
 		if s.Shares == "" && s.NetNS != "" {
 			paths = append(paths, s.NetNS)
 		}
 	}
-	var group errgroup.Group
-	group.Go(func() (err error) {
-		places, err = e.host.identities(paths)
-		return err
-	})
-	e.facts, err = e.host.facts()
+	e.mu.Unlock()
+	places, err = e.host.identities(paths)
 	return places, cmp.Or(group.Wait(), err)
 }
 
