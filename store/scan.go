@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding"
 	"strconv"
 
@@ -17,13 +18,16 @@ type scanner struct {
 	failed bool
 	// texts holds each text once: a sandbox's id is said again by each of its ports.
 	texts map[string]string
+	// binds is the binding that was read last, bound what it was read of.
+	binds bridged.Binding
+	bound []byte
 }
 
 func newScanner() *scanner { return &scanner{texts: make(map[string]string)} }
 
 // change reads a whole record; false: it is not for the scanner.
 func (s *scanner) change(body []byte) (c bridged.Change, ok bool) {
-	s.rest, s.failed = body, false
+	s.rest, s.failed, s.bound = body, false, nil
 	s.object(func(key []byte) bool {
 		switch string(key) {
 		case "Sandboxes":
@@ -162,9 +166,14 @@ func (s *scanner) port(v *bridged.Port) {
 	})
 }
 
-func (s *scanner) binding() (b bridged.Binding) {
-	s.unmarshal(&b)
-	return b
+// binding reads a binding. A port's is there twice, one after the other.
+func (s *scanner) binding() bridged.Binding {
+	text := s.quoted()
+	if len(text) == 0 || !bytes.Equal(text, s.bound) {
+		s.failed = s.failed || s.binds.UnmarshalText(text) != nil
+		s.bound = text
+	}
+	return s.binds
 }
 
 // object reads an object's members; field reads the value of one, and is false when it does not know the key.
