@@ -129,6 +129,7 @@ func TestLinkLife(t *testing.T) {
 		stop()
 		h.failNext(0)
 		e, stop = startFake(t, cfg, h)
+		e.settle()
 		if h.steps != len(e.index.Ports) {
 			t.Errorf("the restart took %d steps, want only the reservations", h.steps)
 		}
