@@ -3,6 +3,8 @@ package engine
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -88,8 +90,14 @@ func (e *Engine) container(ctx context.Context, a attachment) (bridged.Sandbox, 
 		}
 	}
 	return bridged.Sandbox{
-		ID: bridged.NewID(), Name: a.spec.Key.Container, Created: time.Now().UTC(), Mode: bridged.ModeBridge, NetNS: path, NSID: nsid, CNI: true,
+		ID: containerID(a.spec.Key.Container), Name: a.spec.Key.Container, Created: time.Now().UTC(), Mode: bridged.ModeBridge, NetNS: path, NSID: nsid, CNI: true,
 	}, nil
+}
+
+// containerID is the sandbox's id of a container. It follows from the runtime's own, which a label has no room for beside another one.
+func containerID(container string) string {
+	sum := sha256.Sum256([]byte(container))
+	return hex.EncodeToString(sum[:])
 }
 
 // knownContainer is the sandbox that has the container's id; a zero ID: there is none. It refuses one that can't take the interface.

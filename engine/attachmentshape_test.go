@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -143,6 +144,46 @@ func TestAttachmentBandwidth(t *testing.T) {
 	}
 	e.settle()
 	if left := in(t, host, "ip", "-o", "link") + in(t, host, "tc", "qdisc", "show"); strings.Contains(left, "bi") || strings.Contains(left, "bv") || strings.Contains(left, "tbf") {
+		t.Errorf("left:\n%s", left)
+	}
+}
+
+// TestAttachmentRebuilt: a start that lost its log finds containers with their ports and their bandwidth in the kernel, and the runtime can
+// take them away.
+func TestAttachmentRebuilt(t *testing.T) {
+	host := giveNamespace(t)
+	cfg := testConfig(t)
+	e, stop := startIn(t, host, cfg)
+	id := strings.Repeat("4f1c", 16) // as long as those of containerd
+	spec := full(t, id, giveNamespace(t))
+	spec.Hairpin = false
+	mustAttach(t, e, spec)
+	e.settle()
+	shown := in(t, host, "tc", "qdisc", "show") + in(t, host, "bridge", "-d", "link")
+	stop()
+	if err := os.RemoveAll(cfg.RunDir); err != nil {
+		t.Fatal(err)
+	}
+	e, stop = startIn(t, host, cfg)
+	defer stop()
+	info, err := e.Sandbox(id)
+	if err != nil || !info.CNI || len(info.Ports) != 4 {
+		t.Errorf("rebuilt is %+v, %v", info, err)
+	}
+	if again := in(t, host, "tc", "qdisc", "show") + in(t, host, "bridge", "-d", "link"); again != shown {
+		t.Errorf("after the start there is\n%s, not\n%s", again, shown)
+	}
+	if err := e.CheckAttachment(t.Context(), spec); err != nil {
+		t.Error(err)
+	}
+	if err := e.Detach(t.Context(), spec.Key); err != nil {
+		t.Error(err)
+	}
+	e.settle()
+	if s := e.State(); len(s.Sandboxes)+len(s.Endpoints)+len(s.Ports) > 0 {
+		t.Errorf("left: %+v", s)
+	}
+	if left := in(t, host, "ip", "-o", "link"); strings.Contains(left, "bi") || strings.Contains(left, "bv") {
 		t.Errorf("left:\n%s", left)
 	}
 }

@@ -15,6 +15,9 @@
 //
 // A start fits the program to the kernel (lacks.go): docs/kernels.md says what is needed, and what is done without the rest.
 //
+// What a CNI runtime asks for (attachment.go) is the same in one call: a network that the first attachment makes, a sandbox that goes with the last, and
+// an endpoint that says itself which routes, ports, sysctls and bandwidth it has.
+//
 // The engine's own lock guards memory only. Work in the kernel goes on under the lock of its object (locks.go); what nobody waits
 // for is done in batches behind the answer (batch.go).
 package engine

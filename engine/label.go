@@ -45,8 +45,10 @@ func newLabel(s bridged.Sandbox, e bridged.Endpoint) label { return label{sandbo
 
 // String is as "bridged web id=… ep=… if=eth0 ip=172.17.0.2 ns=4026532301.17 since=1763700000 made", with the ids in base64url. The MAC is
 // left out where it follows from the first address; what does not fit into an alias is left out, too: first the time, then
-// the name. It is empty for ids that are not ours. Of a lease it is as "bridged web key=… ep=… peer=bp0123456789ab ip=172.17.0.2", and
-// empty for keys that are no names or too long.
+// the name. That of an attachment also has the word "cni", and "bw=" with rate and burst of ingress, then of egress, and dots between; the sandbox's id,
+// which follows from the name, is left out. It is empty
+// for ids that are not ours. Of a lease it is as "bridged web key=… ep=… peer=bp0123456789ab ip=172.17.0.2", and empty for keys that are no names
+// or too long.
 func (l label) String() string {
 	if l.endpoint.Peer != "" {
 		return l.leased()
@@ -55,7 +57,7 @@ func (l label) String() string {
 	if sandbox == "" || endpoint == "" {
 		return ""
 	}
-	words := append([]string{labelSandbox + sandbox, labelEndpoint + endpoint, labelInner + l.endpoint.Interface}, l.addresses()...)
+	words := append([]string{labelEndpoint + endpoint, labelInner + l.endpoint.Interface}, l.addresses()...)
 	words = append(words, fmt.Sprintf("%s%d.%d", labelSpace, l.sandbox.NSID.Ino, l.sandbox.NSID.Cookie))
 	if l.sandbox.Made {
 		words = append(words, labelMade)
@@ -66,17 +68,21 @@ func (l label) String() string {
 	if b := l.endpoint.Bandwidth; b != (bridged.Bandwidth{}) {
 		words = append(words, fmt.Sprintf("%s%d.%d.%d.%d", labelRates, b.Ingress.Rate, b.Ingress.Burst, b.Egress.Rate, b.Egress.Burst))
 	}
-	rest := strings.Join(words, " ")
+	id, rest := " "+labelSandbox+sandbox, " "+strings.Join(words, " ")
 	name, since := cmp.Or(l.sandbox.Name, labelNameless), ""
+	named := labelFirst + " " + name + id + rest
+	if l.sandbox.CNI && l.sandbox.ID == containerID(l.sandbox.Name) {
+		named = labelFirst + " " + name + rest
+	}
 	if !l.sandbox.Created.IsZero() {
 		since = " " + labelSince + strconv.FormatInt(l.sandbox.Created.Unix(), 10)
 	}
-	for _, text := range []string{labelFirst + " " + name + " " + rest + since, labelFirst + " " + name + " " + rest} {
+	for _, text := range []string{named + since, named} {
 		if len(text) <= link.MaxAlias {
 			return text
 		}
 	}
-	return labelFirst + " " + labelNameless + " " + rest
+	return labelFirst + " " + labelNameless + id + rest
 }
 
 // leased is the label of a lease.
@@ -131,6 +137,9 @@ func parseLabel(text string) (l label, ok bool) {
 		l.endpoint.Name, l.sandbox.Name = l.sandbox.Name, ""
 		return l, l.sandbox == bridged.Sandbox{} && l.endpoint.Interface == "" && l.endpoint.Sandbox != "" && l.endpoint.ID != "" &&
 			l.endpoint.MAC != bridged.MAC{} && bridged.CheckLinkName(l.endpoint.Peer) == nil
+	}
+	if l.sandbox.CNI && l.sandbox.ID == "" && l.sandbox.Name != "" {
+		l.sandbox.ID = containerID(l.sandbox.Name)
 	}
 	whole := l.endpoint.Sandbox == "" && l.sandbox.ID != "" && l.endpoint.ID != "" && l.sandbox.NSID.Ino != 0 && l.endpoint.MAC != bridged.MAC{} &&
 		bridged.CheckLinkName(l.endpoint.Interface) == nil

@@ -39,7 +39,7 @@ func TestLabel(t *testing.T) {
 		t.Errorf("the label is\n%s, want\n%s", got, want)
 	}
 	attached := labelled("4f1c")
-	attached.sandbox.Made, attached.sandbox.CNI = false, true
+	attached.sandbox.Made, attached.sandbox.CNI, attached.sandbox.ID = false, true, containerID("4f1c")
 	attached.endpoint.Bandwidth.Egress = bridged.Rate{Rate: 8_000_000, Burst: 80_000}
 	if got, ok := parseLabel(attached.String()); !ok || !cmp.Equal(got, attached, compareLabels) || !strings.Contains(attached.String(), " cni bw=0.0.8000000.80000 ") {
 		t.Errorf("%s is read as %+v", attached, got)
