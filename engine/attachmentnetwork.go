@@ -94,7 +94,6 @@ func (e *Engine) adaptNetwork(ctx context.Context, old, want bridged.Network, fo
 	if err != nil {
 		return n, nil, err
 	}
-	on := e.host.forwarding()
 	err = e.transactWhenFree(ctx, func(x *index) (bridged.Change, error) {
 		if err := x.mayAdapt(old, n, force); err != nil {
 			return bridged.Change{}, err
@@ -102,7 +101,7 @@ func (e *Engine) adaptNetwork(ctx context.Context, old, want bridged.Network, fo
 		if err := e.chooseSubnets(x, &n, host.space); err != nil {
 			return bridged.Change{}, err
 		}
-		return bridged.Change{Networks: map[string]*bridged.Network{n.ID: &n}, Forwarding: e.forwardingFor(x, n, on)}, nil
+		return bridged.Change{Networks: map[string]*bridged.Network{n.ID: &n}, Forwarding: e.forwardingFor(x, n)}, nil
 	})
 	if err != nil {
 		return n, nil, fmt.Errorf("network %s: %w", old.Name, err)

@@ -300,12 +300,6 @@ func (f *fakeHost) settings(own hostcheck.Own) (hostcheck.Host, error) {
 	return h, nil
 }
 
-func (f *fakeHost) forwarding() bridged.Forwarding {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.objects.forwarding
-}
-
 func (f *fakeHost) nameservers() []netip.Addr { return f.use.Nameservers }
 
 func (f *fakeHost) exists(path string) bool {

@@ -31,8 +31,6 @@ type host interface {
 	settings(own hostcheck.Own) (hostcheck.Host, error)
 	// nameservers are those of it that the resolver asks.
 	nameservers() []netip.Addr
-	// forwarding says which families the host forwards now.
-	forwarding() bridged.Forwarding
 	// ownership names what protects our tables.
 	ownership() (protection string, transactions uint64)
 	close() error

@@ -74,14 +74,6 @@ func (m *machine) settings(own hostcheck.Own) (h hostcheck.Host, err error) {
 	return h, err
 }
 
-func (m *machine) forwarding() (f bridged.Forwarding) {
-	_ = m.ns.Do(func() error {
-		f = forwardingNow()
-		return nil
-	})
-	return f
-}
-
 // nameservers are those that the resolver asks, as far as that can be read.
 func (m *machine) nameservers() []netip.Addr {
 	servers, err := hostcheck.Nameservers()

@@ -39,7 +39,7 @@ func (e *Engine) makeNetwork(ctx context.Context, n bridged.Network) (_ bridged.
 	if err != nil {
 		return bridged.NetworkInfo{}, nil, fmt.Errorf("cannot create network %s: %w", n.Name, err)
 	}
-	asked, kept, on := n, false, e.host.forwarding()
+	asked, kept := n, false
 	err = e.transactWhenFree(ctx, func(x *index) (bridged.Change, error) {
 		n = asked // not what was chosen the last time, which somebody may have by now
 		if _, taken := x.networkNames[n.Name]; taken {
@@ -57,7 +57,7 @@ func (e *Engine) makeNetwork(ctx context.Context, n bridged.Network) (_ bridged.
 		kept = true
 		return bridged.Change{
 			Networks:   map[string]*bridged.Network{n.ID: &n},
-			Forwarding: e.forwardingFor(x, n, on),
+			Forwarding: e.forwardingFor(x, n),
 		}, nil
 	})
 	if kept {
@@ -274,12 +274,12 @@ func (e *Engine) blocks(ipv6 bool) []ipam.Block {
 }
 
 // forwardingFor says which families' forwarding the network needs, when they are not on: we switch them on then, and remember
-// it. What somebody else has switched on, before us or meanwhile, is not ours to close. Nil: nothing changes.
-func (e *Engine) forwardingFor(x *index, n bridged.Network, on bridged.Forwarding) *bridged.Forwarding {
+// it. Nil: nothing changes.
+func (e *Engine) forwardingFor(x *index, n bridged.Network) *bridged.Forwarding {
 	f := x.Forwarding
 	if e.mayForward() {
-		f.IPv4 = f.IPv4 || n.IPv4.Valid() && !on.IPv4
-		f.IPv6 = f.IPv6 || n.IPv6.Valid() && !on.IPv6
+		f.IPv4 = f.IPv4 || n.IPv4.Valid() && !e.facts.forwarding.IPv4
+		f.IPv6 = f.IPv6 || n.IPv6.Valid() && !e.facts.forwarding.IPv6
 	}
 	if f == x.Forwarding {
 		return nil

@@ -287,7 +287,7 @@ func (e *Engine) forwardingAtStart(c bridged.Change) *bridged.Forwarding {
 	scratch := newIndex()
 	scratch.Forwarding = f
 	for _, n := range all.Networks {
-		if more := e.forwardingFor(scratch, n, e.facts.forwarding); more != nil {
+		if more := e.forwardingFor(scratch, n); more != nil {
 			scratch.Forwarding = *more
 		}
 	}

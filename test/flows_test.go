@@ -262,20 +262,6 @@ func TestForwardingSwitchedOn(t *testing.T) {
 	w.crossing(t, true)
 }
 
-// Forwarding that somebody else switched on while no network needed it, as another engine does for its own, is not closed by the first that does.
-func TestForwardingSwitchedOnMeanwhile(t *testing.T) {
-	w := newWorld(t)
-	d := w.daemon("--bridge", "none")
-	w.host.Sysctl(t, "net/ipv4/ip_forward", "1")
-	w.host.Sysctl(t, "net/ipv6/conf/all/forwarding", "1")
-	w.bridged("network", "create", "--ipv6", "first")
-	w.crossing(t, true)
-	d.kill()
-	w.daemon("--bridge", "none")
-	w.crossing(t, true)
-	w.settled()
-}
-
 // Without permission the daemon does not touch forwarding.
 func TestForwardingForbidden(t *testing.T) {
 	w := newWorld(t)

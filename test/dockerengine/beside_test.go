@@ -17,17 +17,15 @@ const usualPath = "/usr/sbin:/usr/bin:/sbin:/bin"
 // Beside an engine that programs iptables itself, whose policy drops what it does not know, on a host where br_netfilter shows it also what goes between
 // two containers: that is found and explained, and with what the explanation says to do all flows hold.
 func TestBesideIPTables(t *testing.T) {
-	t.Run("as status says", func(t *testing.T) {
-		besideIPTables(t, commandsOf, "--ip6tables", "--experimental", "--fixed-cidr-v6", "fd00:31::/64", "--ipv6")
-	})
-	t.Run("as documented", func(t *testing.T) { besideIPTables(t, documented) })
+	t.Run("as status says", func(t *testing.T) { besideIPTables(t, nil) })
+	t.Run("as documented", func(t *testing.T) { besideIPTables(t, documented(t)) })
 }
 
-// besideIPTables tries the commands that are taken from the warnings, or elsewhere, with these flags of the engine.
-func besideIPTables(t *testing.T, commands func(t testing.TB, warnings string) []string, flags ...string) {
+// besideIPTables runs the commands, and then what status says that is left to do.
+func besideIPTables(t *testing.T, commands []string) {
 	w := newWorld(t)
-	w.ours = w.daemon()
-	w.engines = w.engine(usualPath, append([]string{"--bip", "172.31.0.1/24"}, flags...)...)
+	w.ours = w.daemon("--ip-forward-no-drop")
+	w.engines = w.engine(usualPath, "--bip", "172.31.0.1/24", "--ip6tables", "--experimental", "--fixed-cidr-v6", "fd00:31::/64", "--ipv6")
 	w.bridgeNetfilter(t, true)
 	w.importImage()
 	h := w.fill(t, true)
@@ -46,7 +44,10 @@ func besideIPTables(t *testing.T, commands func(t testing.TB, warnings string) [
 			t.Errorf("status does not say %q:\n%s", says, warnings)
 		}
 	}
-	for _, command := range commands(t, warnings) {
+	for _, command := range commands {
+		w.host.Output(t, "sh", "-c", command)
+	}
+	for _, command := range commandsOf(w.warnings()) {
 		w.host.Output(t, "sh", "-c", command)
 	}
 	if left := w.warnings(); left != "" {
@@ -76,7 +77,7 @@ func (w *world) warnings() string {
 }
 
 // commandsOf are the iptables commands of warnings, each once.
-func commandsOf(_ testing.TB, warnings string) []string {
+func commandsOf(warnings string) []string {
 	var all []string
 	for _, m := range regexp.MustCompile("`(ip6?tables -I [^`]*)`").FindAllStringSubmatch(warnings, -1) {
 		if !slices.Contains(all, m[1]) {
@@ -86,8 +87,8 @@ func commandsOf(_ testing.TB, warnings string) []string {
 	return all
 }
 
-// documented are the iptables commands of the documentation. This engine leaves IPv6 open.
-func documented(t testing.TB, _ string) (all []string) {
+// documented are the iptables commands of the documentation.
+func documented(t testing.TB) (all []string) {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/docker.md")
 	if err != nil {

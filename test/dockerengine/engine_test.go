@@ -40,8 +40,8 @@ func tool(t testing.TB, name string) string {
 	return ""
 }
 
-// bare are flags of an engine that leaves the host's packet filter alone and has no bridge of its own.
-var bare = []string{"--iptables=false", "--ip6tables=false", "--bridge=none"}
+// bare are flags of an engine that leaves the host's packet filter and forwarding alone and has no bridge of its own.
+var bare = []string{"--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none"}
 
 // engine starts Docker's engine with these flags, and waits until it is ready. path is searched for programs besides the engine's own.
 func (w *world) engine(path string, flags ...string) *process {
