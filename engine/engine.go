@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -179,6 +180,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.since = time.Now()
 	e.mu.Unlock()
 	close(e.ready)
+	runtime.Gosched() // who waited for it goes first: what follows keeps a processor busy for a while
 	e.events.add(bridged.Event{Type: bridged.EventDaemon, Action: "ready", Attributes: map[string]string{"version": e.cfg.Version}})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.host.watch(ctx, e.suspect, e.hostChanged) })
