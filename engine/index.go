@@ -372,16 +372,16 @@ func (x *index) stackName(id string) string {
 	return slices.Min(names)
 }
 
-// find looks a name up, then an id, then the prefix of one.
+// find looks an id up, then a name, then the prefix of an id: whoever has the id means that object, also when somebody has called another one so.
 func find[V any](kind, ref string, names map[string]string, objects map[string]V) (string, error) {
 	if ref == "" {
 		return "", bridged.Errorf(bridged.ErrInvalid, "no %s was named", kind)
 	}
-	if id, ok := names[ref]; ok {
-		return id, nil
-	}
 	if _, ok := objects[ref]; ok {
 		return ref, nil
+	}
+	if id, ok := names[ref]; ok {
+		return id, nil
 	}
 	var found string
 	for id := range objects {

@@ -37,6 +37,28 @@ func (h *hindered) namespace(path string, pid int) (bridged.NamespaceID, error) 
 	return h.host.namespace(path, pid)
 }
 
+// TestIDsComeBeforeNames: what is called as another one's id does not take its place. Docker's engine knows its networks by nothing else.
+func TestIDsComeBeforeNames(t *testing.T) {
+	e, stop := startFake(t, testConfig(t), newFakeHost())
+	defer stop()
+	ctx := t.Context()
+	id, other := leaseKey(1), leaseKey(2)
+	for _, n := range []bridged.NetworkSpec{{Name: "docker-1", ID: id}, {Name: id, ID: other}} {
+		if _, _, err := e.CreateNetwork(ctx, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := e.FindNetwork(id); err != nil || n.Name != "docker-1" {
+		t.Errorf("by the id: %s, %v", n.Name, err)
+	}
+	if j, err := e.AllocateInterface(ctx, bridged.InterfaceSpec{ID: "key", Network: id}); err != nil || j.Network.ID != id {
+		t.Errorf("a lease on network %s, %v", j.Network.Name, err)
+	}
+	if err := e.RemoveNetwork(ctx, id); bridged.Code(err) != "conflict" {
+		t.Errorf("removing a network in use: %v", err)
+	}
+}
+
 // TestFailedMoveKeepsTheDefaultRoute: a default route that took the place of another one gives it back when the operation fails behind it.
 func TestFailedMoveKeepsTheDefaultRoute(t *testing.T) {
 	e, err := openIn(t, giveNamespace(t), testConfig(t), less{})

@@ -34,7 +34,7 @@ func TestUnits(t *testing.T) {
 	if l := socket["ListenStream"]; len(l) != 1 || l[0] != m.path || socket["SocketMode"][0] != "0660" || socket["SocketGroup"][0] != "bridged" {
 		t.Errorf("the socket: %v", socket)
 	}
-	if plugin := unit(t, "bridged-docker.socket"); plugin["ListenStream"][0] != "/run/docker/plugins/bridged.sock" || plugin["SocketMode"][0] != "0600" ||
+	if plugin := unit(t, "bridged-docker.socket"); plugin["ListenStream"][0] != "/run/docker/plugins/bridged.sock" || plugin["SocketMode"][0] != "0600" || plugin["DirectoryMode"][0] != "0700" ||
 		plugin["FileDescriptorName"][0] != "docker-plugin" || plugin["Service"][0] != "bridged.service" || plugin["Before"][0] != "docker.service" {
 		t.Errorf("the plugin's socket: %v", plugin)
 	}

@@ -24,15 +24,21 @@ type Access struct {
 	Group string
 }
 
-// dirMode of a directory that Listen makes: members of the group must find the socket in it.
-const dirMode = 0o755
+// dirMode is that of a directory that Listen makes: whoever may connect must find the socket in it, and nobody else need. Others may keep
+// there what is theirs, as Docker's engine does in /run/docker.
+func (a Access) dirMode() fs.FileMode {
+	if a.Mode&0o077 == 0 {
+		return 0o700
+	}
+	return 0o755
+}
 
 // Listen listens on the unix socket at path, and makes its directory when there is none. Somebody listens behind the path from the first moment that it
 // is there, and nobody else than access says can connect: the socket is made beside it and renamed. So what a dead daemon left at path is replaced
 // at once; a socket on which somebody listens, and anything that is no socket, is ErrConflict. Closing the listener removes the socket.
 func Listen(path string, access Access) (net.Listener, error) {
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, dirMode); err != nil {
+	if err := os.MkdirAll(dir, access.dirMode()); err != nil {
 		return nil, listenError(path, err)
 	}
 	// Two daemons that start at once must not remove each other's sockets: what is there is looked at and replaced under a

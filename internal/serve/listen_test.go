@@ -47,6 +47,23 @@ func TestListen(t *testing.T) {
 	}
 }
 
+// TestListenMakesDirectories: those in which the socket is to be found, for those who may connect.
+func TestListenMakesDirectories(t *testing.T) {
+	for mode, want := range map[os.FileMode]os.FileMode{0o600: 0o700, 0o660: 0o755, 0o666: 0o755} {
+		made := filepath.Join(socketDir(t), "made")
+		l, err := serve.Listen(filepath.Join(made, "in", "s"), serve.Access{Mode: mode})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range []string{made, filepath.Join(made, "in")} {
+			if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != want {
+				t.Errorf("for a socket of %o, %s is %v, want %o", mode, dir, info.Mode(), want)
+			}
+		}
+		l.Close()
+	}
+}
+
 // TestCloseLeavesOthers: a socket that somebody put in the place of ours is not removed.
 func TestCloseLeavesOthers(t *testing.T) {
 	path := filepath.Join(socketDir(t), "s")
