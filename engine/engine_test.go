@@ -140,6 +140,7 @@ func TestRestartWritesNothing(t *testing.T) {
 	}
 	e, stop = startFake(t, cfg, h)
 	defer stop()
+	e.settle()
 	if now, err := os.Stat(cfg.RunDir + "/log"); err != nil || !os.SameFile(log, now) || now.Size() != log.Size() || !now.ModTime().Equal(log.ModTime()) {
 		t.Errorf("the restart wrote its log: %v, %v; it was %v", now, err, log)
 	}
