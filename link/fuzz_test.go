@@ -67,6 +67,9 @@ func encode(family uint8, settingsIn uint16, l Link) []byte {
 	b.Uint32(unix.IFLA_GROUP, l.Group)
 	b.Uint32(unix.IFLA_LINK, uint32(l.PeerIndex))
 	b.Uint32(unix.IFLA_LINK_NETNSID, uint32(l.PeerNetNS))
+	if l.Forwarding {
+		b.Uint8(unix.IFLA_OPERSTATE, operUp)
+	}
 	settings := func() {
 		b.Bool(unix.IFLA_BRPORT_MODE, l.Hairpin)
 		b.Bool(unix.IFLA_BRPORT_ISOLATED, l.Isolated)

@@ -15,6 +15,7 @@ type ipLink struct {
 	Index     int      `json:"ifindex"`
 	Name      string   `json:"ifname"`
 	Flags     []string `json:"flags"`
+	State     string   `json:"operstate"`
 	MTU       int      `json:"mtu"`
 	Master    string   `json:"master"`
 	Group     string   `json:"group"`

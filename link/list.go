@@ -117,7 +117,7 @@ func decodeAttributes(body []byte) Link {
 		Promisc:   flags&unix.IFF_PROMISC != 0,
 		PeerNetNS: -1,
 	}
-	peer := 0
+	peer, operational := 0, false
 	for kind, v := range rtnl.Attributes(body[unix.SizeofIfInfomsg:]) {
 		switch kind {
 		case unix.IFLA_IFNAME:
@@ -138,6 +138,8 @@ func decodeAttributes(body []byte) Link {
 			peer = int(rtnl.Uint32(v))
 		case unix.IFLA_LINK_NETNSID:
 			l.PeerNetNS = int(int32(rtnl.Uint32(v)))
+		case unix.IFLA_OPERSTATE:
+			operational = rtnl.Uint8(v) == operUp
 		case unix.IFLA_LINKINFO:
 			l.decodeInfo(v)
 		}
@@ -145,6 +147,7 @@ func decodeAttributes(body []byte) Link {
 	if l.Kind == kindVeth {
 		l.PeerIndex = peer
 	}
+	l.Forwarding = l.Forwarding && operational
 	return l
 }
 
@@ -155,11 +158,16 @@ func decodePort(body []byte) (Link, bool) {
 	}
 	all := decodeAttributes(body)
 	l := Link{Index: all.Index, Name: all.Name, Up: all.Up, Running: all.Running, Master: all.Master, PeerNetNS: -1}
+	operational := false
 	for kind, v := range rtnl.Attributes(body[unix.SizeofIfInfomsg:]) {
-		if kind == unix.IFLA_PROTINFO {
+		switch kind {
+		case unix.IFLA_OPERSTATE:
+			operational = rtnl.Uint8(v) == operUp
+		case unix.IFLA_PROTINFO:
 			l.decodePortSettings(v)
 		}
 	}
+	l.Forwarding = l.Forwarding && operational
 	return l, true
 }
 
@@ -205,8 +213,13 @@ func (l *Link) decodePortSettings(b []byte) {
 	}
 }
 
-// stateForwarding is BR_STATE_FORWARDING (linux/if_bridge.h).
+// stateForwarding is BR_STATE_FORWARDING (linux/if_bridge.h). A port has it from the beginning, since a link that is made has no
+// operational state yet, and a bridge takes that for up.
 const stateForwarding = 3
+
+// operUp is IF_OPER_UP (linux/if.h). Until the kernel has seen to a link's carrier it has another one, and throws away what is sent
+// on the link (linkwatch_do_dev in net/core/link_watch.c).
+const operUp = 6
 
 // internKind is the kind without an allocation for those that are common here.
 func internKind(v []byte) string {

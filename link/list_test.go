@@ -35,7 +35,7 @@ func TestListAgreesWithIP(t *testing.T) {
 		}
 		if l.Index != w.Index || l.MTU != w.MTU || l.Kind != w.Info.Kind || l.Up != w.flag("UP") || l.Running != w.flag("LOWER_UP") ||
 			l.PeerNetNS != nsid || l.Ours() != (w.Group == "1651663975") || l.Hairpin != w.Info.SlaveData.Hairpin ||
-			l.Forwarding != (w.Info.SlaveData.State == "forwarding") || l.NoLinkLocalLearn != (w.Info.Data.NoLLLearn == 1) {
+			l.Forwarding != (w.Info.SlaveData.State == "forwarding" && w.State == "UP") || l.NoLinkLocalLearn != (w.Info.Data.NoLLLearn == 1) {
 			t.Errorf("List has %+v, ip %+v", l, w)
 		}
 		if w.Master != "" && l.Master != want[w.Master].Index {

@@ -163,6 +163,7 @@ func TestCreatePairRefused(t *testing.T) {
 		links := ipLinks(n)
 		for name, l := range links {
 			l.Flags = slices.DeleteFunc(l.Flags, func(f string) bool { return f == "NO-CARRIER" || f == "LOWER_UP" })
+			l.State = ""
 			links[name] = l
 		}
 		return links
