@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -125,8 +126,9 @@ func TestSocketActivation(t *testing.T) {
 	h.nothingLeft()
 }
 
-// Daemons that end all the time while containers come and go. Who is stopped answers what it was asked: nothing fails. Who is killed does not, and the
-// engine asks again without saying what (Docker 20.10 repeats a call without its body): that fails, can be done afterwards, and nothing is left.
+// Daemons that end all the time while containers come and go. Who is stopped answers what it was asked. Who is killed does not, and the
+// engine asks again without saying what (Docker 20.10 repeats a call without its body): that fails, can be done afterwards, and nothing is left. A stop
+// may meet the engine in the very instant in which it begins to write on a connection that is idle: Go's client takes that for an interruption, too.
 func TestEndedAllTheTime(t *testing.T) {
 	for name, end := range map[string]func(*process){"stopped": (*process).stop, "killed": (*process).kill} {
 		t.Run(name, func(t *testing.T) {
@@ -136,9 +138,10 @@ func TestEndedAllTheTime(t *testing.T) {
 			h.importImage()
 			h.network("n1")
 			var working sync.WaitGroup
+			var interrupted atomic.Int64
 			worked := make(chan struct{})
 			for i := range 3 {
-				working.Go(func() { h.comesAndGoes(t, i, name == "killed") })
+				working.Go(func() { interrupted.Add(h.comesAndGoes(t, i)) })
 			}
 			go func() {
 				working.Wait()
@@ -152,8 +155,11 @@ func TestEndedAllTheTime(t *testing.T) {
 				default:
 					continue
 				}
-				t.Logf("%s %d times", name, n)
+				t.Logf("%s %d times: %d calls were interrupted", name, n, interrupted.Load())
 				break
+			}
+			if name == "stopped" && interrupted.Load() > 1 {
+				t.Error("stops interrupt calls")
 			}
 			run := h.run("c9", "--network", "n1", "-p", "8000-8003:80-83")
 			flowtest.Serve(t, run.Space, 80)
@@ -165,8 +171,8 @@ func TestEndedAllTheTime(t *testing.T) {
 	}
 }
 
-// comesAndGoes starts, restarts and removes a container a few times. With interrupted, any of that may fail because a call was.
-func (h *holder) comesAndGoes(t *testing.T, i int, interrupted bool) {
+// comesAndGoes starts, restarts and removes a container a few times. It counts what failed because a call was interrupted; nothing else may.
+func (h *holder) comesAndGoes(t *testing.T, i int) (interrupted int64) {
 	name := fmt.Sprintf("c%d", i)
 	for range 2 {
 		for _, args := range [][]string{
@@ -174,10 +180,14 @@ func (h *holder) comesAndGoes(t *testing.T, i int, interrupted bool) {
 			{"restart", name},
 			{"rm", "-f", name},
 		} {
-			r := h.tryDocker(args...)
-			if r.code != 0 && !(interrupted && strings.Contains(r.stderr, "the body is empty")) {
+			switch r := h.tryDocker(args...); {
+			case r.code == 0:
+			case strings.Contains(r.stderr, "the body is empty"):
+				interrupted++
+			default:
 				t.Error(r)
 			}
 		}
 	}
+	return interrupted
 }
