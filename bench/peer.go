@@ -17,6 +17,8 @@ type peer struct {
 	publish func(s *setting, name string) (publisher, error)
 	// attach makes a host of that name where this peer attaches namespaces; nil: it does not.
 	attach func(s *setting, name string) (attacher, error)
+	// patience is how many ports there may be, times those of one attach, before it takes minutes; 0: any number.
+	patience int
 	// files is how many files a process has open with these ports published; nil: it does not depend on them.
 	files func(ports int) int
 }

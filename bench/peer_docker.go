@@ -29,6 +29,8 @@ func dockerPeer() peer {
 		what:   "POST /networks/bridge/connect of a running container that publishes ports: the engine's own share, without starting the container",
 		find:   findDocker,
 		attach: func(s *setting, name string) (attacher, error) { return newDocker(s, name) },
+		// Each of a container's ports starts several processes, and each of these reads all rules.
+		patience: 100_000,
 	}
 }
 

@@ -54,6 +54,10 @@ func (r *run) fleet() error {
 		var lanes []*lane
 		for _, b := range hosts {
 			for _, size := range r.fleetShapes() {
+				if p := b.peer; p.patience > 0 && ports*size > p.patience {
+					r.skip("fleet, %s with %d ports at %d ports: it takes minutes", p.name, size, ports)
+					continue
+				}
 				lanes = append(lanes, &lane{
 					key: report.Key{Workload: "fleet", Peer: b.peer.name, Ports: ports, Size: size}, most: pool,
 					cycle: func(n int, s samples) error { return b.cycle("fleet ", n, size, s) },
