@@ -101,9 +101,9 @@ func (a *cniAttacher) detach(c *container, ports []uint16) ([]step, error) {
 // take minutes.
 func (a *cniAttacher) publish(ports []uint16) op {
 	var b strings.Builder
-	b.WriteString("*nat\n:OTHERS -\n")
-	if !a.others {
-		b.WriteString("-A PREROUTING -m addrtype --dst-type LOCAL -j OTHERS\n")
+	b.WriteString("*nat\n")
+	if !a.others { // naming a chain that is there would empty it
+		b.WriteString(":OTHERS -\n-A PREROUTING -m addrtype --dst-type LOCAL -j OTHERS\n")
 	}
 	for _, port := range ports {
 		fmt.Fprintf(&b, "-A OTHERS -p tcp --dport %d -j DNAT --to-destination %s:%[1]d\n", port, insideAddr.Addr())
