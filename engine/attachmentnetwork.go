@@ -67,9 +67,6 @@ func (e *Engine) makeAttachable(ctx context.Context, n bridged.Network) (bridged
 	n.Bridge, n.MTU = cmp.Or(n.Bridge, bridged.NewLinkName(bridged.BridgePrefix)), cmp.Or(n.MTU, e.mtu())
 	e.mu.Lock()
 	err := e.lacks.refuse(n)
-	if id, taken := e.index.bridges[n.Bridge]; taken {
-		err = bridged.Errorf(bridged.ErrConflict, "bridge %s is that of network %s: choose another name", n.Bridge, e.index.Networks[id].Name)
-	}
 	e.mu.Unlock()
 	if err != nil {
 		return n, nil, err

@@ -48,6 +48,9 @@ func (e *Engine) makeNetwork(ctx context.Context, n bridged.Network) (_ bridged.
 		if _, taken := x.Networks[n.ID]; taken {
 			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "network with id %s already exists", n.ID)
 		}
+		if id, taken := x.bridges[n.Bridge]; taken { // before the kernel refuses it: what a failure takes back is done to the bridge of that name
+			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "bridge %s is that of network %s: choose another name", n.Bridge, x.Networks[id].Name)
+		}
 		if err := e.chooseSubnets(x, &n, host.space); err != nil {
 			return bridged.Change{}, err
 		}
