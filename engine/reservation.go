@@ -35,7 +35,7 @@ func (e *Engine) ReservePool(ctx context.Context, spec bridged.PoolSpec) (bridge
 			return bridged.Reservation{}, bridged.Errorf(bridged.ErrConflict, "cannot reserve subnet %s: %w; choose another one", asked.Prefix, err)
 		}
 	}
-	r := asked
+	r, kept := asked, false
 	err = e.transactWhenFree(ctx, func(x *index) (c bridged.Change, err error) {
 		r = asked // not what was chosen the last time
 		left := x.networksLeft()
@@ -53,8 +53,13 @@ func (e *Engine) ReservePool(ctx context.Context, spec bridged.PoolSpec) (bridge
 			}
 		}
 		r.ID = bridged.ReservationID(r.Prefix, r.Range)
+		x.keepSubnets(alone(r))
+		kept = true
 		return bridged.Change{Reservations: map[string]*bridged.Reservation{r.ID: &r}}, nil
 	})
+	if kept {
+		e.freeSubnets(r.ID)
+	}
 	return r, err
 }
 
@@ -97,10 +102,10 @@ func (e *Engine) ReleasePool(ctx context.Context, id string) error {
 func (e *Engine) releasePool(ctx context.Context, id string) (err error) {
 	defer e.locks.lock("pool " + id)()
 	kept := false
-	err = e.transact(ctx, func(x *index) (bridged.Change, error) {
-		r, there := x.Reservations[id]
-		if !there {
-			return bridged.Change{}, nil
+	err = e.transactWhenFree(ctx, func(x *index) (bridged.Change, error) {
+		r, there, err := x.reservation(id)
+		if err != nil || !there {
+			return bridged.Change{}, err
 		}
 		var c bridged.Change
 		x.unreserve(r, &c)
@@ -112,6 +117,16 @@ func (e *Engine) releasePool(ctx context.Context, id string) (err error) {
 		e.freeSubnets(id)
 	}
 	return err
+}
+
+// reservation is the one with this id. One that is just being made is waited for: what is done with it would be recorded before it is. The
+// caller holds its lock, or it might be one on its way out.
+func (x *index) reservation(id string) (r bridged.Reservation, there bool, err error) {
+	if l, making := x.vacating[id]; making {
+		return r, false, l.error()
+	}
+	r, there = x.Reservations[id]
+	return r, there, nil
 }
 
 // lockReservation locks the reservation of a subnet, if there is one.
@@ -148,7 +163,10 @@ func (e *Engine) ReserveAddress(ctx context.Context, pool string, a netip.Addr) 
 	defer leave()
 	defer e.locks.lock("pool " + pool)()
 	err = e.transactWhenFree(ctx, func(x *index) (c bridged.Change, err error) {
-		r, there := x.Reservations[pool]
+		r, there, err := x.reservation(pool)
+		if err != nil {
+			return c, err
+		}
 		if !there {
 			return c, bridged.Errorf(bridged.ErrNotFound, "pool %.100q not found: it is not reserved", pool)
 		}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -289,6 +290,43 @@ func TestLostReservation(t *testing.T) {
 	}
 	if _, err := e.AllocateInterface(t.Context(), bridged.InterfaceSpec{ID: "key", Network: "reserved", IPv4: ip("10.99.0.2")}); err != nil {
 		t.Errorf("an address that was reserved: %v", err)
+	}
+}
+
+// TestReservationsInOrder: what is done with a reservation as soon as others see it is not recorded before the reservation is, which would stay
+// behind, or forget it.
+func TestReservationsInOrder(t *testing.T) {
+	cfg := testConfig(t)
+	e, stop := startFake(t, cfg, newFakeHost())
+	defer stop()
+	ctx, spec := t.Context(), bridged.PoolSpec{Prefix: prefix("10.99.0.0/24")}
+	id := spec.Prefix.String()
+	file := filepath.Join(cfg.StateDir, "reservations", "10.99.0.0%2F24.json")
+	for i := range 40 {
+		reserved := make(chan error, 1)
+		go func() {
+			_, err := e.ReservePool(ctx, spec)
+			reserved <- err
+		}()
+		for len(e.State().Reservations)+len(reserved) == 0 {
+			runtime.Gosched()
+		}
+		var err error
+		address := i%2 == 1
+		if address {
+			_, err = e.ReserveAddress(ctx, id, ip("10.99.0.7"))
+		} else {
+			err = e.ReleasePool(ctx, id)
+		}
+		if err := <-reserved; err != nil {
+			t.Fatal(err)
+		}
+		if text, _ := os.ReadFile(file); err != nil || (len(text) > 0) != address || address && !strings.Contains(string(text), "10.99.0.7") {
+			t.Fatalf("with an address %t, the file is %q (%v)", address, text, err)
+		}
+		if err := e.ReleasePool(ctx, id); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
