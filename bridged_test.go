@@ -26,7 +26,7 @@ func TestNames(t *testing.T) {
 	}
 	for name, ok := range map[string]bool{
 		"docker0": true, "br-a.5": true, "fifteen-bytes-x": true,
-		"": false, ".": false, "..": false, "sixteen-bytes-xx": false, "a/b": false, "a b": false, "a:b": false, "a%d": false,
+		"": false, ".": false, "..": false, "sixteen-bytes-xx": false, "a/b": false, "a b": false, "a:b": false, "a%d": false, "a\xff": false,
 	} {
 		if err := CheckLinkName(name); (err == nil) != ok {
 			t.Errorf("interface name %q: %v", name, err)

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"strings"
+	"unicode/utf8"
 )
 
 // NewID returns a fresh object id: 64 hex digits.
@@ -58,13 +59,15 @@ func CheckName(kind, name string) error {
 // MaxLinkName is the longest interface name the kernel takes, in bytes (IFNAMSIZ − 1).
 const MaxLinkName = 15
 
-// CheckLinkName says whether name can be an interface's name: the kernel's dev_valid_name.
+// CheckLinkName says whether name can be an interface's name: the kernel's dev_valid_name, of text that JSON keeps as it is.
 func CheckLinkName(name string) error {
 	switch {
 	case name == "":
 		return Errorf(ErrInvalid, "an interface needs a name")
 	case len(name) > MaxLinkName:
 		return Errorf(ErrInvalid, "invalid interface name %q: %d bytes, at most %d are possible", name, len(name), MaxLinkName)
+	case !utf8.ValidString(name):
+		return Errorf(ErrInvalid, "invalid interface name %q: it must be UTF-8", name)
 	case name == "." || name == ".." || strings.ContainsAny(name, "/: \t\n\v\f\r%\x00"):
 		return Errorf(ErrInvalid, "invalid interface name %q: '/', ':', '%%' and white space are not possible", name)
 	}

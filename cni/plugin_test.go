@@ -193,6 +193,18 @@ func TestRemembered(t *testing.T) {
 	wantAnswer(t, "a DEL that can't be remembered", status, out, CodeTryAgain, "remembered", spool)
 }
 
+// TestRememberedFirst: a DEL before the first daemon makes the socket's directory such that others than root find the socket in it.
+func TestRememberedFirst(t *testing.T) {
+	beside := filepath.Join(filepath.Dir(socket(t)), "run")
+	status, out := run(t, filepath.Join(beside, "s"), `"a": 0`, "CNI_COMMAND=DEL")
+	wantAnswer(t, "DEL", status, out, 0)
+	for dir, mode := range map[string]os.FileMode{beside: 0o755, filepath.Join(beside, "detach"): 0o700} {
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s: %v (%v), want %v", dir, info.Mode(), err, mode)
+		}
+	}
+}
+
 // TestSlowDaemon: one that does not answer in time is to be tried again, and a DEL is not success.
 func TestSlowDaemon(t *testing.T) {
 	path := socket(t)
