@@ -385,6 +385,9 @@ func TestAttachRefuses(t *testing.T) {
 		"of the other family": {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) {
 			s.Inside.Routes = []bridged.Route{{Dst: prefix("10.1.0.0/16"), Gateway: ip("fd00::1")}}
 		}},
+		"not in the network's subnet": {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) {
+			s.Inside.Routes = []bridged.Route{{Dst: prefix("10.1.0.0/16"), Gateway: ip("192.168.3.1")}}
+		}},
 		"priority -1": {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) {
 			s.Inside.Routes = []bridged.Route{{Dst: prefix("10.1.0.0/16"), Priority: -1}}
 		}},

@@ -228,6 +228,7 @@ func defaultRoutes(spec bridged.AttachmentSpec, n bridged.Network) (routes []bri
 }
 
 func checkRoute(n bridged.Network, r bridged.Route) error {
+	subnet := n.Subnet(r.Gateway.Is6())
 	switch {
 	case !r.Dst.IsValid() || r.Dst != r.Dst.Masked():
 		return bridged.Errorf(bridged.ErrInvalid, "invalid route to %q: the destination must be a prefix without host bits, as 10.1.0.0/16", r.Dst)
@@ -235,6 +236,8 @@ func checkRoute(n bridged.Network, r bridged.Route) error {
 		return bridged.Errorf(bridged.ErrInvalid, "invalid route to %s: its gateway %s is of the other family", r.Dst, r.Gateway)
 	case !n.Subnet(r.Dst.Addr().Is6()).Valid():
 		return bridged.Errorf(bridged.ErrInvalid, "invalid route to %s: network %s has no subnet of its family", r.Dst, n.Name)
+	case r.Gateway.IsValid() && !subnet.Prefix.Contains(r.Gateway) && !(r.Gateway.Is6() && r.Gateway.IsLinkLocalUnicast()):
+		return bridged.Errorf(bridged.ErrInvalid, "invalid route to %s: its gateway %s is not in the network's subnet %s", r.Dst, r.Gateway, subnet.Prefix)
 	case r.MTU < 0 || r.MTU > math.MaxUint16:
 		return bridged.Errorf(bridged.ErrInvalid, "invalid route to %s: MTU %d must be from 0 to %d", r.Dst, r.MTU, math.MaxUint16)
 	case r.Priority < 0 || r.Priority > math.MaxUint32:
