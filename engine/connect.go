@@ -169,6 +169,9 @@ func (e *Engine) Disconnect(ctx context.Context, network, sandbox string, force 
 		return err
 	}
 	defer leave()
+	if e.callsLease(network, sandbox) {
+		return e.disconnectLease(ctx, network, sandbox, force, bridged.Errorf(bridged.ErrNotFound, "lease %s not found", sandbox))
+	}
 	s, unlock, err := e.lockConnectable(sandbox, network)
 	if errors.Is(err, bridged.ErrNotFound) {
 		return e.disconnectLease(ctx, network, sandbox, force, err)
@@ -201,6 +204,15 @@ func (e *Engine) Disconnect(ctx context.Context, network, sandbox string, force 
 	e.drainEndpoints([]bridged.Endpoint{gone})
 	e.log.Info("sandbox disconnected", "sandbox", s.Name, "network", network)
 	return nil
+}
+
+// callsLease says whether a lease on a network has just that key or name, and no sandbox has. It is meant then, also where the id of a sandbox begins so.
+func (e *Engine) callsLease(network, ref string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n, err := e.index.network(network)
+	return err == nil && !e.index.isSandbox(ref) &&
+		slices.ContainsFunc(e.index.leasesOn(n.ID, ref), func(l bridged.Endpoint) bool { return isLease(l, ref) })
 }
 
 // disconnectLease releases a lease on a network; noSandbox is the error where there is none, either.

@@ -328,6 +328,46 @@ func TestDisconnectLease(t *testing.T) {
 	}
 }
 
+// TestLeaseCalledAsAnID: a container with the name that an id begins with, as "db" or "cafe", is meant by its name, and the sandbox with that id is not
+// touched.
+func TestLeaseCalledAsAnID(t *testing.T) {
+	e, stop := startFake(t, testConfig(t), newFakeHost())
+	defer stop()
+	ctx := t.Context()
+	s, err := e.CreateSandbox(ctx, bridged.SandboxSpec{Name: "web", Ports: specs(t, "127.0.0.1:7000:70")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	allocate(t, e, "key")
+	name := s.ID[:4]
+	if err := e.NameInterface(ctx, "key", name); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := e.SetPorts(ctx, "key", specs(t, "127.0.0.1:8080:80")); err != nil {
+		t.Fatal(err)
+	}
+	shows := func(want string) {
+		t.Helper()
+		if ports, err := e.Ports(name); err != nil || len(ports) != 1 || ports[0].SandboxName != want {
+			t.Errorf("the ports of %s are %v (%v), want those of %s", name, ports, err, want)
+		}
+	}
+	shows(name)
+	if err := e.Disconnect(ctx, "bridge", name, false); bridged.Code(err) != "conflict" {
+		t.Errorf("without force: %v", err)
+	}
+	if err := e.Disconnect(ctx, "bridge", name, true); err != nil {
+		t.Error(err)
+	}
+	if _, _, there := e.Interface("key"); there {
+		t.Error("the lease is still there")
+	}
+	shows("web") // whose id begins so
+	if s, err := e.Sandbox("web"); err != nil || len(s.Joined) != 1 {
+		t.Errorf("the sandbox is in %v (%v)", s.Joined, err)
+	}
+}
+
 // TestLeaseEvents: what becomes of a lease is told.
 func TestLeaseEvents(t *testing.T) {
 	e, stop := startFake(t, testConfig(t), newFakeHost())

@@ -417,23 +417,30 @@ func (e *Engine) Ports(ref string) ([]bridged.PortInfo, error) {
 	return infos, nil
 }
 
-// called are the stacks that people may mean, with their names: a sandbox's, or where there is none, leases. Names of these need not be unique, and
-// one container has one in each of its networks.
+// called are the stacks that people may mean, with their names: the sandbox or the leases that are called just so, else the sandbox whose id begins so.
+// Names of leases need not be unique, and one container has one in each of its networks.
 func (x *index) called(ref string) (names map[string]string, err error) {
-	s, err := x.sandbox(ref)
-	if err == nil {
-		return map[string]string{s.Stack(): s.Name}, nil
-	}
 	names = make(map[string]string)
-	for _, e := range x.Endpoints {
-		if e.Leased() && (e.Sandbox == ref || e.Name == ref) {
-			names[e.Sandbox] = e.Called()
+	if !x.isSandbox(ref) {
+		for _, e := range x.Endpoints {
+			if isLease(e, ref) {
+				names[e.Sandbox] = e.Called()
+			}
 		}
 	}
-	if len(names) == 0 {
+	if len(names) > 0 {
+		return names, nil
+	}
+	s, err := x.sandbox(ref)
+	if err != nil {
 		return nil, err
 	}
-	return names, nil
+	return map[string]string{s.Stack(): s.Name}, nil
+}
+
+// isLease says whether an endpoint is a lease with just that key or name.
+func isLease(e bridged.Endpoint, ref string) bool {
+	return e.Leased() && (e.Sandbox == ref || e.Name == ref)
 }
 
 func sortedPorts(m map[bridged.Binding]bridged.Port) []bridged.Port {
