@@ -127,6 +127,32 @@ func TestForgottenNetwork(t *testing.T) {
 	w.nothingLeft()
 }
 
+// Sandboxes of others can be in a network of the engine's, which knows nothing of them: it forgets a network that they keep, and its own address management gives
+// their addresses out, where ours does not.
+func TestGuest(t *testing.T) {
+	w := newPluginWorld(t)
+	id := w.network("--subnet", "172.28.0.0/24", "n1")
+	w.bridged("sandbox", "create", "--network", id, "guest")
+	w.run("c1", "--network", "n1")
+	w.docker("rm", "-f", "c1")
+	w.docker("network", "rm", "n1")
+	if out := w.docker("network", "ls", "-q", "--filter", "driver=bridged"); out != "" {
+		t.Errorf("the engine remembers %s", out)
+	}
+	if r := w.tryBridged("network", "rm", id); r.code != 4 || !strings.Contains(r.stderr, "guest") {
+		t.Errorf("a network that somebody is in: %v", r)
+	}
+	w.bridged("sandbox", "rm", "guest")
+	w.bridged("network", "rm", id)
+	w.docker(networkOptions("default", "--subnet", "172.28.0.0/24", "n2")...)
+	w.bridged("sandbox", "create", "--network", "docker-"+w.docker("network", "inspect", "-f", "{{.Id}}", "n2")[:12], "guest")
+	w.refuses("address 172.28.0.2 is already in use", "run", "--name", "c2", "--network", "n2", image)
+	w.bridged("sandbox", "rm", "guest")
+	w.docker("rm", "c2")
+	w.docker("network", "rm", "n2")
+	w.nothingLeft()
+}
+
 // Many containers at once, on two networks: no address or port is given out twice, all that is published leads to its container, and everything can be
 // given back.
 func TestConcurrentRuns(t *testing.T) {
