@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -66,6 +67,7 @@ func (a *acceptor) Accept() (net.Conn, error) {
 				a.keepSpare()
 			}
 			return c, nil
+		case noDescriptor(err) && !a.someoneWaits():
 		case noDescriptor(err) && (a.useSpare() || a.conns.giveUp(nil)):
 		case noDescriptor(err), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
 			a.conns.stuck(err)
@@ -75,6 +77,25 @@ func (a *acceptor) Accept() (net.Conn, error) {
 			return nil, err
 		}
 	}
+}
+
+// someoneWaits reports whether somebody wants to be let in, now or within the pause: accept(2) asks for a descriptor first, and where there is
+// none it says so although nobody has come, for whom none must be given up.
+func (a *acceptor) someoneWaits() bool {
+	l, ok := a.Listener.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return true
+	}
+	waits := true // also when the listener is closed: Accept says so
+	_ = raw.Control(func(fd uintptr) {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(acceptPause.Milliseconds()))
+		waits = n > 0 || err != nil && !errors.Is(err, unix.EINTR)
+	})
+	return waits
 }
 
 // noDescriptor reports whether an operation failed because too many files are open, by this process or by all.
