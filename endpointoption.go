@@ -17,10 +17,7 @@ const (
 var endpointOptions = map[string]func(e *Endpoint, value string) error{
 	OptionInterface: func(e *Endpoint, v string) error {
 		e.Interface = v
-		if v == "lo" || v == "all" || v == "default" {
-			return Errorf(ErrInvalid, "%s is taken in every namespace", v)
-		}
-		return CheckLinkName(v)
+		return CheckNewLinkName(v)
 	},
 	OptionSysctls: setSysctls,
 	OptionMAC:     func(e *Endpoint, v string) (err error) { e.MAC, err = ParseMAC(v); return err },

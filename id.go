@@ -74,11 +74,19 @@ func CheckLinkName(name string) error {
 	return nil
 }
 
-// CheckBridgeName is [CheckLinkName] for a bridge: names that begin with [PortPrefix] are those of ports, which the packet
+// CheckNewLinkName is [CheckLinkName] for an interface that is to be made.
+func CheckNewLinkName(name string) error {
+	if name == "lo" || name == "all" || name == "default" { // the latter two are those of all interfaces' settings
+		return Errorf(ErrInvalid, "invalid interface name %q: it is taken in every namespace", name)
+	}
+	return CheckLinkName(name)
+}
+
+// CheckBridgeName is [CheckNewLinkName] for a bridge: names that begin with [PortPrefix] are those of ports, which the packet
 // program lets speak through their bridge only.
 func CheckBridgeName(name string) error {
 	if strings.HasPrefix(name, PortPrefix) {
 		return Errorf(ErrInvalid, "invalid bridge name %q: names that begin with %q are those of ports", name, PortPrefix)
 	}
-	return CheckLinkName(name)
+	return CheckNewLinkName(name)
 }

@@ -97,7 +97,7 @@ func (e Environment) check() error {
 	if err := bridged.CheckName("container", e.Container); err != nil {
 		return errorf(CodeEnvironment, "CNI_CONTAINERID: %v", err)
 	}
-	if err := bridged.CheckLinkName(e.Interface); err != nil {
+	if err := bridged.CheckNewLinkName(e.Interface); err != nil {
 		return errorf(CodeEnvironment, "CNI_IFNAME: %v", err)
 	}
 	return nil

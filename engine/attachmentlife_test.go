@@ -345,11 +345,15 @@ func TestAttachRefuses(t *testing.T) {
 		kind   error
 		change func(*bridged.AttachmentSpec)
 	}{
-		"the network needs a name":         {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) { s.Key.Network = "" }},
-		"invalid network name":             {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) { s.Key.Network = "../x" }},
-		"invalid container name":           {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) { s.Key.Container = "a/b" }},
-		"invalid interface name":           {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) { s.Key.Interface = "sixteen-bytes-xx" }},
-		"taken in every namespace":         {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) { s.Key.Interface = "lo" }},
+		"the network needs a name": {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) { s.Key.Network = "" }},
+		"invalid network name":     {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) { s.Key.Network = "../x" }},
+		"invalid container name":   {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) { s.Key.Container = "a/b" }},
+		"invalid interface name":   {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) { s.Key.Interface = "sixteen-bytes-xx" }},
+		"taken in every namespace": {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) { s.Key.Interface = "lo" }},
+		"\"all\": it is taken":     {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) { s.Network.Bridge = "all" }},
+		"it is there twice": {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) {
+			s.Inside.Routes = []bridged.Route{{Dst: prefix("10.9.0.0/16")}, {Dst: prefix("10.9.0.0/16")}}
+		}},
 		"must be absolute":                 {bridged.ErrInvalid, func(s *bridged.AttachmentSpec) { s.NetNS = "run/x" }},
 		"there is no network namespace at": {bridged.ErrNotFound, func(s *bridged.AttachmentSpec) { s.NetNS = "/run/nothing" }},
 		"is sandbox ours already":          {bridged.ErrConflict, func(s *bridged.AttachmentSpec) { s.NetNS = taken }},

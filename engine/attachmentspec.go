@@ -62,10 +62,7 @@ func checkAttachmentKey(k bridged.AttachmentKey) error {
 	if err := bridged.CheckName("container", k.Container); err != nil {
 		return err
 	}
-	if k.Interface == "lo" || k.Interface == "all" || k.Interface == "default" {
-		return bridged.Errorf(bridged.ErrInvalid, "invalid interface name %q: it is taken in every namespace", k.Interface)
-	}
-	return bridged.CheckLinkName(k.Interface)
+	return bridged.CheckNewLinkName(k.Interface)
 }
 
 // attachmentNetwork is the network that a request wants.
@@ -208,9 +205,12 @@ func (a *attachment) checkInside() error {
 			return bridged.Errorf(bridged.ErrInvalid, "cannot use address %s: it is outside the ranges of network %s", ip, n.Name)
 		}
 	}
-	for _, r := range in.Routes {
+	for i, r := range in.Routes {
 		if err := checkRoute(n, r); err != nil {
 			return err
+		}
+		if slices.Contains(in.Routes[:i], r) {
+			return bridged.Errorf(bridged.ErrInvalid, "invalid route to %s: it is there twice", r.Dst)
 		}
 	}
 	return nil
