@@ -295,6 +295,8 @@ func (f *fakeHost) removeNamespace(s bridged.Sandbox, path string) error {
 func (f *fakeHost) taken() (hostcheck.Taken, error) { return f.use, nil }
 
 func (f *fakeHost) settings(own hostcheck.Own) (hostcheck.Host, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	h := f.others
 	h.Own = own
 	return h, nil

@@ -19,8 +19,10 @@ func TestFindings(t *testing.T) {
 	if _, _, err := e.CreateNetwork(t.Context(), bridged.NetworkSpec{Name: "backend"}); err != nil {
 		t.Fatal(err)
 	}
+	h.mu.Lock() // the start may still be looking
 	h.others.Tables = []hostcheck.Table{{ID: nft.TableID{Family: nft.IPv4, Name: "t"}, Chains: []hostcheck.Chain{{
 		Name: "forward", Hook: &nft.Hook{Type: nft.FilterChain, Point: nft.Forward, Priority: nft.PriorityFilter}, Policy: hostcheck.Drop}}}}
+	h.mu.Unlock()
 	all := e.Findings()
 	if len(all) != 1 || all[0].Kind != hostcheck.ForwardDrop {
 		t.Fatalf("found is %v", all)
