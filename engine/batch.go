@@ -12,10 +12,15 @@ import (
 type batch[T any] struct {
 	work func([]T)
 
+	// rests: after each go it rests three times as long as that took, so that under a load without any pause most of a processor is left to
+	// those who wait for an answer.
+	rests bool
+
 	mu      sync.Mutex
 	idle    *sync.Cond
 	waiting []T
 	working []T
+	busy    bool // somebody works, or will when the rest is over
 }
 
 // newBatch returns a batch that calls work with everything that waits; work is never called twice at a time.
@@ -25,18 +30,15 @@ func newBatch[T any](work func([]T)) *batch[T] {
 	return b
 }
 
-// mostRest is how long resting work rests at most, so that nobody waits much longer for what it gives back.
-const mostRest = 100 * time.Millisecond
-
-// resting is work that rests each time three times as long as it took: under a load without any pause it leaves most of a processor to those
-// who wait for an answer.
-func resting[T any](work func([]T)) func([]T) {
-	return func(items []T) {
-		start := time.Now()
-		work(items)
-		time.Sleep(min(3*time.Since(start), mostRest))
-	}
+// newRestingBatch is newBatch for work that nobody waits for.
+func newRestingBatch[T any](work func([]T)) *batch[T] {
+	b := newBatch(work)
+	b.rests = true
+	return b
 }
+
+// mostRest is how long a batch rests at most, so that nobody waits much longer for what it gives back.
+const mostRest = 100 * time.Millisecond
 
 // add hands items over and returns at once.
 func (b *batch[T]) add(items ...T) {
@@ -46,33 +48,37 @@ func (b *batch[T]) add(items ...T) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.waiting = append(b.waiting, items...)
-	if b.working == nil {
-		b.next()
+	if !b.busy {
+		b.busy = true
 		go b.run()
 	}
 }
 
-// next takes what waits. The caller holds b.mu.
-func (b *batch[T]) next() { b.working, b.waiting = b.waiting, nil }
-
+// run works off what waits, until there is nothing more or it is time to rest.
 func (b *batch[T]) run() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.working != nil {
-		items := b.working
+	for len(b.waiting) > 0 {
+		b.working, b.waiting = b.waiting, nil
+		items, start := b.working, time.Now()
 		b.mu.Unlock()
 		b.work(items)
 		b.mu.Lock()
-		b.next()
+		b.working = nil
 		b.idle.Broadcast()
+		if b.rests {
+			time.AfterFunc(min(3*time.Since(start), mostRest), b.run)
+			return
+		}
 	}
+	b.busy = false
 }
 
 // done says whether nothing is waiting or being worked off.
 func (b *batch[T]) done() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.working == nil
+	return len(b.working) == 0 && len(b.waiting) == 0
 }
 
 // wait returns when nothing that match selects is waiting or being worked off.

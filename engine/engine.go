@@ -155,12 +155,12 @@ func newEngine(cfg Config) *Engine {
 		e.program = Program()
 	}
 	e.pairs = newBatch(e.removePairs)
-	e.purges = newBatch(resting(e.purge))
-	e.hails = newBatch(resting(e.announce))
+	e.purges = newRestingBatch(e.purge)
+	e.hails = newRestingBatch(e.announce)
 	e.holds = newBatch(e.hold)
 	e.repairs = newBatch(e.repair)
 	e.rules = newBatch(e.repairRules)
-	e.mends = newBatch(resting(e.mend))
+	e.mends = newRestingBatch(e.mend)
 	e.lost = newBatch(e.findLost)
 	return e
 }
