@@ -58,6 +58,9 @@ func encode(family uint8, settingsIn uint16, l Link) []byte {
 	if l.Running {
 		flags |= unix.IFF_LOWER_UP
 	}
+	if l.Promisc {
+		flags |= unix.IFF_PROMISC
+	}
 	b.Link(family, l.Index, flags, 0)
 	b.String(unix.IFLA_IFNAME, l.Name)
 	b.String(unix.IFLA_IFALIAS, l.Alias)
