@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // snapshot is everything that a request could change.
@@ -329,7 +331,7 @@ func (w *world) asNobody(args ...string) result {
 // as runs a command as a user.
 func (w *world) as(user syscall.Credential, args ...string) result {
 	w.t.Helper()
-	var out, errs lockedBuffer
+	var out, errs flowtest.Log
 	cmd := exec.Command(program, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &user}
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -27,7 +27,7 @@ func (e eventJSON) String() string { return strings.Join([]string{e.Type, e.Acti
 type follower struct {
 	t      testing.TB
 	cmd    *exec.Cmd
-	errs   lockedBuffer
+	errs   flowtest.Log
 	events chan eventJSON // closed at its end
 }
 

@@ -43,7 +43,7 @@ func (h *host) containerd() {
 		)
 	})
 	cmd := exec.Command("containerd", "--config", "/run/containerd.toml")
-	var log lockedBuffer
+	var log flowtest.Log
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := h.space.Start(cmd); err != nil {
 		h.t.Fatal(err)
@@ -99,7 +99,7 @@ type container struct {
 	stdin io.Closer
 	out   *bufio.Reader
 	cmd   *exec.Cmd
-	errs  lockedBuffer
+	errs  flowtest.Log
 }
 
 // runContainer runs a script in a container; its first line of output has come when the function returns.

@@ -1,10 +1,8 @@
 package dockerengine
 
 import (
-	"bytes"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"time"
 
@@ -15,26 +13,8 @@ import (
 type process struct {
 	w    *world
 	cmd  *exec.Cmd
-	log  lockedBuffer
+	log  flowtest.Log
 	done chan struct{} // closed when the process has ended
-}
-
-// lockedBuffer is a bytes.Buffer for several goroutines.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // launch starts a daemon on the host. It is killed when the test ends; its log is shown when the test failed.
