@@ -10,6 +10,7 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/client"
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // Sandboxes are shown to Docker's client as containers, with what they have: there are no images and no processes. A sandbox runs for as long
@@ -143,7 +144,7 @@ func (s *Server) containers(c *call) (any, error) {
 	found := slices.DeleteFunc(s.dockerContainers(), func(sb bridged.SandboxInfo) bool {
 		return slices.ContainsFunc(tests, func(passes containerTest) bool { return !passes(sb) })
 	})
-	slices.SortFunc(found, func(a, b bridged.SandboxInfo) int {
+	ordered.Sort(found, func(a, b bridged.SandboxInfo) int {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.Name, b.Name))
 	})
 	if limit > 0 {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/client"
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // scopeLocal is the scope of every network: this host.
@@ -30,7 +31,7 @@ func (s *Server) networks(c *call) (any, error) {
 			all = append(all, wireNetwork(n))
 		}
 	}
-	slices.SortFunc(all, func(a, b client.Network) int { return strings.Compare(a.Name, b.Name) })
+	ordered.Sort(all, func(a, b client.Network) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/client"
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 func (s *Server) ports(c *call) (any, error) {
@@ -20,7 +21,7 @@ func (s *Server) ports(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(infos, func(a, b bridged.PortInfo) int {
+	ordered.Sort(infos, func(a, b bridged.PortInfo) int {
 		return cmp.Or(cmp.Compare(a.SandboxName, b.SandboxName), comparePorts(a.Port, b.Port))
 	})
 	all := make([]client.Port, len(infos))

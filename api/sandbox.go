@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/client"
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 func (s *Server) sandboxes(*call) (any, error) {
@@ -16,7 +16,7 @@ func (s *Server) sandboxes(*call) (any, error) {
 	for _, sb := range s.engine.Sandboxes() {
 		all = append(all, wireSandbox(sb))
 	}
-	slices.SortFunc(all, func(a, b client.Sandbox) int { return strings.Compare(a.Name, b.Name) })
+	ordered.Sort(all, func(a, b client.Sandbox) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
 }
 

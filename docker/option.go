@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // Options of Docker's own about an endpoint.
@@ -39,7 +40,7 @@ func (o options) ports() ([]bridged.PortSpec, error) {
 		}
 		return s.HostPort.Len()
 	}
-	slices.SortStableFunc(specs, func(a, b bridged.PortSpec) int {
+	ordered.SortStable(specs, func(a, b bridged.PortSpec) int {
 		return cmp.Or(cmp.Compare(choice(a), choice(b)), cmp.Compare(a.HostPort.First, b.HostPort.First))
 	})
 	return specs, nil

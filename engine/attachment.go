@@ -17,6 +17,7 @@ import (
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
 	"github.com/bridged/bridged/internal/failpoint"
+	"github.com/bridged/bridged/internal/ordered"
 	"github.com/bridged/bridged/link"
 )
 
@@ -373,7 +374,7 @@ func (e *Engine) attachmentsOf(network string) (keys []bridged.AttachmentKey) {
 			keys = append(keys, bridged.AttachmentKey{Network: network, Container: s.Name, Interface: ep.Interface})
 		}
 	}
-	slices.SortFunc(keys, func(a, b bridged.AttachmentKey) int {
+	ordered.Sort(keys, func(a, b bridged.AttachmentKey) int {
 		return cmp.Or(cmp.Compare(a.Container, b.Container), cmp.Compare(a.Interface, b.Interface))
 	})
 	return keys

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/ordered"
 	"github.com/bridged/bridged/ipam"
 )
 
@@ -262,7 +263,7 @@ func (x *index) joined(stack string) []bridged.Joined {
 		e := x.Endpoints[id]
 		joined[i] = bridged.Joined{Endpoint: e, Network: x.Networks[e.Network]}
 	}
-	slices.SortFunc(joined, func(a, b bridged.Joined) int {
+	ordered.Sort(joined, func(a, b bridged.Joined) int {
 		return cmp.Or(a.Endpoint.Created.Compare(b.Endpoint.Created), cmp.Compare(a.Endpoint.ID, b.Endpoint.ID))
 	})
 	return joined

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // AddLink links two sandboxes, in one transaction. Two that are linked in this direction already, sandboxes without a stack of their
@@ -252,7 +253,7 @@ func (x *index) linkInfos(ids iter.Seq[bridged.LinkID]) []bridged.LinkInfo {
 			infos = append(infos, bridged.LinkInfo{Link: l, ParentName: x.stackName(l.Parent), ChildName: x.stackName(l.Child)})
 		}
 	}
-	slices.SortFunc(infos, func(a, b bridged.LinkInfo) int {
+	ordered.Sort(infos, func(a, b bridged.LinkInfo) int {
 		return cmp.Or(cmp.Compare(a.ParentName, b.ParentName), cmp.Compare(a.ChildName, b.ChildName), a.ParentIP.Compare(b.ParentIP))
 	})
 	return infos

@@ -11,6 +11,7 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/internal/ordered"
 	"github.com/bridged/bridged/ipam"
 )
 
@@ -444,7 +445,7 @@ func (e *Engine) Networks() []bridged.NetworkInfo {
 	for _, n := range e.index.Networks {
 		infos = append(infos, e.index.networkInfo(n))
 	}
-	slices.SortFunc(infos, func(a, b bridged.NetworkInfo) int { return strings.Compare(a.Name, b.Name) })
+	ordered.Sort(infos, func(a, b bridged.NetworkInfo) int { return strings.Compare(a.Name, b.Name) })
 	return infos
 }
 
@@ -454,6 +455,6 @@ func (x *index) networkInfo(n bridged.Network) bridged.NetworkInfo {
 		ep := x.Endpoints[id]
 		info.Members = append(info.Members, bridged.Member{Endpoint: ep, SandboxName: x.stackName(ep.Sandbox)})
 	}
-	slices.SortFunc(info.Members, func(a, b bridged.Member) int { return strings.Compare(a.SandboxName, b.SandboxName) })
+	ordered.Sort(info.Members, func(a, b bridged.Member) int { return strings.Compare(a.SandboxName, b.SandboxName) })
 	return info
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/conntrack"
 	"github.com/bridged/bridged/internal/failpoint"
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // claim is a port specification with the host's side found: reserved in the book and on the host.
@@ -411,7 +412,7 @@ func (e *Engine) Ports(ref string) ([]bridged.PortInfo, error) {
 			}
 		}
 	}
-	slices.SortFunc(infos, func(a, b bridged.PortInfo) int {
+	ordered.Sort(infos, func(a, b bridged.PortInfo) int {
 		return cmp.Or(cmp.Compare(a.SandboxName, b.SandboxName), comparePorts(a.Port, b.Port))
 	})
 	return infos, nil

@@ -15,6 +15,7 @@ import (
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
 	"github.com/bridged/bridged/internal/failpoint"
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // namespaceDir is where the namespaces that we make are mounted: the one of iproute2, so that `ip netns` shows them.
@@ -479,7 +480,7 @@ func (e *Engine) Sandboxes() []bridged.SandboxInfo {
 			infos = append(infos, e.index.sandboxInfo(s))
 		}
 	}
-	slices.SortFunc(infos, func(a, b bridged.SandboxInfo) int { return strings.Compare(a.Name, b.Name) })
+	ordered.Sort(infos, func(a, b bridged.SandboxInfo) int { return strings.Compare(a.Name, b.Name) })
 	return infos
 }
 

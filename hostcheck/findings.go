@@ -3,6 +3,8 @@ package hostcheck
 import (
 	"fmt"
 	"slices"
+
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // Findings judges a host: what gets in the way of packets that our own rules let pass, the worst first. It does nothing but compute.
@@ -15,7 +17,7 @@ func Findings(h Host) []Finding {
 		h.rpFilter(),
 		h.managers(),
 	)
-	slices.SortStableFunc(all, func(a, b Finding) int { return rank(a.Severity) - rank(b.Severity) })
+	ordered.SortStable(all, func(a, b Finding) int { return rank(a.Severity) - rank(b.Severity) })
 	return all
 }
 

@@ -2,10 +2,11 @@ package hostcheck
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // setInfo is what a set is like.
@@ -116,7 +117,7 @@ func intervals(l load, keys []setKey) ([]string, bool) {
 		}
 		bounds = append(bounds, bound{a, k.end})
 	}
-	slices.SortFunc(bounds, func(a, b bound) int {
+	ordered.Sort(bounds, func(a, b bound) int {
 		if c := a.at.Compare(b.at); c != 0 || a.end == b.end {
 			return c
 		}

@@ -3,9 +3,10 @@ package nft
 import (
 	"bytes"
 	"fmt"
-	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // elementAttributes are the parts of an element that we know.
@@ -109,7 +110,7 @@ type bound struct {
 // addIntervals adds the elements that bounds, in whatever order they are, make. Intervals that touch have an end and a beginning of the
 // same value. An interval without an end goes to the last value there is; an end without a beginning is what nft puts at 0.
 func (es Elements) addIntervals(id SetID, bounds []bound) {
-	slices.SortFunc(bounds, func(a, b bound) int {
+	ordered.Sort(bounds, func(a, b bound) int {
 		if c := bytes.Compare(a.key.Bytes(), b.key.Bytes()); c != 0 || a.end == b.end {
 			return c
 		}

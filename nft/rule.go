@@ -3,6 +3,8 @@ package nft
 import (
 	"fmt"
 	"slices"
+
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // Rule is its statements, in order. A rule is written the way it reads in nft syntax:
@@ -219,7 +221,7 @@ func (e Expr) Is(values ...Value) Match {
 	values = slices.Clone(values)
 	if len(e.fields) == 1 {
 		d := e.fields[0].info().typ.info()
-		slices.SortFunc(values, func(a, b Value) int { return compareValues(d, &a, &b) })
+		ordered.Sort(values, func(a, b Value) int { return compareValues(d, &a, &b) })
 		values = slices.Compact(values)
 	}
 	return Match{Expr: e, Values: values}
@@ -230,7 +232,7 @@ func (e Expr) Verdicts(entries ...VerdictMapEntry) VerdictMap {
 	entries = slices.Clone(entries)
 	if len(e.fields) == 1 {
 		d := e.fields[0].info().typ.info()
-		slices.SortFunc(entries, func(a, b VerdictMapEntry) int { return compareValues(d, &a.Key, &b.Key) })
+		ordered.Sort(entries, func(a, b VerdictMapEntry) int { return compareValues(d, &a.Key, &b.Key) })
 	}
 	return VerdictMap{Expr: e, Map: entries}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // String is the program in nft syntax: what nft -s list table prints of the table without elements.
@@ -166,7 +168,7 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // sortElements orders elements by key.
 func sortElements(elements []Element) {
-	slices.SortFunc(elements, func(a, b Element) int {
+	ordered.Sort(elements, func(a, b Element) int {
 		if c := slices.Compare(a.Key.Bytes(), b.Key.Bytes()); c != 0 {
 			return c
 		}

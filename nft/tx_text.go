@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // String is the transaction in nft syntax, one change a line, elements of a set together: nft -f would do the same with it, except
@@ -20,7 +22,7 @@ func (tx *Tx) String() string {
 
 func (gs groups) text(b *strings.Builder, verb string) {
 	sorted := slices.Clone(gs)
-	slices.SortStableFunc(sorted, func(g, h group) int {
+	ordered.SortStable(sorted, func(g, h group) int {
 		return strings.Compare(g.id.Table.String()+" "+g.id.Name, h.id.Table.String()+" "+h.id.Name)
 	})
 	for i := range sorted {

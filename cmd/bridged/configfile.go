@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // configFile is what a file says about flags, not checked yet: TOML, each key the name of a flag without its dashes.
@@ -47,7 +48,7 @@ func readConfigFile(path string) (configFile, error) {
 	for key, value := range values {
 		c.settings = append(c.settings, setting{key, lines[key], value})
 	}
-	slices.SortFunc(c.settings, func(a, b setting) int { return cmp.Compare(a.line, b.line) })
+	ordered.Sort(c.settings, func(a, b setting) int { return cmp.Compare(a.line, b.line) })
 	return c, nil
 }
 

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // Inject says what goes wrong with a datagram on its way to the kernel.
@@ -148,7 +150,7 @@ func (l *Layer) pass(datagram []byte, messages [][]byte, f Fault) error {
 		return err
 	}
 	l.collect()
-	slices.SortStableFunc(l.answers, func(a, b []byte) int { return int(int32(number(a) - number(b))) })
+	ordered.SortStable(l.answers, func(a, b []byte) int { return int(int32(number(a) - number(b))) })
 	return nil
 }
 
