@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -9,12 +8,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 	"github.com/spf13/pflag"
 
 	"github.com/bridged/bridged"
-	"github.com/bridged/bridged/internal/ordered"
 )
 
 // configFile is what a file says about flags, not checked yet: TOML, each key the name of a flag without its dashes.
@@ -23,12 +20,16 @@ type configFile struct {
 	settings []setting // in the file's order
 }
 
-// setting is one key of a file: its value is as TOML has it.
+// setting is one key of a file.
 type setting struct {
 	key   string
+	value any    // a bool, an int64, a string, a []string; nil for what no flag takes
+	raw   []byte // KEY = VALUE as it stands in the file; of a table its name
 	line  int
-	value any
 }
+
+// String is the setting in one line, much as it stands in the file.
+func (s setting) String() string { return strings.Join(strings.Fields(string(s.raw)), " ") }
 
 // readConfigFile reads the file at path.
 func readConfigFile(path string) (configFile, error) {
@@ -37,46 +38,78 @@ func readConfigFile(path string) (configFile, error) {
 	if err != nil {
 		return c, bridged.Errorf(bridged.ErrInvalid, "cannot read the configuration: %w", err)
 	}
-	var values map[string]any
-	if err := toml.Unmarshal(text, &values); err != nil {
-		return c, c.notTOML(err)
-	}
-	lines, err := keyLines(text)
-	if err != nil {
-		return c, c.notTOML(err)
-	}
-	for key, value := range values {
-		c.settings = append(c.settings, setting{key, lines[key], value})
-	}
-	ordered.Sort(c.settings, func(a, b setting) int { return cmp.Compare(a.line, b.line) })
-	return c, nil
+	return c, c.read(text)
 }
 
-// notTOML names the place where a file is no TOML.
-func (c configFile) notTOML(err error) error {
+// read takes the settings out of a document. Package unstable is the parser of go-toml alone: it tells the lines, and decoding into types
+// would be 0.3 MB of the binary.
+func (c *configFile) read(text []byte) (err error) {
+	var p unstable.Parser
+	p.Reset(text)
+	if c.settings, err = readSettings(&p); err == nil {
+		return nil
+	}
 	where := c.path
-	var decode *toml.DecodeError
-	if errors.As(err, &decode) {
-		line, column := decode.Position()
-		where = fmt.Sprintf("%s:%d:%d", c.path, line, column)
+	if bad := new(unstable.ParserError); errors.As(err, &bad) {
+		at := p.Shape(p.Range(bad.Highlight)).Start
+		where = fmt.Sprintf("%s:%d:%d", c.path, at.Line, at.Column)
 	}
 	return bridged.Errorf(bridged.ErrInvalid, "%s: cannot be read as TOML, a line KEY = VALUE each: %w", where, err)
 }
 
-// keyLines are the numbers of the lines on which the outermost keys of a document are first. Only the parser below Unmarshal tells.
-func keyLines(text []byte) (map[string]int, error) {
-	lines := make(map[string]int)
-	var p unstable.Parser
-	for p.Reset(text); p.NextExpression(); {
-		key := p.Expression().Key()
-		if !key.Next() {
+// readSettings are the keys of a document, in its order. A table is one of them, without what is in it: no flag is one.
+func readSettings(p *unstable.Parser) ([]setting, error) {
+	var all []setting
+	for table := false; p.NextExpression(); {
+		e := p.Expression()
+		if table && e.Kind == unstable.KeyValue {
 			continue
 		}
-		if name := string(key.Node().Data); lines[name] == 0 {
-			lines[name] = p.Shape(key.Node().Raw).Start.Line
+		table = e.Kind != unstable.KeyValue
+		s := newSetting(p, e)
+		if i := slices.IndexFunc(all, func(other setting) bool { return other.key == s.key }); i >= 0 {
+			return nil, unstable.NewParserError(s.raw, "%s is in line %d, too", s.key, all[i].line)
 		}
+		all = append(all, s)
 	}
-	return lines, p.Error()
+	return all, p.Error()
+}
+
+func newSetting(p *unstable.Parser, e *unstable.Node) setting {
+	name := e.Key() // part by part
+	name.Next()
+	s := setting{key: string(name.Node().Data), raw: p.Raw(name.Node().Raw)}
+	for name.Next() {
+		s.key += "." + string(name.Node().Data)
+	}
+	if e.Kind == unstable.KeyValue {
+		s.value, s.raw = valueOf(e.Value()), p.Raw(e.Raw)
+	}
+	s.line = p.Shape(p.Range(s.raw)).Start.Line
+	return s
+}
+
+func valueOf(v *unstable.Node) any {
+	switch v.Kind {
+	case unstable.Bool:
+		return string(v.Data) == "true"
+	case unstable.String:
+		return string(v.Data)
+	case unstable.Integer:
+		if n, err := strconv.ParseInt(string(v.Data), 0, 64); err == nil {
+			return n
+		}
+	case unstable.Array:
+		texts := []string{}
+		for it := v.Children(); it.Next(); {
+			if it.Node().Kind != unstable.String {
+				return nil
+			}
+			texts = append(texts, string(it.Node().Data))
+		}
+		return texts
+	}
+	return nil
 }
 
 // otherName are flags that are two names of the same.
@@ -148,9 +181,9 @@ func (s setting) check(f *pflag.Flag) ([]string, error) {
 		if f.Name == "mtu" {
 			return []string{strconv.FormatInt(v, 10)}, nil
 		}
-	case []any:
-		if texts, ok := allTexts(v); ok && list {
-			return texts, nil
+	case []string:
+		if list {
+			return v, nil
 		}
 	}
 	want := `a text, as in "…"`
@@ -162,31 +195,11 @@ func (s setting) check(f *pflag.Flag) ([]string, error) {
 	case list:
 		want = `a list of texts, as in ["…", "…"]`
 	}
-	return nil, fmt.Errorf("%s = %s: want %s", s.key, s.print(), want)
+	return nil, fmt.Errorf("%v: want %s", s, want)
 }
 
 // notInFile are flags that say where to look, for the file itself or for a daemon, and no more about how this one is.
 func notInFile(name string) bool { return name == "config" || name == "host" || name == "help" }
-
-func allTexts(list []any) (texts []string, ok bool) {
-	for _, v := range list {
-		text, ok := v.(string)
-		if !ok {
-			return nil, false
-		}
-		texts = append(texts, text)
-	}
-	return texts, true
-}
-
-// print is the value much as it stands in the file.
-func (s setting) print() string {
-	text, err := toml.Marshal(map[string]any{"v": s.value})
-	if _, value, ok := strings.Cut(strings.TrimSpace(string(text)), " = "); err == nil && ok {
-		return value
-	}
-	return fmt.Sprint(s.value)
-}
 
 // from says behind an error about flags which of them are the file's.
 func (c configFile) from(err error, flags *pflag.FlagSet) error {
@@ -198,7 +211,7 @@ func (c configFile) from(err error, flags *pflag.FlagSet) error {
 	for _, s := range c.settings {
 		f := flags.Lookup(s.key)
 		if slices.Contains(words, "--"+f.Name) || f.Shorthand != "" && slices.Contains(words, "-"+f.Shorthand) {
-			places = append(places, fmt.Sprintf("%s = %s is in %s:%d", s.key, s.print(), c.path, s.line))
+			places = append(places, fmt.Sprintf("%v is in %s:%d", s, c.path, s.line))
 		}
 	}
 	if places == nil {

@@ -4,8 +4,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/pelletier/go-toml/v2"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/engine"
@@ -43,6 +47,56 @@ func FuzzFlags(f *testing.F) {
 		reads(t, "alias", s, parseAlias, func(a string) bool { return a == s && bridged.CheckName("alias", a) == nil }, same)
 		reads(t, "word", s, parseOneOf("auto", "monitor"), func(w string) bool { return w == s && (w == "auto" || w == "monitor") }, same)
 	})
+}
+
+// FuzzConfigFile: a document whose every key could be a flag's is read as by go-toml's decoder, and no other passes for one.
+func FuzzConfigFile(f *testing.F) {
+	for _, s := range []string{
+		"", "# nothing\n", "mtu = 1_400\r\nip = '192.0.2.1' # ours", "a = [\n 'b', # c\n \"\\u0064\",\n]", "a = []", "a = [1]", "a = [['b']]", "a = 'b'\na = 'b'", "a = -0x5",
+		"a = +5", "a = 0b1", "a = 007", "a = 9223372036854775808", "a = -9223372036854775808", "a = 1.5", "a = inf", "a = 2026-01-02", "a = 2026-99-99", "a.b = true",
+		"[a]\nb = 1\nb = 1", "[[a]]\n[[a]]", "a = {b = 1, b = 1}", "\ufeffa = 1", "a = \"\"\"\nb\\\n  c\"\"\"", "a = '''b\nc'''", "a = \"\xff\"", "a = tru", "a = \"", "a", "'' = 1",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var want map[string]any
+		flat := toml.Unmarshal(text, &want) == nil
+		for key, v := range want {
+			if list, ok := v.([]any); ok {
+				want[key] = textsOf(list)
+			}
+			switch want[key].(type) {
+			case bool, int64, string, []string:
+				flat = flat && !strings.Contains(key, ".")
+			default:
+				flat = false
+			}
+		}
+		got := make(map[string]any)
+		var c configFile
+		err := c.read(slices.Grow(text, 1)) // as a file is read, with room behind it
+		read := err == nil
+		for _, s := range c.settings {
+			got[s.key] = s.value
+			read = read && s.value != nil && !strings.Contains(s.key, ".")
+		}
+		if read != flat || read && len(want) > 0 && !reflect.DeepEqual(got, want) {
+			t.Fatalf("%q is read as %v, %v, and decoded as %v", text, c.settings, err, want)
+		}
+	})
+}
+
+// textsOf are the texts of a list, nil when something else is in it.
+func textsOf(list []any) any {
+	texts := []string{}
+	for _, v := range list {
+		text, ok := v.(string)
+		if !ok {
+			return nil
+		}
+		texts = append(texts, text)
+	}
+	return texts
 }
 
 // reads: what is read of a text is as it should be, and prints as what is read the same.
