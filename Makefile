@@ -30,9 +30,10 @@ FUZZJOBS    ?= $(shell nproc)
 .PHONY: all build run test fuzz soak tools check bench clean
 all: build
 
-# One static binary: no C, no other program, and no HTTP/2, which nobody speaks on these sockets: half a megabyte.
+# One static binary: no C and no other program. Nor what nobody speaks on these sockets, but net/http brings: HTTP/2 is left out, half a megabyte, and TLS
+# has to do without assembly (purego), a sixth of one; names and ids are hashed without it, too, which takes 0.3 µs more.
 build:
-	CGO_ENABLED=0 $(GO) build -buildvcs=false -tags nethttpomithttp2 -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/bridged ./cmd/bridged
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -tags nethttpomithttp2,purego -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/bridged ./cmd/bridged
 
 run: build
 	exec ./bin/bridged daemon $(RUN_FLAGS)

@@ -77,7 +77,7 @@ func measure(ctx context.Context, o options) (*report.Report, error) {
 func build(ctx context.Context, dir, program, version string) (string, error) {
 	fmt.Fprintln(os.Stderr, "building", program)
 	binary := filepath.Join(dir, filepath.Base(program))
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-tags", "nethttpomithttp2", "-trimpath", "-ldflags", "-s -w -X main.version="+version, "-o", binary,
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-tags", "nethttpomithttp2,purego", "-trimpath", "-ldflags", "-s -w -X main.version="+version, "-o", binary,
 		"github.com/bridged/bridged/"+program)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -49,7 +49,7 @@ func BenchmarkFootprint(b *testing.B) {
 func strippedSize(b *testing.B) int64 {
 	b.Helper()
 	path := filepath.Join(b.TempDir(), "bridged")
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-tags", "nethttpomithttp2", "-trimpath", "-ldflags", "-s -w", "-o", path, nstest.Program)
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-tags", "nethttpomithttp2,purego", "-trimpath", "-ldflags", "-s -w", "-o", path, nstest.Program)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("cannot build: %v\n%s", err, out)
