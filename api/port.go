@@ -105,7 +105,7 @@ func containerPort(p bridged.Port) string {
 
 // sortedPorts are the ports in the order of comparePorts.
 func sortedPorts(ports []bridged.Port) []bridged.Port {
-	return slices.SortedFunc(slices.Values(ports), comparePorts)
+	return ordered.Sorted(slices.Values(ports), comparePorts)
 }
 
 // comparePorts orders by what is published, then by where: container port, protocol, IPv4 before IPv6, host port.

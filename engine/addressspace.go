@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sort"
 
+	"github.com/bridged/bridged/internal/ordered"
 	"github.com/bridged/bridged/ipam"
 )
 
@@ -25,7 +26,7 @@ type owned struct {
 // outermost is a space of prefixes that may contain one another: the larger ones count.
 func outermost(prefixes []netip.Prefix) *addressSpace {
 	sorted := slices.Clone(prefixes)
-	slices.SortFunc(sorted, func(a, b netip.Prefix) int {
+	ordered.Sort(sorted, func(a, b netip.Prefix) int {
 		if c := a.Masked().Addr().Compare(b.Masked().Addr()); c != 0 {
 			return c
 		}

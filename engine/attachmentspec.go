@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/ordered"
 	"github.com/bridged/bridged/ipam"
 )
 
@@ -163,7 +164,7 @@ func outermostPrefixes(prefixes []netip.Prefix) ([]netip.Prefix, error) {
 		}
 		out = append(out, p.Masked())
 	}
-	slices.SortFunc(out, func(a, b netip.Prefix) int {
+	ordered.Sort(out, func(a, b netip.Prefix) int {
 		if a.Bits() != b.Bits() {
 			return a.Bits() - b.Bits()
 		}

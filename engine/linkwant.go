@@ -7,6 +7,7 @@ import (
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/forwarding"
 	"github.com/bridged/bridged/internal/conntrack"
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // A link is an object of the state like any other. On each network without ICC that both ends are in, it wants elements that let
@@ -91,7 +92,7 @@ func (x *index) published(stack string) []bridged.ProtoPort {
 
 func sortedUnique(ports []bridged.ProtoPort) []bridged.ProtoPort {
 	ports = slices.Clone(ports)
-	slices.SortFunc(ports, bridged.ProtoPort.Compare)
+	ordered.Sort(ports, bridged.ProtoPort.Compare)
 	return slices.Compact(ports)
 }
 

@@ -445,7 +445,7 @@ func isLease(e bridged.Endpoint, ref string) bool {
 }
 
 func sortedPorts(m map[bridged.Binding]bridged.Port) []bridged.Port {
-	return slices.SortedFunc(maps.Values(m), comparePorts)
+	return ordered.Sorted(maps.Values(m), comparePorts)
 }
 
 func comparePorts(a, b bridged.Port) int {

@@ -14,6 +14,7 @@ import (
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/forwarding"
 	"github.com/bridged/bridged/internal/netns"
+	"github.com/bridged/bridged/internal/ordered"
 	"github.com/bridged/bridged/link"
 	"github.com/bridged/bridged/nat"
 	"github.com/bridged/bridged/nft"
@@ -518,7 +519,7 @@ func (r *rebuilder) addLinks() {
 	}
 	for _, l := range found {
 		l.Ports = slices.Clone(l.Ports)
-		slices.SortFunc(l.Ports, bridged.ProtoPort.Compare)
+		ordered.Sort(l.Ports, bridged.ProtoPort.Compare)
 	}
 	r.x.apply(bridged.Change{Links: found})
 }

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"maps"
 	"net/netip"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/internal/ordered"
 	"github.com/bridged/bridged/link"
 )
 
@@ -83,7 +83,7 @@ func (k compiler) visit(w *objects) {
 
 // routed plans the routes. Those of a pair that goes need no step of their own, nor do the default routes of one that is just joined.
 func (p Plan) routed(have, want objects) Plan {
-	for _, id := range slices.SortedFunc(maps.Keys(want.routes), routeID.compare) {
+	for _, id := range ordered.Sorted(maps.Keys(want.routes), routeID.compare) {
 		// The namespace's path may have changed, which changes nothing inside.
 		r := want.routes[id]
 		joins := id.dst.Bits() == 0 && !have.pairs[id.host].joined
@@ -91,7 +91,7 @@ func (p Plan) routed(have, want objects) Plan {
 			p = append(p, addRoute{id, r})
 		}
 	}
-	for _, id := range slices.SortedFunc(maps.Keys(have.routes), routeID.compare) {
+	for _, id := range ordered.Sorted(maps.Keys(have.routes), routeID.compare) {
 		_, wanted := want.routes[id]
 		_, had := have.pairs[id.host]
 		_, stays := want.pairs[id.host]

@@ -493,7 +493,7 @@ func (x *index) sandboxInfo(s bridged.Sandbox) bridged.SandboxInfo {
 	for b := range x.ports[s.Stack()] {
 		info.Ports = append(info.Ports, x.Ports[b])
 	}
-	slices.SortFunc(info.Ports, comparePorts)
+	ordered.Sort(info.Ports, comparePorts)
 	info.Links = x.linkInfos(maps.Keys(x.links[s.Stack()]))
 	return info
 }

@@ -3,10 +3,10 @@ package engine
 import (
 	"context"
 	"maps"
-	"slices"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/failpoint"
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // SetPorts makes the published ports of a lease just those that are asked for, in one transaction, all of them or nothing, and returns them in
@@ -104,7 +104,7 @@ func strictestFirst(specs []bridged.PortSpec) []int {
 		}
 		return 1 << 16
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return choices(a) - choices(b) })
+	ordered.SortStable(order, func(a, b int) int { return choices(a) - choices(b) })
 	return order
 }
 

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // Block is a part of the address space that subnets of one size are cut from.
@@ -34,7 +36,7 @@ func (b Block) Check() error {
 // The cost grows with len(taken), not with the number of subnets.
 func Choose(blocks []Block, taken []netip.Prefix) (netip.Prefix, error) {
 	taken = slices.Clone(taken)
-	slices.SortFunc(taken, func(a, b netip.Prefix) int { return a.Masked().Addr().Compare(b.Masked().Addr()) })
+	ordered.Sort(taken, func(a, b netip.Prefix) int { return a.Masked().Addr().Compare(b.Masked().Addr()) })
 	for _, b := range blocks {
 		if err := b.Check(); err != nil {
 			return netip.Prefix{}, err

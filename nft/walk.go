@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/bridged/bridged/internal/ordered"
 )
 
 // Trace is the way of a packet through the rules at one hook.
@@ -98,7 +100,7 @@ func (rs Ruleset) basesAt(f Family, at HookPoint) []base {
 			}
 		}
 	}
-	slices.SortStableFunc(bases, func(a, b base) int { return int(a.chain.Hook.Priority) - int(b.chain.Hook.Priority) })
+	ordered.SortStable(bases, func(a, b base) int { return int(a.chain.Hook.Priority) - int(b.chain.Hook.Priority) })
 	return bases
 }
 

@@ -32,12 +32,28 @@ func TestOrder(t *testing.T) {
 		for i := range s {
 			s[i] = item{fmt.Sprint(rand.IntN(n)), i}
 		}
+		again := ordered.Sorted(slices.Values(s), byAll)
 		stable, want := slices.Clone(s), slices.Clone(s)
 		slices.SortStableFunc(want, byKey)
 		ordered.Sort(s, byAll)
 		ordered.SortStable(stable, byKey)
-		if !slices.Equal(s, want) || !slices.Equal(stable, want) {
-			t.Errorf("%d: sorted %v, in a stable way %v, want %v", n, s, stable, want)
+		if !slices.Equal(s, want) || !slices.Equal(again, want) || !slices.Equal(stable, want) {
+			t.Errorf("%d: sorted %v and %v, in a stable way %v, want %v", n, s, again, stable, want)
 		}
+	}
+}
+
+// Few elements are sorted without memory.
+func TestFew(t *testing.T) {
+	s := make([]string, 12)
+	allocs := testing.AllocsPerRun(10, func() {
+		for i := range s {
+			s[i] = "veth"[i%4:]
+		}
+		ordered.Sort(s, strings.Compare)
+		ordered.SortStable(s, strings.Compare)
+	})
+	if allocs != 0 || !slices.IsSorted(s) {
+		t.Errorf("%v allocations for %q", allocs, s)
 	}
 }
