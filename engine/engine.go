@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -38,6 +40,8 @@ type Engine struct {
 	facts    facts         // read at the start
 	ula      netip.Prefix  // this host's IPv6 /48
 	takeOver string        // see compiler
+	// namespaces are the paths where sandboxes' are by the log, until the start has looked at them.
+	namespaces []string
 
 	// world is held for reading by every request that changes the kernel, and for writing by a reconcile of the whole state.
 	world  sync.RWMutex
@@ -105,37 +109,74 @@ func open(cfg Config, less less) (*Engine, error) {
 		return nil, err
 	}
 	e := newEngine(cfg)
-	var err error
-	var logged []bridged.Change
-	e.store, err = store.Open(store.Dirs{Run: cfg.RunDir, State: cfg.StateDir}, func(c bridged.Change) { logged = append(logged, c) })
-	if err != nil {
-		return nil, err
-	}
 	e.warn(cfg.Warnings...)
-	e.warn(e.store.Warnings()...)
-	m, err := openMachine(cfg, less)
+	logRead := e.readLog()
+	m, err := openMachine(cfg, less) // here: it is the one where the caller's thread is
 	if errors.Is(err, nft.ErrUnfitSocket) {
 		e.warn(fmt.Sprintf("the packet filter's socket of an earlier daemon is not used: %v", err))
 		cfg.Socket = nil
 		m, err = openMachine(cfg, less)
 	}
-	if err != nil {
-		return nil, errors.Join(err, e.store.Close())
+	if err == nil {
+		m.lookAhead()
 	}
+	if err = cmp.Or(<-logRead, err); err != nil {
+		return nil, errors.Join(err, e.abandon(m))
+	}
+	m.handOn()
 	e.host = m
-	e.replay(logged)
 	return e, nil
 }
 
-// replay makes the changes of the log, behind the answer: whoever wants to read or to change the index waits for it.
-func (e *Engine) replay(logged []bridged.Change) {
-	e.mu.Lock()
+// abandon closes what was opened; nil: the machine was not.
+func (e *Engine) abandon(m *machine) error {
+	var errs []error
+	if m != nil {
+		errs = append(errs, m.close())
+	}
+	if e.store != nil {
+		errs = append(errs, e.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// readLog opens the store, and sends its error when what is in it was read. The changes are made behind that: whoever wants to read or to change
+// the index waits for it.
+func (e *Engine) readLog() <-chan error {
+	read := make(chan error, 1)
 	go func() {
+		var logged []bridged.Change
+		var err error
+		e.store, err = store.Open(store.Dirs{Run: e.cfg.RunDir, State: e.cfg.StateDir}, func(c bridged.Change) { logged = append(logged, c) })
+		if err != nil {
+			read <- err
+			return
+		}
+		e.warn(e.store.Warnings()...)
+		e.namespaces = pathsOf(logged)
+		e.mu.Lock()
 		defer e.mu.Unlock()
+		read <- nil
 		for _, c := range logged {
 			e.index.apply(c)
 		}
 	}()
+	return read
+}
+
+// pathsOf are the paths of the namespaces that sandboxes have, or had, by these changes.
+func pathsOf(logged []bridged.Change) []string {
+	sandboxes := make(map[string]*bridged.Sandbox)
+	for _, c := range logged {
+		maps.Copy(sandboxes, c.Sandboxes)
+	}
+	paths := make([]string, 0, len(sandboxes))
+	for _, s := range sandboxes {
+		if s != nil && s.Shares == "" && s.NetNS != "" {
+			paths = append(paths, s.NetNS)
+		}
+	}
+	return paths
 }
 
 func newEngine(cfg Config) *Engine {

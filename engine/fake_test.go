@@ -20,7 +20,6 @@ import (
 	"github.com/bridged/bridged/internal/netns"
 	"github.com/bridged/bridged/link"
 	"github.com/bridged/bridged/nft"
-	"github.com/bridged/bridged/store"
 )
 
 // fakeHost keeps the kernel's objects in memory. It fails at the step that it is told to, and a step that fails changes nothing.
@@ -122,14 +121,14 @@ func (f *fakeHost) observe(want objects, _ []link.Link) (objects, error) {
 	return f.objects.clone(), nil
 }
 
-func (f *fakeHost) observeRules(context.Context) (nft.Ruleset, error) {
+func (f *fakeHost) observeRules(context.Context) (*nft.Inventory, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	have := f.objects.clone()
 	if len(have.tables) == 0 {
 		have.elements = make(nft.Elements)
 	}
-	return nft.Ruleset{Tables: have.tables, Elements: have.elements}, nil
+	return nft.NewInventory(nft.Ruleset{Tables: have.tables, Elements: have.elements}), nil
 }
 
 func (f *fakeHost) tables(context.Context) (ids []nft.TableID, err error) {
@@ -368,8 +367,7 @@ func testConfig(t testing.TB) Config {
 func openFake(t testing.TB, cfg Config, h *fakeHost) *Engine {
 	t.Helper()
 	e := newEngine(cfg)
-	var err error
-	if e.store, err = store.Open(store.Dirs{Run: cfg.RunDir, State: cfg.StateDir}, e.index.apply); err != nil {
+	if err := <-e.readLog(); err != nil {
 		t.Fatal(err)
 	}
 	e.host = h

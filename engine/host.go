@@ -44,7 +44,7 @@ type kernel interface {
 	// host, for a caller that has just listed them; nil: they are listed.
 	observe(want objects, links []link.Link) (objects, error)
 	// observeRules are our tables and what is in them.
-	observeRules(ctx context.Context) (nft.Ruleset, error)
+	observeRules(ctx context.Context) (*nft.Inventory, error)
 	// tables are the nf_tables tables that there are, of whomever.
 	tables(ctx context.Context) ([]nft.TableID, error)
 	// adopt takes over the tables that an earlier daemon left.

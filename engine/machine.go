@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -41,6 +42,8 @@ type machine struct {
 	doubts chan struct{}
 	// keep is that of Config.HandOn.
 	keep func(*os.File)
+	// ahead is the look at our rules that was begun when the machine was opened; nil: it was used.
+	ahead atomic.Pointer[glance]
 }
 
 // less makes a kernel with less out of the one that is there, for tests. The zero less is the kernel as it is.
@@ -80,7 +83,6 @@ func openMachine(cfg Config, less less) (_ *machine, err error) {
 	if err != nil {
 		return nil, translate(err)
 	}
-	m.handOn()
 	return m, nil
 }
 
@@ -117,6 +119,9 @@ const mostInside = 1 << 14
 
 func (m *machine) close() error {
 	var errs []error
+	if g := m.ahead.Swap(nil); g != nil {
+		<-g.done
+	}
 	if m.watchers != nil {
 		errs = append(errs, m.watchers.close())
 	}
@@ -166,11 +171,7 @@ func (m *machine) probe() (k hostcheck.Kernel, err error) {
 }
 
 func (m *machine) adopt(ctx context.Context) error {
-	var ids []nft.TableID
-	for _, t := range Program() {
-		ids = append(ids, t.ID)
-	}
-	return m.rules.Adopt(ctx, ids)
+	return m.rules.Adopt(ctx, programIDs())
 }
 
 func (m *machine) do(ctx context.Context, s step) error {

@@ -32,12 +32,48 @@ func (m *machine) observe(want objects, links []link.Link) (objects, error) {
 	return have, m.ns.Do(func() error { have.forwarding = forwardingNow(); return nil })
 }
 
-func (m *machine) observeRules(ctx context.Context) (nft.Ruleset, error) {
-	var ids []nft.TableID
+// glance is a look at our rules that was begun before anybody asked for it.
+type glance struct {
+	done  chan struct{}
+	rules *nft.Inventory // good when done is closed; nil: nothing was seen
+}
+
+// lookAhead begins to list our rules: a start asks for them only when it knows what is wanted, and its first milliseconds are the log's.
+func (m *machine) lookAhead() {
+	g := &glance{done: make(chan struct{})}
+	m.ahead.Store(g)
+	go func() {
+		defer close(g.done)
+		rules, err := m.listRules(context.Background())
+		if err == nil {
+			g.rules = rules
+		}
+	}()
+}
+
+// observeRules takes the look ahead, if nobody has changed anything since.
+func (m *machine) observeRules(ctx context.Context) (*nft.Inventory, error) {
+	if g := m.ahead.Swap(nil); g != nil {
+		<-g.done
+		if g.rules != nil {
+			if still, err := m.rules.Still(ctx, g.rules); err != nil || still {
+				return g.rules, err
+			}
+		}
+	}
+	return m.listRules(ctx)
+}
+
+func (m *machine) listRules(ctx context.Context) (*nft.Inventory, error) {
+	return m.rules.TakeInventory(ctx, programIDs()...)
+}
+
+// programIDs are our tables.
+func programIDs() (ids []nft.TableID) {
 	for _, t := range Program() {
 		ids = append(ids, t.ID)
 	}
-	return m.rules.Observe(ctx, ids...)
+	return ids
 }
 
 func (m *machine) look(want objects) (objects, error) {

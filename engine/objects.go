@@ -20,10 +20,12 @@ type objects struct {
 	// tables are the programs. A request changes elements only: before and after it, they are one and the same slice.
 	tables   []nft.Table
 	elements nft.Elements
-	bridges  map[string]bridge // by name
-	pairs    map[string]pair   // by the host end's name
-	shapers  map[string]struct{}
-	routes   map[routeID]route // inside sandboxes
+	// there is told which elements are wanted; those that it has are not in elements. nil: all are.
+	there   *nft.Inventory
+	bridges map[string]bridge // by name
+	pairs   map[string]pair   // by the host end's name
+	shapers map[string]struct{}
+	routes  map[routeID]route // inside sandboxes
 	// visits are the inner ends, by the host end's name, where a start looks for routes of ours.
 	visits map[string]inside
 	// forwarding is switched on after the rules that go with it are there.
@@ -114,25 +116,42 @@ func each[K comparable, N, V any](named map[K]N, state map[K]V, w *objects, comp
 // whole is what the whole state wants, the programs included.
 func (k compiler) whole() objects {
 	w := newObjects()
-	w.tables = k.program
 	// About what there will be: a map that grows is filled twice.
 	w.elements = make(nft.Elements, 2*len(k.x.Ports)+8*len(k.x.Endpoints))
+	k.all(&w)
+	return w
+}
+
+// wholeBeside is whole beside what there is, and that. Elements that are there and wanted are in neither: nearly all of them, as a rule, and so
+// there is hardly any to keep.
+func (k compiler) wholeBeside(there *nft.Inventory) (want objects, tables []nft.Table, elements nft.Elements) {
+	if !there.Holds(k.program) { // what a set has goes with the set
+		all := there.Ruleset()
+		return k.whole(), all.Tables, all.Elements
+	}
+	want = newObjects()
+	want.there = there
+	k.all(&want)
+	return want, want.tables, there.Unwanted()
+}
+
+func (k compiler) all(w *objects) {
+	w.tables = k.program
 	for _, n := range k.x.Networks {
-		k.network(&w, n)
+		k.network(w, n)
 	}
 	for _, e := range k.x.Endpoints {
-		k.endpoint(&w, e)
+		k.endpoint(w, e)
 	}
 	for _, p := range k.x.Ports {
-		k.port(&w, p)
+		k.port(w, p)
 	}
 	for _, l := range k.x.Links {
-		k.link(&w, l)
+		k.link(w, l)
 	}
-	k.host(&w)
+	k.host(w)
 	w.add(forwarding.Base())
-	k.visit(&w)
-	return w
+	k.visit(w)
 }
 
 // withoutPairs leaves out pairs, and what belongs to them.
@@ -145,10 +164,12 @@ func (w *objects) withoutPairs() {
 // add wants elements of the tables that are wanted: without a packet filter that is none, on a kernel without the family bridge
 // only one.
 func (w *objects) add(elements []nft.Element) {
-	for _, e := range elements {
-		if slices.ContainsFunc(w.tables, func(t nft.Table) bool { return t.ID == e.Set.Table }) {
-			w.elements[e] = struct{}{}
+	for i := range elements {
+		e := &elements[i]
+		if !slices.ContainsFunc(w.tables, func(t nft.Table) bool { return t.ID == e.Set.Table }) || w.there != nil && w.there.Want(e) {
+			continue
 		}
+		w.elements[*e] = struct{}{}
 	}
 }
 

@@ -48,10 +48,11 @@ func (e *Engine) rebuild(ctx context.Context) error {
 	if !e.store.Incomplete() {
 		return nil
 	}
-	have, err := e.host.observeRules(ctx)
+	rules, err := e.host.observeRules(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot observe the kernel: %w", err)
 	}
+	have := rules.Ruleset()
 	inhabited, err := e.host.inhabited()
 	if err != nil {
 		return err

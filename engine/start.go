@@ -17,7 +17,6 @@ import (
 	"github.com/bridged/bridged/internal/failpoint"
 	"github.com/bridged/bridged/ipam"
 	"github.com/bridged/bridged/link"
-	"github.com/bridged/bridged/nft"
 )
 
 // start brings the state up to date with the configuration and with what became of the sandboxes, and makes the kernel equal
@@ -97,22 +96,15 @@ func (e *Engine) start(ctx context.Context) error {
 	return nil
 }
 
-// read reads the facts and, beside them when the log is replayed, where the namespaces of sandboxes are, by their paths.
+// read reads the facts and, beside them, where the namespaces of sandboxes are, by their paths.
 func (e *Engine) read() (places map[string]bridged.NamespaceID, err error) {
 	var group errgroup.Group
 	group.Go(func() (err error) {
 		e.facts, err = e.host.facts()
 		return err
 	})
-	var paths []string
-	e.mu.Lock()
-	for _, s := range e.index.Sandboxes {
-		if s.Shares == "" && s.NetNS != "" {
-			paths = append(paths, s.NetNS)
-		}
-	}
-	e.mu.Unlock()
-	places, err = e.host.identities(paths)
+	places, err = e.host.identities(e.namespaces)
+	e.namespaces = nil
 	return places, cmp.Or(group.Wait(), err)
 }
 
@@ -150,20 +142,18 @@ func (e *Engine) reconcile(ctx context.Context, links []link.Link) error {
 // difference is what must be done to make the kernel equal to the whole state. What can't be done is left out: the links of sandboxes whose
 // namespace is not where it was. links are all of the host, for a caller that has just listed them; nil: they are listed.
 func (e *Engine) difference(ctx context.Context, links []link.Link) (p Plan, lost []string, err error) {
-	var rules nft.Ruleset
-	var group errgroup.Group // the elements are most of what there is: the kernel lists them while we find out what is wanted
-	group.Go(func() (err error) {
-		rules, err = e.host.observeRules(ctx)
-		return err
-	})
-	e.mu.Lock()
-	want := e.compiler().whole()
-	e.mu.Unlock()
-	have, err := e.host.observe(want, links)
-	if err = cmp.Or(group.Wait(), err); err != nil {
+	rules, err := e.host.observeRules(ctx)
+	if err != nil {
 		return nil, nil, fmt.Errorf("cannot observe the kernel: %w", err)
 	}
-	have.tables, have.elements = rules.Tables, rules.Elements
+	e.mu.Lock()
+	want, tables, elements := e.compiler().wholeBeside(rules)
+	e.mu.Unlock()
+	have, err := e.host.observe(want, links)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot observe the kernel: %w", err)
+	}
+	have.tables, have.elements = tables, elements
 	lost = e.dropLost(have, &want)
 	return diff(have, want), lost, nil
 }

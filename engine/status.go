@@ -48,10 +48,11 @@ func (e *Engine) Ruleset(ctx context.Context, view bridged.RulesetView) (text st
 	if view == bridged.RulesetDesired {
 		return want.String(), false, nil
 	}
-	have, err := e.host.observeRules(ctx)
+	there, err := e.host.observeRules(ctx)
 	if err != nil {
 		return "", false, err
 	}
+	have := there.Ruleset()
 	switch view {
 	case bridged.RulesetKernel:
 		return have.String(), false, nil

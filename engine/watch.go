@@ -236,7 +236,7 @@ func (e *Engine) repairRules([]struct{}) {
 		e.doubtful.Store(true)
 		return
 	}
-	if tx := nft.Diff(have, nft.Ruleset{Tables: want.tables, Elements: want.elements}); !tx.Empty() {
+	if tx := nft.Diff(have.Ruleset(), nft.Ruleset{Tables: want.tables, Elements: want.elements}); !tx.Empty() {
 		e.repairWith(ctx, Plan{commit{tx}}, bridged.Event{Type: bridged.EventDaemon})
 	}
 }

@@ -89,7 +89,11 @@ var fuzzedTables = []TableID{inetTable().ID, bridgeTable().ID, {Inet, "one"}, {B
 
 func observed(k *heldKernel) (Ruleset, error) {
 	r := reader{socket: k}
-	return r.ruleset(context.Background(), fuzzedTables, 0)
+	i, err := r.inventory(context.Background(), fuzzedTables, 0)
+	if err != nil {
+		return Ruleset{}, err
+	}
+	return i.Ruleset(), nil
 }
 
 // written is a kernel that holds a ruleset, by the messages that create it.

@@ -16,67 +16,76 @@ import (
 // The programs are decoded from what the kernel will execute. What can't be decoded is in Foreign, and so is a table that has
 // other flags than this writer gives its tables.
 func (w *Writer) Observe(ctx context.Context, ids ...TableID) (Ruleset, error) {
+	i, err := w.TakeInventory(ctx, ids...)
+	if err != nil {
+		return Ruleset{}, err
+	}
+	return i.Ruleset(), nil
+}
+
+// TakeInventory is Observe for who compares what there is with what is wanted.
+func (w *Writer) TakeInventory(ctx context.Context, ids ...TableID) (*Inventory, error) {
 	for range freeAttempts {
-		rs, err := w.observe(ctx, ids)
+		i, err := w.observe(ctx, ids)
 		if !errors.Is(err, errChanged) {
-			return rs, err
+			return i, err
 		}
 	}
 	r, err := w.turn(ctx, nil)
 	if err != nil {
-		return Ruleset{}, err
+		return nil, err
 	}
 	if !r.lead {
-		return Ruleset{}, w.release(r)
+		return nil, w.release(r)
 	}
 	defer w.endTurn(r)
 	for range heldAttempts {
-		rs, err := w.observe(ctx, ids)
+		i, err := w.observe(ctx, ids)
 		if !errors.Is(err, errChanged) {
-			return rs, err
+			return i, err
 		}
 	}
-	return Ruleset{}, fmt.Errorf("cannot observe: %w, %d times", errChanged, freeAttempts+heldAttempts)
+	return nil, fmt.Errorf("cannot observe: %w, %d times", errChanged, freeAttempts+heldAttempts)
 }
 
-// How often Observe reads while this writer may commit, and while it may not.
+// How often TakeInventory reads while this writer may commit, and while it may not.
 const (
 	freeAttempts = 3
 	heldAttempts = 100
 )
 
-func (w *Writer) observe(ctx context.Context, ids []TableID) (rs Ruleset, err error) {
-	err = w.reading(func() error { rs, err = w.observeOnce(ctx, ids); return err })
-	return rs, err
+func (w *Writer) observe(ctx context.Context, ids []TableID) (i *Inventory, err error) {
+	err = w.reading(func() error { i, err = w.observeOnce(ctx, ids); return err })
+	return i, err
 }
 
 // observeOnce reads when the reader is the caller's.
-func (w *Writer) observeOnce(ctx context.Context, ids []TableID) (Ruleset, error) {
+func (w *Writer) observeOnce(ctx context.Context, ids []TableID) (*Inventory, error) {
 	before, err := w.reader.generation(ctx)
 	if err != nil {
-		return Ruleset{}, fmt.Errorf("cannot observe: %w", err)
+		return nil, fmt.Errorf("cannot observe: %w", err)
 	}
-	rs, err := w.reader.ruleset(ctx, ids, w.conn.tableFlags)
+	i, err := w.reader.inventory(ctx, ids, w.conn.tableFlags)
 	if errors.Is(err, unix.ENOENT) { // what was listed first is gone
 		err = errChanged
 	}
 	if err != nil {
-		return Ruleset{}, fmt.Errorf("cannot observe: %w", err)
+		return nil, fmt.Errorf("cannot observe: %w", err)
 	}
-	after, err := w.reader.generation(ctx)
-	if err == nil && before != after {
+	i.generation, err = w.reader.generation(ctx)
+	if err == nil && before != i.generation {
 		err = errChanged
 	}
 	if err != nil {
-		return Ruleset{}, fmt.Errorf("cannot observe: %w", err)
+		return nil, fmt.Errorf("cannot observe: %w", err)
 	}
-	return rs, nil
+	return i, nil
 }
 
-func (r *reader) ruleset(ctx context.Context, ids []TableID, tableFlags uint32) (Ruleset, error) {
+func (r *reader) inventory(ctx context.Context, ids []TableID, tableFlags uint32) (*Inventory, error) {
 	listed, err := r.tables(ctx)
 	if err != nil {
-		return Ruleset{}, err
+		return nil, err
 	}
 	var observed []*observation
 	count := 0
@@ -89,20 +98,20 @@ func (r *reader) ruleset(ctx context.Context, ids []TableID, tableFlags uint32) 
 			o.foreign("table flags %#x", l.flags)
 		}
 		if err := o.named(o.sets()); err != nil {
-			return Ruleset{}, err
+			return nil, err
 		}
 		observed = append(observed, o)
 		count += o.count
 	}
-	rs := Ruleset{Elements: make(Elements, min(count, mostExpected))}
+	i := newInventory(min(count, mostExpected))
 	for _, o := range observed {
-		o.elements = rs.Elements
+		o.elements = i
 		if err := o.observe(); err != nil {
-			return Ruleset{}, err
+			return nil, err
 		}
-		rs.Tables = append(rs.Tables, o.table)
+		i.Tables = append(i.Tables, o.table)
 	}
-	return rs, nil
+	return i, nil
 }
 
 // mostExpected is how many elements room is made for before they are read.
@@ -151,36 +160,4 @@ func (r *reader) tables(ctx context.Context) (tables []listedTable, err error) {
 		return nil
 	})
 	return tables, err
-}
-
-// Adopt becomes the owner of those of the tables that are there and belong to nobody: orphans of an earlier writer, in one
-// transaction for all. When there are none, it commits nothing. It fails with [ErrOwned] when one belongs to another process.
-// Call it before Observe: afterwards nobody else can change them. Tables that can't be adopted because they were created without
-// protection, or this writer has none, are left alone; Observe calls them foreign, so that Diff replaces them.
-func (w *Writer) Adopt(ctx context.Context, tables []TableID) error {
-	listed, err := w.list(ctx)
-	if err != nil {
-		return err
-	}
-	tx, err := w.adoption(slices.DeleteFunc(listed, func(l listedTable) bool { return !slices.Contains(tables, l.id) }))
-	if err != nil || w.protection != ProtectionOwner {
-		return err
-	}
-	return w.Commit(ctx, tx)
-}
-
-// adoption takes those of the tables that are orphans, and notes those that are the writer's.
-func (w *Writer) adoption(listed []listedTable) (*Tx, error) {
-	tx := NewTx()
-	for _, l := range listed {
-		switch {
-		case l.owner != 0 && l.owner != w.portID.Load():
-			return nil, &Error{Op: opNames[takeTable], Table: l.id, Errno: unix.EPERM, Kind: ErrOwned}
-		case l.owner != 0:
-			w.conn.owned.add(l.id)
-		case l.flags == tablePersist:
-			tx.op(op{kind: takeTable, table: &Table{ID: l.id}})
-		}
-	}
-	return tx, nil
 }

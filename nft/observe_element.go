@@ -85,13 +85,13 @@ func (o *observation) namedSet(s *Set) error {
 					n.End = Raw(e.end)
 				}
 			}
-			o.elements[n] = struct{}{}
+			o.elements.add(&n)
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("set %s: %w", s.Name, err)
 	}
-	o.elements.addIntervals(id, bounds)
+	eachInterval(id, bounds, o.elements.add)
 	return nil
 }
 
@@ -107,9 +107,9 @@ type bound struct {
 	end       bool
 }
 
-// addIntervals adds the elements that bounds, in whatever order they are, make. Intervals that touch have an end and a beginning of the
-// same value. An interval without an end goes to the last value there is; an end without a beginning is what nft puts at 0.
-func (es Elements) addIntervals(id SetID, bounds []bound) {
+// eachInterval calls add with the elements that bounds, in whatever order they are, make. Intervals that touch have an end and a beginning of
+// the same value. An interval without an end goes to the last value there is; an end without a beginning is what nft puts at 0.
+func eachInterval(id SetID, bounds []bound, add func(*Element)) {
 	ordered.Sort(bounds, func(a, b bound) int {
 		if c := bytes.Compare(a.key.Bytes(), b.key.Bytes()); c != 0 || a.end == b.end {
 			return c
@@ -123,7 +123,7 @@ func (es Elements) addIntervals(id SetID, bounds []bound) {
 	for i := range bounds {
 		b := &bounds[i]
 		if open != nil && b.end {
-			es[Element{Set: id, Key: open.key, End: b.key.previous(), Data: open.data}] = struct{}{}
+			add(&Element{Set: id, Key: open.key, End: b.key.previous(), Data: open.data})
 		}
 		open = nil
 		if !b.end {
@@ -135,6 +135,6 @@ func (es Elements) addIntervals(id SetID, bounds []bound) {
 		for i := range last.Bytes() {
 			last.b[i] = 0xff
 		}
-		es[Element{Set: id, Key: open.key, End: last, Data: open.data}] = struct{}{}
+		add(&Element{Set: id, Key: open.key, End: last, Data: open.data})
 	}
 }

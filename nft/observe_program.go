@@ -15,8 +15,8 @@ type observation struct {
 	table  Table
 	// count is about how many elements the sets have, as far as the kernel tells.
 	count int
-	// elements are those of all named sets, also of tables read before.
-	elements Elements
+	// elements takes those of all named sets, also of tables read before.
+	elements *Inventory
 	// anonymous sets by name: a rule refers to them.
 	anonymous map[string]anonymousSet
 }

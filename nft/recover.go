@@ -209,14 +209,15 @@ func (w *Writer) happened(rs []*request) (bool, error) {
 	for _, r := range rs {
 		ids = r.tx.touched(ids)
 	}
-	var now Ruleset
+	var i *Inventory
 	err := errChanged
 	for try := 0; errors.Is(err, errChanged) && try < heldAttempts; try++ {
-		now, err = w.observe(context.Background(), ids)
+		i, err = w.observe(context.Background(), ids)
 	}
 	if err != nil {
 		return false, err
 	}
+	now := i.Ruleset()
 	return now.resultOf(rs), nil
 }
 

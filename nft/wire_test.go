@@ -41,7 +41,7 @@ func decodeBatch(t rapid.TB, b *batch, tables []Table) (added, deleted Elements)
 		})
 	}
 	for id, bs := range bounds {
-		added.addIntervals(id, bs)
+		eachInterval(id, bs, func(e *Element) { added[*e] = struct{}{} })
 	}
 	return added, deleted
 }

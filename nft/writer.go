@@ -57,6 +57,8 @@ type Writer struct {
 	transactions atomic.Uint64
 	portID       atomic.Uint32 // of the socket that changes are made with
 	company      atomic.Int32  // for how many more turns others are expected
+	led          atomic.Uint64 // requests that were committed, or tried
+	adopted      atomic.Pointer[generations]
 
 	mu     sync.Mutex // guards what follows, never held during a system call
 	busy   bool       // somebody leads
@@ -136,8 +138,7 @@ func (w *Writer) canPersist() (bool, error) {
 
 // probe finds out what the kernel can do.
 func (w *Writer) probe(protection string) error {
-	err := w.reading(func() error { _, err := w.reader.generation(context.Background()); return err })
-	if err != nil {
+	if _, err := w.generation(context.Background()); err != nil {
 		return probeError(err)
 	}
 	w.protection = ProtectionMonitor
@@ -242,6 +243,7 @@ func (w *Writer) lead(r *request) error {
 		runtime.Gosched()
 	}
 	w.take(r)
+	w.led.Add(uint64(len(w.taken)))
 	w.conn.commit(w.taken, &w.transactions)
 	for _, r := range w.taken {
 		if !r.lead {
