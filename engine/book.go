@@ -26,7 +26,10 @@ type entry struct {
 	drained chan struct{}
 }
 
-func newBook() *book { return &book{m: make(map[bookKey][]entry)} }
+func newBook() *book { return newBookFor(0) }
+
+// newBookFor has room for this many bindings.
+func newBookFor(bindings int) *book { return &book{m: make(map[bookKey][]entry, bindings)} }
 
 func keyOf(b bridged.Binding) bookKey {
 	return bookKey{proto: b.Proto, port: b.HostPort, ipv6: !b.HostIP.Is4()}

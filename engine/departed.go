@@ -24,8 +24,10 @@ func newDeparted() *departed {
 func (d *departed) note(x *index, c bridged.Change) {
 	for b, p := range c.Ports {
 		old, was := x.Ports[b]
-		_, leaves := c.Endpoints[old.Endpoint]
-		if !was || p != nil && (p.Endpoint == old.Endpoint || !leaves) {
+		if !was {
+			continue
+		}
+		if _, leaves := c.Endpoints[old.Endpoint]; p != nil && (p.Endpoint == old.Endpoint || !leaves) {
 			continue // a port that moves away from an endpoint that stays: its connections go on there
 		}
 		// Translated ones only: another process may have the port by now.

@@ -157,6 +157,7 @@ func (e *Engine) readLog() <-chan error {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		read <- nil
+		e.index.expect(logged)
 		for _, c := range logged {
 			e.index.apply(c)
 		}

@@ -16,26 +16,26 @@ import (
 // the engine's lock may read and change it. Every change, at start and later, goes through apply.
 type index struct {
 	bridged.State
-	networkNames map[string]string                          // name → id
-	sandboxNames map[string]string                          // name → id
-	bridges      map[string]string                          // name of a bridge that is ours → network id
-	namespaces   map[bridged.NamespaceID]string             // → sandbox id
-	macs         map[macKey]string                          // → endpoint id
-	hostEnds     map[string]string                          // name of the host end → endpoint id
-	users        map[string]map[string]struct{}             // sandbox id → ids of the sandboxes that share its stack
-	members      map[string]map[string]struct{}             // network id → endpoint ids
-	endpoints    map[string][]string                        // sandbox id → endpoint ids
-	ports        map[string]map[bridged.Binding]struct{}    // sandbox id → bindings
-	reached      map[stackPort]map[bridged.Binding]struct{} // → those that lead there
-	links        map[string]map[bridged.LinkID]struct{}     // stack → those that it is an end of
-	addrs        map[addrKey]string                         // → endpoint id
-	subnets      addressSpace                               // of the networks, and of the reservations that no network has taken as its own
-	leaving      map[string]*leaving                        // by endpoint id
-	vacating     map[string]leavingNetwork                  // by id
-	pools        map[bridged.PoolID]*ipam.Pool              // of a reservation that a network has taken as its own: that network's
-	reservations map[netip.Prefix]string                    // → id
-	reserved     map[string]map[netip.Addr]struct{}         // reservation id → addresses of it that were given out, beside the lasting ones
-	departed     *departed                                  // nil: nobody wants to know
+	networkNames map[string]string                       // name → id
+	sandboxNames map[string]string                       // name → id
+	bridges      map[string]string                       // name of a bridge that is ours → network id
+	namespaces   map[bridged.NamespaceID]string          // → sandbox id
+	macs         map[macKey]string                       // → endpoint id
+	hostEnds     map[string]string                       // name of the host end → endpoint id
+	users        map[string]map[string]struct{}          // sandbox id → ids of the sandboxes that share its stack
+	members      map[string]map[string]struct{}          // network id → endpoint ids
+	endpoints    map[string][]string                     // sandbox id → endpoint ids
+	ports        map[string]map[bridged.Binding]struct{} // sandbox id → bindings
+	reached      sets[stackPort, bridged.Binding]        // → those that lead there
+	links        map[string]map[bridged.LinkID]struct{}  // stack → those that it is an end of
+	addrs        map[addrKey]string                      // → endpoint id
+	subnets      addressSpace                            // of the networks, and of the reservations that no network has taken as its own
+	leaving      map[string]*leaving                     // by endpoint id
+	vacating     map[string]leavingNetwork               // by id
+	pools        map[bridged.PoolID]*ipam.Pool           // of a reservation that a network has taken as its own: that network's
+	reservations map[netip.Prefix]string                 // → id
+	reserved     map[string]map[netip.Addr]struct{}      // reservation id → addresses of it that were given out, beside the lasting ones
+	departed     *departed                               // nil: nobody wants to know
 }
 
 // macKey is a MAC address on a network: no two endpoints share one.
@@ -73,7 +73,7 @@ func newIndex() *index {
 		members:      make(map[string]map[string]struct{}),
 		endpoints:    make(map[string][]string),
 		ports:        make(map[string]map[bridged.Binding]struct{}),
-		reached:      make(map[stackPort]map[bridged.Binding]struct{}),
+		reached:      newSets[stackPort, bridged.Binding](0),
 		links:        make(map[string]map[bridged.LinkID]struct{}),
 		addrs:        make(map[addrKey]string),
 		leaving:      make(map[string]*leaving),
@@ -82,6 +82,25 @@ func newIndex() *index {
 		reservations: make(map[netip.Prefix]string),
 		reserved:     make(map[string]map[netip.Addr]struct{}),
 	}
+}
+
+// expect makes room in an empty index for what these changes will bring: maps that grow are filled again and again.
+func (x *index) expect(changes []bridged.Change) {
+	var sandboxes, endpoints, ports int
+	for _, c := range changes {
+		sandboxes, endpoints, ports = sandboxes+len(c.Sandboxes), endpoints+len(c.Endpoints), ports+len(c.Ports)
+	}
+	x.Sandboxes = make(map[string]bridged.Sandbox, sandboxes)
+	x.sandboxNames = make(map[string]string, sandboxes)
+	x.namespaces = make(map[bridged.NamespaceID]string, sandboxes)
+	x.Endpoints = make(map[string]bridged.Endpoint, endpoints)
+	x.macs = make(map[macKey]string, endpoints)
+	x.hostEnds = make(map[string]string, endpoints)
+	x.endpoints = make(map[string][]string, endpoints)
+	x.addrs = make(map[addrKey]string, endpoints)
+	x.Ports = make(map[bridged.Binding]bridged.Port, ports)
+	x.ports = make(map[string]map[bridged.Binding]struct{}, endpoints)
+	x.reached = newSets[stackPort, bridged.Binding](ports)
 }
 
 // apply makes the change in the state and in everything that is derived from it. It takes each object in the order in
@@ -120,11 +139,11 @@ func (x *index) apply(c bridged.Change) {
 	for b, p := range c.Ports {
 		if old, ok := x.Ports[b]; ok {
 			leave(x.ports, old.Sandbox, b)
-			leave(x.reached, stackPortOf(old), b)
+			x.reached.leave(stackPortOf(old), b)
 		}
 		if p != nil {
 			enter(x.ports, p.Sandbox, b)
-			enter(x.reached, stackPortOf(*p), b)
+			x.reached.enter(stackPortOf(*p), b)
 		}
 	}
 	for id := range c.Links {

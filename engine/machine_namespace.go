@@ -149,11 +149,10 @@ func (m *machine) identities(paths []string) (map[string]bridged.NamespaceID, er
 	var group errgroup.Group
 	for half := range slices.Chunk(paths, len(paths)/2+1) {
 		group.Go(func() error {
-			return netns.Cookies(half, func(path string, ns *netns.NS, cookie uint64) {
+			return netns.Cookies(half, func(path string, ns netns.File, cookie uint64) {
 				mu.Lock()
 				defer mu.Unlock()
-				dev, ino := ns.ID()
-				found[path] = bridged.NamespaceID{Dev: dev, Ino: ino, Cookie: cookie}
+				found[path] = bridged.NamespaceID{Dev: ns.Dev, Ino: ns.Ino, Cookie: cookie}
 			})
 		})
 	}

@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"maps"
 	"net/netip"
-	"slices"
 	"strings"
+	"sync"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
@@ -118,7 +118,9 @@ func (k compiler) whole() objects {
 	w := newObjects()
 	// About what there will be: a map that grows is filled twice.
 	w.elements = make(nft.Elements, 2*len(k.x.Ports)+8*len(k.x.Endpoints))
-	k.all(&w)
+	w.tables = k.program
+	k.ports(&w)
+	k.others(&w)
 	return w
 }
 
@@ -130,21 +132,30 @@ func (k compiler) wholeBeside(there *nft.Inventory) (want objects, tables []nft.
 		return k.whole(), all.Tables, all.Elements
 	}
 	want = newObjects()
-	want.there = there
-	k.all(&want)
+	want.tables, want.there = k.program, there
+	ports := objects{tables: k.program, there: there, elements: make(nft.Elements)}
+	var group sync.WaitGroup
+	group.Go(func() { k.ports(&ports) }) // half of the work, and nothing else goes on at a start by then
+	k.others(&want)
+	group.Wait()
+	maps.Copy(want.elements, ports.elements)
 	return want, want.tables, there.Unwanted()
 }
 
-func (k compiler) all(w *objects) {
-	w.tables = k.program
+// ports compiles all ports.
+func (k compiler) ports(w *objects) {
+	for _, p := range k.x.Ports {
+		k.port(w, p)
+	}
+}
+
+// others compiles all but ports.
+func (k compiler) others(w *objects) {
 	for _, n := range k.x.Networks {
 		k.network(w, n)
 	}
 	for _, e := range k.x.Endpoints {
 		k.endpoint(w, e)
-	}
-	for _, p := range k.x.Ports {
-		k.port(w, p)
 	}
 	for _, l := range k.x.Links {
 		k.link(w, l)
@@ -166,11 +177,19 @@ func (w *objects) withoutPairs() {
 func (w *objects) add(elements []nft.Element) {
 	for i := range elements {
 		e := &elements[i]
-		if !slices.ContainsFunc(w.tables, func(t nft.Table) bool { return t.ID == e.Set.Table }) || w.there != nil && w.there.Want(e) {
-			continue
+		if w.hasTable(e.Set.Table) && (w.there == nil || !w.there.Want(e)) {
+			w.elements[*e] = struct{}{}
 		}
-		w.elements[*e] = struct{}{}
 	}
+}
+
+func (w *objects) hasTable(id nft.TableID) bool {
+	for i := range w.tables {
+		if w.tables[i].ID == id {
+			return true
+		}
+	}
+	return false
 }
 
 func (k compiler) network(w *objects, n bridged.Network) {

@@ -383,7 +383,7 @@ func (e *Engine) RemovePorts(ctx context.Context, ref string, specs []bridged.Po
 func (x *index) matching(s bridged.Sandbox, spec bridged.PortSpec) []bridged.Port {
 	var found []bridged.Port
 	to := stackPort{s.ID, bridged.ProtoPort{Proto: spec.Proto, Port: spec.ContainerPort}}
-	for b := range x.reached[to] {
+	for b := range x.reached.of(to) {
 		if (!spec.HostIP.IsValid() || spec.HostIP == b.HostIP) && spec.HostPort.Has(b.HostPort) {
 			found = append(found, x.Ports[b])
 		}

@@ -305,6 +305,7 @@ func (x *index) prefixes() []netip.Prefix {
 // while there was no daemon nobody held them either.
 func (e *Engine) takePorts() {
 	bindings := slices.AppendSeq(make([]bridged.Binding, 0, len(e.index.Ports)), maps.Keys(e.index.Ports))
+	e.book = newBookFor(len(bindings))
 	e.book.take(bindings) // no two of them are in each other's way
 	e.holds.add(bindings...)
 }

@@ -103,7 +103,7 @@ func (x *index) touchPorts(t *touched, p *bridged.Port) {
 	if n := x.Networks[x.Endpoints[p.Endpoint].Network]; !n.Opens(p.Binding.HostIP.Is6()) && len(n.Clients) == 0 {
 		return
 	}
-	for b := range x.reached[stackPortOf(*p)] {
+	for b := range x.reached.of(stackPortOf(*p)) {
 		t.port(b)
 	}
 }

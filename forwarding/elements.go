@@ -98,7 +98,13 @@ func (f family) appendSubnet(dst []nft.Element, n bridged.Network, subnet netip.
 // Port is the element by which a published port is reached at the sandbox's own address, by those who are let through to it: from everywhere in
 // a routed network, from trusted interfaces in others; and those that keep all but the network's clients from it. e is the endpoint p.Endpoint,
 // of network n. There is none in other networks. Ports that lead to the same port of the same sandbox share them.
+//
+// Port is inlined, as Endpoint is.
 func Port(n bridged.Network, p bridged.Port, e bridged.Endpoint) []nft.Element {
+	return port(&n, &p, &e)
+}
+
+func port(n *bridged.Network, p *bridged.Port, e *bridged.Endpoint) []nft.Element {
 	inside := e.Addr(p.Binding.HostIP)
 	if !inside.IsValid() {
 		return nil

@@ -3,15 +3,16 @@ package nft
 import (
 	"hash/maphash"
 	"math/bits"
+	"sync/atomic"
 )
 
 // Inventory is what a [Writer] found in the kernel, for who compares it with what is wanted: element by element, in a fraction of the time and the
-// memory that two [Elements] and their [Diff] take. It is not safe for concurrent use.
+// memory that two [Elements] and their [Diff] take. Want may be called by several goroutines at a time.
 type Inventory struct {
 	Tables []Table
 	// elements are those of the tables, each once: a kernel that makes room in a set while it is listed may show one twice.
 	elements []Element
-	wanted   []bool
+	wanted   []uint32 // 1: the element is wanted
 	// slots finds an element: an open hash table of twice as many, at least, each the upper half of a hash and one more than the element's
 	// number.
 	slots []uint64
@@ -32,9 +33,10 @@ func NewInventory(rs Ruleset) *Inventory {
 
 // newInventory has room for this many elements, and makes more when it is needed.
 func newInventory(elements int) *Inventory {
-	i := &Inventory{elements: make([]Element, 0, elements), seed: maphash.MakeSeed()}
-	i.slots = make([]uint64, slotsFor(elements))
-	return i
+	return &Inventory{
+		elements: make([]Element, 0, elements), wanted: make([]uint32, 0, elements),
+		slots: make([]uint64, slotsFor(elements)), seed: maphash.MakeSeed(),
+	}
 }
 
 // slotsFor is the size of the hash table for that many elements: a power of two.
@@ -46,7 +48,7 @@ func (i *Inventory) add(e *Element) {
 	if found {
 		return
 	}
-	i.elements = append(i.elements, *e)
+	i.elements, i.wanted = append(i.elements, *e), append(i.wanted, 0)
 	i.slots[slot] = h&^lowHalf | uint64(len(i.elements))
 	if 2*len(i.elements) > len(i.slots) {
 		i.grow()
@@ -88,10 +90,7 @@ func (i *Inventory) Want(e *Element) bool {
 	if !found {
 		return false
 	}
-	if i.wanted == nil {
-		i.wanted = make([]bool, len(i.elements))
-	}
-	i.wanted[i.slots[slot]&lowHalf-1] = true
+	atomic.StoreUint32(&i.wanted[i.slots[slot]&lowHalf-1], 1)
 	return true
 }
 
@@ -99,7 +98,7 @@ func (i *Inventory) Want(e *Element) bool {
 func (i *Inventory) Unwanted() Elements {
 	unwanted := make(Elements)
 	for n := range i.elements {
-		if i.wanted == nil || !i.wanted[n] {
+		if i.wanted[n] == 0 {
 			unwanted[i.elements[n]] = struct{}{}
 		}
 	}

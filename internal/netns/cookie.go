@@ -1,7 +1,9 @@
 package netns
 
 import (
+	"encoding/binary"
 	"errors"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,9 +32,22 @@ func CookieHere() (uint64, error) {
 	return cookie, err
 }
 
-// Cookies opens the namespaces at paths, one after the other, and calls f with each and its cookie, all on one journey: that is less than half of
-// what as many visits cost. What is no namespace, or can't be entered, is passed over. ns is open until f returns.
-func Cookies(paths []string, f func(path string, ns *NS, cookie uint64)) error {
+// Cookies looks at the namespaces at paths, one after the other, and calls f with each and its cookie. What is no namespace, or can't be entered where
+// that is needed, is passed over.
+func Cookies(paths []string, f func(path string, ns File, cookie uint64)) error {
+	if dev, ok := handlesTell(); ok {
+		for _, path := range paths {
+			if h, ok := readHandle(path); ok {
+				f(path, File{dev, uint64(h.ino)}, h.id)
+			}
+		}
+		return nil
+	}
+	return travel(paths, f)
+}
+
+// travel is Cookies where file handles don't tell, all on one journey: that is less than half of what as many visits cost.
+func travel(paths []string, f func(path string, ns File, cookie uint64)) error {
 	stay := func() error { return nil }
 	return visit(stay, func() error {
 		for _, path := range paths {
@@ -42,11 +57,45 @@ func Cookies(paths []string, f func(path string, ns *NS, cookie uint64)) error {
 			}
 			if ns.enter() == nil {
 				if cookie, err := CookieHere(); err == nil {
-					f(path, ns, cookie)
+					f(path, File{ns.dev, ns.ino}, cookie)
 				}
 			}
 			ns.Close()
 		}
 		return nil
 	})
+}
+
+// handle is what the file handle of a namespace says (struct nsfs_file_handle, linux/nsfs.h; Linux 6.18). One system call asks for it, where a visit
+// takes nine.
+type handle struct {
+	id   uint64 // of a network namespace: its cookie
+	kind uint32 // CLONE_NEW…
+	ino  uint32
+}
+
+// readHandle is false where there is no network namespace, and for all of them on older kernels.
+func readHandle(path string) (h handle, ok bool) {
+	const kind, size = 0xf1, 16 // FILEID_NSFS
+	f, _, err := unix.NameToHandleAt(unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+	if err != nil || f.Type() != kind || f.Size() != size {
+		return h, false
+	}
+	b := f.Bytes()
+	h = handle{binary.NativeEndian.Uint64(b), binary.NativeEndian.Uint32(b[8:]), binary.NativeEndian.Uint32(b[12:])}
+	return h, h.kind == unix.CLONE_NEWNET
+}
+
+// handlesTell says whether handles say what a visit finds, by the namespace where the caller is, and the number of the file system that all
+// namespaces are in.
+func handlesTell() (dev uint64, ok bool) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	h, ok := readHandle(thread)
+	cookie, err := CookieHere()
+	var st unix.Stat_t
+	if err == nil {
+		err = unix.Stat(thread, &st)
+	}
+	return st.Dev, ok && err == nil && h.id == cookie && uint64(h.ino) == st.Ino
 }

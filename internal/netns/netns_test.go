@@ -315,7 +315,7 @@ func BenchmarkMake(b *testing.B) {
 	}
 }
 
-// TestCookies: on one journey the same is found as on a visit each, and what is no namespace is passed over.
+// TestCookies: by handles, and on one journey, the same is found as on a visit each, and what is no namespace is passed over.
 func TestCookies(t *testing.T) {
 	one, two := nstest.New(t), nstest.New(t)
 	file := filepath.Join(t.TempDir(), "file")
@@ -324,7 +324,7 @@ func TestCookies(t *testing.T) {
 		id     [2]uint64
 		cookie uint64
 	}
-	want, got := make(map[string]identity), make(map[string]identity)
+	want := make(map[string]identity)
 	for _, path := range []string{one.Path(), two.Path()} {
 		n, err := netns.Open(path)
 		i := identity{id: id(t, n, err)}
@@ -334,12 +334,14 @@ func TestCookies(t *testing.T) {
 	}
 	home, err := netns.Current()
 	before := id(t, home, err)
-	check(t, netns.Cookies([]string{one.Path(), "/nowhere", file, two.Path()}, func(path string, n *netns.NS, cookie uint64) {
-		dev, ino := n.ID()
-		got[path] = identity{[2]uint64{dev, ino}, cookie}
-	}))
-	if !maps.Equal(got, want) || want[one.Path()] == want[two.Path()] {
-		t.Errorf("found %v, want %v", got, want)
+	for what, cookies := range map[string]func([]string, func(string, netns.File, uint64)) error{"cookies": netns.Cookies, "a journey": netns.Travel} {
+		got := make(map[string]identity)
+		check(t, cookies([]string{one.Path(), "/nowhere", "/proc/self/ns/mnt", file, two.Path()}, func(path string, n netns.File, cookie uint64) {
+			got[path] = identity{[2]uint64{n.Dev, n.Ino}, cookie}
+		}))
+		if !maps.Equal(got, want) || want[one.Path()] == want[two.Path()] {
+			t.Errorf("%s: found %v, want %v", what, got, want)
+		}
 	}
 	if home, err = netns.Current(); id(t, home, err) != before {
 		t.Error("the caller's thread is in another namespace")
