@@ -12,11 +12,12 @@ import (
 type batch[T any] struct {
 	work func([]T)
 
-	// rests: after each go it rests three times as long as that took, so that under a load without any pause most of a processor is left to
-	// those who wait for an answer.
-	rests bool
+	// rests: after each go it rests so many times as long as that took, so that under a load without any pause most of a processor is left to
+	// those who wait for an answer. It does not rest while somebody waits for it.
+	rests int
 
 	mu      sync.Mutex
+	rest    *time.Timer // nil: it does not rest
 	idle    *sync.Cond
 	waiting []T
 	working []T
@@ -30,10 +31,10 @@ func newBatch[T any](work func([]T)) *batch[T] {
 	return b
 }
 
-// newRestingBatch is newBatch for work that nobody waits for.
-func newRestingBatch[T any](work func([]T)) *batch[T] {
+// newRestingBatch is newBatch for work that nobody waits for, as a rule.
+func newRestingBatch[T any](rests int, work func([]T)) *batch[T] {
 	b := newBatch(work)
-	b.rests = true
+	b.rests = rests
 	return b
 }
 
@@ -58,6 +59,7 @@ func (b *batch[T]) add(items ...T) {
 func (b *batch[T]) run() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.rest = nil
 	for len(b.waiting) > 0 {
 		b.working, b.waiting = b.waiting, nil
 		items, start := b.working, time.Now()
@@ -66,12 +68,27 @@ func (b *batch[T]) run() {
 		b.mu.Lock()
 		b.working = nil
 		b.idle.Broadcast()
-		if b.rests {
-			time.AfterFunc(min(3*time.Since(start), mostRest), b.run)
+		if b.rests > 0 {
+			b.rest = time.AfterFunc(min(time.Duration(b.rests)*time.Since(start), mostRest), b.run)
 			return
 		}
 	}
 	b.busy = false
+}
+
+// hurry ends the rest: somebody waits.
+func (b *batch[T]) hurry() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.endRest()
+}
+
+// endRest is hurry with b.mu locked.
+func (b *batch[T]) endRest() {
+	if b.rest != nil && b.rest.Stop() {
+		b.rest = nil
+		go b.run()
+	}
 }
 
 // done says whether nothing is waiting or being worked off.
@@ -95,6 +112,7 @@ func (b *batch[T]) wait(ctx context.Context, match func(T) bool) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		b.endRest()
 		b.idle.Wait()
 	}
 	return nil

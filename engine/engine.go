@@ -95,6 +95,10 @@ type purge struct {
 	then    func()
 }
 
+// purgeRests is how the batch of purges rests. Each goes through the kernel's whole table, which keeps a processor busy for milliseconds also where it
+// is empty: it has a quarter of a million buckets on a host with some memory.
+const purgeRests = 20
+
 // New opens the state and the kernel. Nothing is changed before [Engine.Run]. Errors of configuration are
 // [bridged.ErrInvalid], a second daemon on the same run directory is [bridged.ErrConflict], missing privileges are
 // [bridged.ErrDenied].
@@ -197,12 +201,12 @@ func newEngine(cfg Config) *Engine {
 		e.program = Program()
 	}
 	e.pairs = newBatch(e.removePairs)
-	e.purges = newRestingBatch(e.purge)
-	e.hails = newRestingBatch(e.announce)
+	e.purges = newRestingBatch(purgeRests, e.purge)
+	e.hails = newRestingBatch(3, e.announce)
 	e.holds = newBatch(e.hold)
 	e.repairs = newBatch(e.repair)
 	e.rules = newBatch(e.repairRules)
-	e.mends = newRestingBatch(e.mend)
+	e.mends = newRestingBatch(3, e.mend)
 	e.lost = newBatch(e.findLost)
 	return e
 }

@@ -38,6 +38,7 @@ func (e *Engine) transactWhenFree(ctx context.Context, change func(*index) (brid
 		if !errors.As(err, &l) {
 			return err
 		}
+		e.purges.hurry()
 		select {
 		case <-l.gone:
 		case <-ctx.Done():

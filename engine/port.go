@@ -172,6 +172,7 @@ func (e *Engine) reservePorts(ctx context.Context, bindings []bridged.Binding) e
 		if drained == nil {
 			return bridged.Errorf(bridged.ErrConflict, "%s: port is already allocated", bindFailed(other))
 		}
+		e.purges.hurry()
 		select {
 		case <-drained:
 		case <-ctx.Done():
