@@ -320,6 +320,11 @@ func (f *fakeHost) namespace(path string, _ int) (bridged.NamespaceID, error) {
 	return id, nil
 }
 
+func (f *fakeHost) hold(path string, pid int) (id bridged.NamespaceID, letGo func(), err error) {
+	id, err = f.namespace(path, pid)
+	return id, func() {}, err
+}
+
 type fakeSocket func()
 
 func (s fakeSocket) Close() error { s(); return nil }

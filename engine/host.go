@@ -80,6 +80,8 @@ type namespaces interface {
 	exists(path string) bool
 	// namespace is the identity of the one at path, or of the process's when pid is not 0.
 	namespace(path string, pid int) (bridged.NamespaceID, error)
+	// hold is namespace, and until letGo that one is what steps on its identity mean, without another look at a path.
+	hold(path string, pid int) (id bridged.NamespaceID, letGo func(), err error)
 	// identities are those of the namespaces at many paths; of what is no namespace, or can't be looked at, there is none.
 	identities(paths []string) (map[string]bridged.NamespaceID, error)
 	// inhabited are the namespaces that a process is in, or that are mounted, each with a path that leads to it.

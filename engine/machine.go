@@ -34,6 +34,7 @@ type machine struct {
 	addrs *addr.Conn
 	rules *nft.Writer
 	flows conntrack.Purger
+	held  heldNamespaces
 	log   *slog.Logger
 	less  less
 	// watchers are the subscriptions until they are run.

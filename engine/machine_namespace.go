@@ -55,6 +55,29 @@ func identity(ns *netns.NS) (bridged.NamespaceID, error) {
 	return bridged.NamespaceID{Dev: dev, Ino: ino, Cookie: cookie}, err
 }
 
+// on runs f with the namespace at path when it is that one.
+func (m *machine) on(path string, id bridged.NamespaceID, f func(*netns.NS) error) error {
+	if ns, letGo := m.held.use(id); ns != nil {
+		defer letGo()
+		return f(ns)
+	}
+	ns, err := openExactly(path, id)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return f(ns)
+}
+
+// visit runs f in the namespace at path when it is that one, on one visit.
+func (m *machine) visit(path string, id bridged.NamespaceID, f func() error) error {
+	if ns, letGo := m.held.use(id); ns != nil {
+		defer letGo()
+		return ns.Do(f)
+	}
+	return visitExactly(path, id, f)
+}
+
 // openExactly opens the namespace at path when it is that one. Another one there is an error: what was meant for a sandbox must not
 // reach somebody else's.
 func openExactly(path string, id bridged.NamespaceID) (*netns.NS, error) {
@@ -134,16 +157,24 @@ func (m *machine) exists(path string) bool {
 }
 
 func (m *machine) namespace(path string, pid int) (bridged.NamespaceID, error) {
-	open := func() (*netns.NS, error) { return netns.Open(path) }
-	if pid != 0 {
-		open = func() (*netns.NS, error) { return netns.OpenPID(pid) }
-	}
-	ns, err := open()
+	ns, err := openNamespace(path, pid)
 	if err != nil {
-		return bridged.NamespaceID{}, bridged.Errorf(bridged.ErrInvalid, "%w", err)
+		return bridged.NamespaceID{}, err
 	}
 	defer ns.Close()
 	return identity(ns)
+}
+
+func openNamespace(path string, pid int) (ns *netns.NS, err error) {
+	if pid != 0 {
+		ns, err = netns.OpenPID(pid)
+	} else {
+		ns, err = netns.Open(path)
+	}
+	if err != nil {
+		return nil, bridged.Errorf(bridged.ErrInvalid, "%w", err)
+	}
+	return ns, nil
 }
 
 func (m *machine) identities(paths []string) (map[string]bridged.NamespaceID, error) {

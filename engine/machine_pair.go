@@ -11,6 +11,7 @@ import (
 	"github.com/bridged/bridged/addr"
 	"github.com/bridged/bridged/forwarding"
 	"github.com/bridged/bridged/internal/failpoint"
+	"github.com/bridged/bridged/internal/netns"
 	"github.com/bridged/bridged/internal/sysctl"
 	"github.com/bridged/bridged/link"
 )
@@ -31,19 +32,16 @@ func (m *machine) addPair(p pair) error {
 		_, _, err := m.links.CreatePair(p.Pair, m.ns.FD())
 		return err
 	}
-	ns, err := openExactly(p.netns, p.nsid)
-	if err != nil {
+	return m.on(p.netns, p.nsid, func(ns *netns.NS) error {
+		_, _, err := m.links.CreatePair(p.Pair, ns.FD())
 		return err
-	}
-	defer ns.Close()
-	_, _, err = m.links.CreatePair(p.Pair, ns.FD())
-	return err
+	})
 }
 
 // join sets the inner end up, in one visit to the namespace.
 func (m *machine) join(p pair) error {
 	var detection *detection
-	err := visitExactly(p.netns, p.nsid, func() (err error) {
+	err := m.visit(p.netns, p.nsid, func() (err error) {
 		if p.inner.DAD && !p.inner.Down {
 			if detection, err = detect(p); err != nil {
 				return err
@@ -121,7 +119,7 @@ func (m *machine) announce(p pair) error {
 	if _, err := m.links.ByName(p.Host); err != nil {
 		return err
 	}
-	return visitExactly(p.netns, p.nsid, func() error {
+	return m.visit(p.netns, p.nsid, func() error {
 		conn, err := link.DialBriefly(m.here())
 		if err != nil {
 			return err

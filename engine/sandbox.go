@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -88,11 +89,8 @@ func (e *Engine) CreateSandbox(ctx context.Context, spec bridged.SandboxSpec) (b
 		return bridged.SandboxInfo{}, bridged.Errorf(bridged.ErrConflict,
 			"cannot make namespace %s: it exists already; give it with --netns, or choose another name", s.NetNS)
 	}
-	if err := e.beginSandbox(ctx, &s, spec.PID); err != nil {
+	if err := e.makeSandbox(ctx, s, network, spec); err != nil {
 		return bridged.SandboxInfo{}, err
-	}
-	if err := e.setUpSandbox(ctx, &s, network, spec); err != nil {
-		return bridged.SandboxInfo{}, errors.Join(err, e.forgetSandbox(ctx, s))
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -191,66 +189,80 @@ func onlyInNetworks(s bridged.Sandbox, spec bridged.SandboxSpec) error {
 	return nil
 }
 
-// putSandbox records the sandbox, so that a restart after a crash knows what to take back.
+// makeSandbox makes a sandbox that was checked, with its namespace where none was given. What is recorded on the way is taken back after a crash: nobody was
+// told that it exists before it is settled.
+func (e *Engine) makeSandbox(ctx context.Context, s bridged.Sandbox, n bridged.Network, spec bridged.SandboxSpec) (err error) {
+	switch {
+	case s.Made:
+		if err := e.putSandbox(ctx, s); err != nil {
+			return err
+		}
+		if s.NSID, err = e.host.makeNamespace(s); err != nil {
+			return errors.Join(err, e.forgetSandbox(ctx, s))
+		}
+	case s.Mode != bridged.ModeHost && s.Shares == "":
+		id, letGo, err := e.openNamespace(ctx, s, spec.PID)
+		if err != nil {
+			return err
+		}
+		defer letGo()
+		s.NSID = id
+	}
+	if s.Mode == bridged.ModeBridge {
+		if err := e.attach(ctx, s, n, spec); err != nil {
+			if s.Made {
+				err = errors.Join(err, e.forgetSandbox(ctx, s))
+			}
+			return err // nothing is left of one whose namespace was given
+		}
+	}
+	settled := s
+	settled.Settled = true
+	if err := e.putSandbox(ctx, settled); err != nil {
+		return errors.Join(err, e.forgetSandbox(ctx, s))
+	}
+	return nil
+}
+
 func (e *Engine) putSandbox(ctx context.Context, s bridged.Sandbox) error {
 	return e.transact(ctx, func(x *index) (bridged.Change, error) {
-		if id, taken := x.sandboxNames[s.Name]; taken && id != s.ID {
-			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "sandbox %s exists already: remove it first, or choose another name", s.Name)
-		}
-		if id, taken := x.namespaces[s.NSID]; taken && id != s.ID {
-			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "namespace %s is sandbox %s already", s.NetNS, x.stackName(id))
-		}
-		if _, there := x.Sandboxes[s.Stack()]; !there && s.Shares != "" {
-			return bridged.Change{}, bridged.Errorf(bridged.ErrNotFound, "the sandbox whose stack %s would share was just removed", s.Name)
-		}
-		return bridged.Change{Sandboxes: map[string]*bridged.Sandbox{s.ID: &s}}, nil
+		return bridged.Change{Sandboxes: map[string]*bridged.Sandbox{s.ID: &s}}, x.admit(s)
 	})
 }
 
-// beginSandbox records the sandbox. A namespace that was given is looked at before: that leaves nothing to take back.
-func (e *Engine) beginSandbox(ctx context.Context, s *bridged.Sandbox, pid int) (err error) {
-	if !s.Made && s.Mode != bridged.ModeHost && s.Shares == "" {
-		if s.NSID, err = e.openNamespace(ctx, *s, pid); err != nil {
-			return err
-		}
+// admit refuses a sandbox that is in another one's way.
+func (x *index) admit(s bridged.Sandbox) error {
+	if id, taken := x.sandboxNames[s.Name]; taken && id != s.ID {
+		return bridged.Errorf(bridged.ErrConflict, "sandbox %s exists already: remove it first, or choose another name", s.Name)
 	}
-	return e.putSandbox(ctx, *s)
+	if id, taken := x.namespaces[s.NSID]; taken && id != s.ID {
+		return bridged.Errorf(bridged.ErrConflict, "namespace %s is sandbox %s already", s.NetNS, x.stackName(id))
+	}
+	if _, there := x.Sandboxes[s.Stack()]; !there && s.Shares != "" {
+		return bridged.Errorf(bridged.ErrNotFound, "the sandbox whose stack %s would share was just removed", s.Name)
+	}
+	return nil
 }
 
-// setUpSandbox makes a recorded sandbox and settles it. When it fails, s says how far it got.
-func (e *Engine) setUpSandbox(ctx context.Context, s *bridged.Sandbox, n bridged.Network, spec bridged.SandboxSpec) (err error) {
-	if s.Made {
-		if s.NSID, err = e.host.makeNamespace(*s); err != nil {
-			return err
-		}
-		if err := e.putSandbox(ctx, *s); err != nil {
-			return err
-		}
-	}
-	if s.Mode == bridged.ModeBridge {
-		if err := e.attach(ctx, *s, n, spec); err != nil {
-			return err
-		}
-	}
-	settled := *s
-	settled.Settled = true
-	return e.putSandbox(ctx, settled)
-}
-
-// openNamespace finds the namespace that was given.
-func (e *Engine) openNamespace(ctx context.Context, s bridged.Sandbox, pid int) (bridged.NamespaceID, error) {
-	id, err := e.host.namespace(s.NetNS, pid)
+// openNamespace finds the namespace that was given, and holds it.
+func (e *Engine) openNamespace(ctx context.Context, s bridged.Sandbox, pid int) (id bridged.NamespaceID, letGo func(), err error) {
+	id, letGo, err = e.host.hold(s.NetNS, pid)
 	if err != nil {
-		return id, err
+		return id, nil, err
 	}
 	if id == e.facts.namespace {
-		return id, bridged.Errorf(bridged.ErrInvalid, "%s is the host's own network namespace; use mode host for a sandbox that shares it", s.NetNS)
+		err = bridged.Errorf(bridged.ErrInvalid, "%s is the host's own network namespace; use mode host for a sandbox that shares it", s.NetNS)
+	} else { // a sandbox that was just removed may still have its link in there
+		err = e.pairs.wait(ctx, func(p pair) bool { return p.nsid == id })
 	}
-	// A sandbox that was just removed may still have its link in there.
-	return id, e.pairs.wait(ctx, func(p pair) bool { return p.nsid == id })
+	if err != nil {
+		letGo()
+		return id, nil, err
+	}
+	return id, letGo, nil
 }
 
-// attach joins the sandbox to the network: addresses and ports are claimed, then everything is one change.
+// attach joins the sandbox to the network: addresses and ports are claimed, then everything is one change, the sandbox itself where it is new.
 func (e *Engine) attach(ctx context.Context, s bridged.Sandbox, n bridged.Network, spec bridged.SandboxSpec) error {
 	claims, err := e.claimPorts(ctx, outletsOn(n), spec.Ports)
 	if err != nil {
@@ -262,7 +274,7 @@ func (e *Engine) attach(ctx context.Context, s bridged.Sandbox, n bridged.Networ
 		if !ok {
 			return bridged.Change{}, bridged.Errorf(bridged.ErrNotFound, "network %s not found: it was just removed", spec.Network)
 		}
-		if err := e.lacks.refuse(n); err != nil {
+		if err := cmp.Or(e.lacks.refuse(n), x.admit(s)); err != nil {
 			return bridged.Change{}, err
 		}
 		endpoint, err := x.newEndpoint(n, bridged.InterfaceSpec{ID: s.ID, IPv4: spec.IPv4, IPv6: spec.IPv6, MAC: spec.MAC})
@@ -274,6 +286,7 @@ func (e *Engine) attach(ctx context.Context, s bridged.Sandbox, n bridged.Networ
 			return bridged.Change{}, err
 		}
 		return bridged.Change{
+			Sandboxes: map[string]*bridged.Sandbox{s.ID: &s},
 			Endpoints: map[string]*bridged.Endpoint{endpoint.ID: &endpoint},
 			Ports:     outletsOf([]bridged.Joined{{Endpoint: endpoint, Network: n}}).publication(s.ID, claims),
 		}, nil
