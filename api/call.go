@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/serve"
@@ -40,6 +41,25 @@ func (c *call) decode(out any) error {
 		return err
 	}
 	defer c.Decode()()
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(text, &object); err != nil || object == nil {
+		return noObject(text)
+	}
+	if err := checkObject(object, reflect.TypeOf(out).Elem(), "", c.docker); err != nil {
+		return err
+	}
+	var wrongType *json.UnmarshalTypeError
+	switch err := json.Unmarshal(text, out); {
+	case errors.As(err, &wrongType):
+		return fieldError(wrongType.Field, "want %s, not %s", jsonType(wrongType.Type), wrongType.Value)
+	case err != nil:
+		return bridged.Errorf(bridged.ErrInvalid, "the body has a value that can't be read: %w", err)
+	}
+	return nil
+}
+
+// noObject says why a body is not just one JSON object.
+func noObject(text []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	var value json.RawMessage
 	switch err := dec.Decode(&value); {
@@ -51,20 +71,7 @@ func (c *call) decode(out any) error {
 	if rest := bytes.TrimSpace(text[dec.InputOffset():]); len(rest) > 0 {
 		return bridged.Errorf(bridged.ErrInvalid, "the body has something behind its JSON object: %.20q", rest)
 	}
-	if value[0] != '{' {
-		return bridged.Errorf(bridged.ErrInvalid, "the body must be a JSON object, not %.20q", text)
-	}
-	if err := checkFields(value, reflect.TypeOf(out).Elem(), "", c.docker); err != nil {
-		return err
-	}
-	var wrongType *json.UnmarshalTypeError
-	switch err := json.Unmarshal(value, out); {
-	case errors.As(err, &wrongType):
-		return fieldError(wrongType.Field, "want %s, not %s", jsonType(wrongType.Type), wrongType.Value)
-	case err != nil:
-		return bridged.Errorf(bridged.ErrInvalid, "the body has a value that can't be read: %w", err)
-	}
-	return nil
+	return bridged.Errorf(bridged.ErrInvalid, "the body must be a JSON object, not %.20q", text)
 }
 
 // fieldError is an ErrInvalid about one field of the body, given by its path.
@@ -100,14 +107,7 @@ func checkFields(value json.RawMessage, t reflect.Type, path string, zeroAllowed
 }
 
 func checkObject(object map[string]json.RawMessage, t reflect.Type, path string, zeroAllowed bool) error {
-	known := make(map[string]reflect.Type)
-	for f := range t.Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == "" {
-			name = f.Name
-		}
-		known[name] = f.Type
-	}
+	known := fieldsOf(t)
 	for _, name := range sortedKeys(object) {
 		inner := strings.TrimPrefix(path+"."+name, ".")
 		ft, ok := known[name]
@@ -122,6 +122,26 @@ func checkObject(object map[string]json.RawMessage, t reflect.Type, path string,
 		}
 	}
 	return nil
+}
+
+// fieldsByType are the answers of fieldsOf, by [reflect.Type]: there are as many as kinds of bodies.
+var fieldsByType sync.Map
+
+// fieldsOf are the fields of a struct, by their names in JSON.
+func fieldsOf(t reflect.Type) map[string]reflect.Type {
+	if known, ok := fieldsByType.Load(t); ok {
+		return known.(map[string]reflect.Type)
+	}
+	known := make(map[string]reflect.Type)
+	for f := range t.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" {
+			name = f.Name
+		}
+		known[name] = f.Type
+	}
+	fieldsByType.Store(t, known)
+	return known
 }
 
 // maxZeroText is the longest text in bytes that is looked at for saying nothing.

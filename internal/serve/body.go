@@ -84,6 +84,11 @@ func tooLarge(most int64) error {
 
 // readAll reads a body to its end. What goes beyond a small one waits for its turn, and then has its time anew.
 func (c *Call) readAll(body io.Reader, renew func() error) ([]byte, error) {
+	if c.ContentLength >= 0 && c.ContentLength < smallBody {
+		text := make([]byte, c.ContentLength)
+		_, err := io.ReadFull(body, text)
+		return text, err
+	}
 	text, err := io.ReadAll(io.LimitReader(body, smallBody))
 	if err != nil || len(text) < smallBody {
 		return text, err
