@@ -32,7 +32,7 @@ func (s *Server) answer(c *call, status int, body any) {
 		text = []byte(b)
 	default:
 		var err error
-		header.Set("Content-Type", "application/json")
+		header.Set("Content-Type", contentType)
 		if text, err = encode(body); err != nil {
 			s.log.Error("cannot encode an answer", "method", c.Method, "path", c.URL.Path, "error", err)
 			status, text = http.StatusInternalServerError, []byte(`{"message":"cannot encode the answer","code":"internal"}`+"\n")

@@ -23,11 +23,14 @@ type call struct {
 	docker bool
 }
 
+// contentType is that of bodies.
+const contentType = "application/json"
+
 // readBody reads the whole body, of JSON.
 func (c *call) readBody() ([]byte, error) {
-	if header := c.Header.Get("Content-Type"); header != "" {
-		if t, _, err := mime.ParseMediaType(header); err != nil || t != "application/json" {
-			return nil, bridged.Errorf(bridged.ErrInvalid, "the body's Content-Type is %q: want application/json", header)
+	if header := c.Header.Get("Content-Type"); header != "" && header != contentType {
+		if t, _, err := mime.ParseMediaType(header); err != nil || t != contentType {
+			return nil, bridged.Errorf(bridged.ErrInvalid, "the body's Content-Type is %q: want %s", header, contentType)
 		}
 	}
 	return c.ReadBody()
