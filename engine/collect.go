@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/bridged/bridged"
@@ -214,8 +215,8 @@ func (e *Engine) tellCollected(s bridged.Sandbox, reason string) {
 // told that they exist), those whose namespace is dead, and stacks without a user. What they leave in the kernel goes with the
 // reconcile.
 //
-// places is where the namespaces were seen, just now: only those that were not are looked for.
-func (e *Engine) collect(places map[string]bridged.NamespaceID) error {
+// Only what was not seen where it should be, just now, is looked for.
+func (e *Engine) collect(sight sighting) error {
 	inhabited := e.inhabited()
 	// Those that share first: whether a stack still has a user is known then.
 	for _, sharing := range []bool{true, false} {
@@ -223,7 +224,7 @@ func (e *Engine) collect(places map[string]bridged.NamespaceID) error {
 			if (s.Shares != "") != sharing {
 				continue
 			}
-			if err := e.collectAtStart(s, places, inhabited); err != nil {
+			if err := e.collectAtStart(s, sight, inhabited); err != nil {
 				return fmt.Errorf("cannot collect sandbox %s: %w", s.Name, err)
 			}
 		}
@@ -231,16 +232,19 @@ func (e *Engine) collect(places map[string]bridged.NamespaceID) error {
 	return e.unlinkAtStart()
 }
 
-func (e *Engine) collectAtStart(s bridged.Sandbox, places map[string]bridged.NamespaceID, inhabited func() (map[netns.File]string, error)) error {
-	reason, err := e.whyLost(s, places, inhabited)
+func (e *Engine) collectAtStart(s bridged.Sandbox, sight sighting, inhabited func() (map[netns.File]string, error)) error {
+	reason, err := e.whyLost(s, sight.places, inhabited)
 	if err != nil {
 		return err
 	}
+	path := s.NetNS
 	e.mu.Lock()
 	s = e.index.Sandboxes[s.ID] // its path may be another one now
 	e.mu.Unlock()
-	if err := e.dropMounts(s, reason != ""); err != nil {
-		return err
+	if reason != "" || s.NetNS != path || sight.strays(s) {
+		if err := e.dropMounts(s, reason != ""); err != nil {
+			return err
+		}
 	}
 	failpoint.Reached("start: mounts dropped")
 	if reason == "" {
@@ -289,6 +293,28 @@ func (e *Engine) whyLost(s bridged.Sandbox, places map[string]bridged.NamespaceI
 		return "", err
 	}
 	return "its namespace " + stack.NetNS + " is gone", nil
+}
+
+// sighting is what a start sees of namespaces at one look.
+type sighting struct {
+	// places are the namespaces at the paths that the log says.
+	places map[string]bridged.NamespaceID
+	// names are those in the directory where ours are mounted; nil: it could not be read.
+	names map[string]struct{}
+}
+
+// strays says whether there is something at a path of a namespace that we made and that is mounted at another.
+func (v sighting) strays(s bridged.Sandbox) bool {
+	if !s.Made || v.names == nil {
+		return s.Made
+	}
+	mounted, _ := strings.CutPrefix(s.NetNS, namespaceDir+"/")
+	for _, name := range []string{s.Name, s.ID} {
+		if _, there := v.names[name]; there && name != mounted {
+			return true
+		}
+	}
+	return false
 }
 
 // seen says whether the sandbox's namespace is where it should be.

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
@@ -257,6 +258,18 @@ func (f *fakeHost) close() error                { return nil }
 
 func (f *fakeHost) facts() (facts, error) {
 	return facts{links: f.links(), mtu: 1400, machineID: []byte("machine"), namespace: bridged.NamespaceID{Dev: 1, Ino: 1}, noIPv6: f.noIPv6, bridgeFilter: f.bridgeFilter, taken: f.use}, nil
+}
+
+func (f *fakeHost) names() map[string]struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	names := make(map[string]struct{})
+	for path := range f.spaces {
+		if filepath.Dir(path) == namespaceDir {
+			names[filepath.Base(path)] = struct{}{}
+		}
+	}
+	return names
 }
 
 func (f *fakeHost) marked() (map[string]string, error) { return nil, nil }

@@ -70,6 +70,8 @@ type kernel interface {
 type namespaces interface {
 	// marked are the paths of namespaces that we made, with the ids of their sandboxes.
 	marked() (map[string]string, error)
+	// names are those in the directory where namespaces that we made are mounted; nil: it can't be read.
+	names() map[string]struct{}
 	// makeNamespace makes the sandbox's, at its path.
 	makeNamespace(s bridged.Sandbox) (bridged.NamespaceID, error)
 	// mountNamespace gives the sandbox's namespace, which is at path, a further one.

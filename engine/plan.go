@@ -286,7 +286,8 @@ func diff(have, want objects) Plan {
 	var p Plan
 	p = p.bridgesGone(have, want)
 	p = p.bridgesMade(have, want)
-	p = p.pairsMade(have, want)
+	pairs := sortedKeys(want.pairs)
+	p = p.pairsMade(pairs, have, want)
 	tx := nft.Diff(nft.Ruleset{Tables: have.tables, Elements: have.elements},
 		nft.Ruleset{Tables: want.tables, Elements: want.elements})
 	if !tx.Empty() {
@@ -298,7 +299,7 @@ func diff(have, want objects) Plan {
 	if want.forwarding.IPv6 && !have.forwarding.IPv6 {
 		p = append(p, forward{ipv6: true})
 	}
-	for _, name := range sortedKeys(want.pairs) {
+	for _, name := range pairs {
 		w, h := want.pairs[name], have.pairs[name]
 		if h.Isolated && !w.Isolated && h.Bridge == w.Bridge {
 			p = append(p, isolate{name, false})
@@ -308,15 +309,11 @@ func diff(have, want objects) Plan {
 		}
 	}
 	p = p.routed(have, want)
-	for _, name := range sortedKeys(have.pairs) {
-		if _, ok := want.pairs[name]; !ok {
-			p = append(p, delPair{have.pairs[name]})
-		}
+	for _, name := range missing(have.pairs, want.pairs) {
+		p = append(p, delPair{have.pairs[name]})
 	}
-	for _, name := range sortedKeys(have.shapers) {
-		if _, ok := want.shapers[name]; !ok {
-			p = append(p, delShaper{name})
-		}
+	for _, name := range missing(have.shapers, want.shapers) {
+		p = append(p, delShaper{name})
 	}
 	if !tx.Empty() {
 		if flows := flowsGone(have, want); len(flows) > 0 {
@@ -377,8 +374,20 @@ func (p Plan) bridgesMade(have, want objects) Plan {
 	return p
 }
 
-func (p Plan) pairsMade(have, want objects) Plan {
-	for _, name := range sortedKeys(want.pairs) {
+// missing are the keys of have that want lacks, in order.
+func missing[V any](have, want map[string]V) (keys []string) {
+	for k := range have {
+		if _, ok := want[k]; !ok {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// pairsMade plans the pairs of these names, which are all that are wanted.
+func (p Plan) pairsMade(names []string, have, want objects) Plan {
+	for _, name := range names {
 		w := want.pairs[name]
 		h, ok := have.pairs[name]
 		switch {

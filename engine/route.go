@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"errors"
-	"maps"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -83,21 +82,29 @@ func (k compiler) visit(w *objects) {
 
 // routed plans the routes. Those of a pair that goes need no step of their own, nor do the default routes of one that is just joined.
 func (p Plan) routed(have, want objects) Plan {
-	for _, id := range ordered.Sorted(maps.Keys(want.routes), routeID.compare) {
+	var add, del []routeID
+	for id, r := range want.routes {
 		// The namespace's path may have changed, which changes nothing inside.
-		r := want.routes[id]
 		joins := id.dst.Bits() == 0 && !have.pairs[id.host].joined
 		if have.routes[id].gateway != r.gateway && !joins {
-			p = append(p, addRoute{id, r})
+			add = append(add, id)
 		}
 	}
-	for _, id := range ordered.Sorted(maps.Keys(have.routes), routeID.compare) {
+	for id := range have.routes {
 		_, wanted := want.routes[id]
 		_, had := have.pairs[id.host]
 		_, stays := want.pairs[id.host]
 		if !wanted && (stays || !had) {
-			p = append(p, delRoute{id, have.routes[id]})
+			del = append(del, id)
 		}
+	}
+	ordered.Sort(add, routeID.compare)
+	ordered.Sort(del, routeID.compare)
+	for _, id := range add {
+		p = append(p, addRoute{id, want.routes[id]})
+	}
+	for _, id := range del {
+		p = append(p, delRoute{id, have.routes[id]})
 	}
 	return p
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,7 +26,7 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.host.subscribe(); err != nil {
 		return err
 	}
-	places, err := e.read()
+	sight, err := e.read()
 	if err != nil {
 		return err
 	}
@@ -41,7 +42,7 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.rebuild(ctx); err != nil {
 		return err
 	}
-	if err := e.collect(places); err != nil {
+	if err := e.collect(sight); err != nil {
 		return err
 	}
 	failpoint.Reached("start: collected")
@@ -71,6 +72,7 @@ func (e *Engine) start(ctx context.Context) error {
 		err = e.record(change)
 	}
 	failpoint.Reached("start: recorded")
+	portsTaken := e.takePorts()
 	if err == nil {
 		// What changed since the links were listed is told by the subscription, which is older.
 		err = e.reconcile(ctx, e.facts.links)
@@ -81,9 +83,9 @@ func (e *Engine) start(ctx context.Context) error {
 	e.warnForwarding()
 	failpoint.Reached("start: kernel as wanted")
 	history := e.purgeDeparted()
+	portsTaken()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.takePorts()
 	for _, w := range e.lackWarnings() {
 		e.log.Warn(w)
 	}
@@ -96,16 +98,17 @@ func (e *Engine) start(ctx context.Context) error {
 	return nil
 }
 
-// read reads the facts and, beside them, where the namespaces of sandboxes are, by their paths.
-func (e *Engine) read() (places map[string]bridged.NamespaceID, err error) {
+// read reads the facts and, beside them, where the namespaces of sandboxes are.
+func (e *Engine) read() (sight sighting, err error) {
 	var group errgroup.Group
 	group.Go(func() (err error) {
 		e.facts, err = e.host.facts()
 		return err
 	})
-	places, err = e.host.identities(e.namespaces)
+	sight.places, err = e.host.identities(e.namespaces)
+	sight.names = e.host.names()
 	e.namespaces = nil
-	return places, cmp.Or(group.Wait(), err)
+	return sight, cmp.Or(group.Wait(), err)
 }
 
 // failedStart forgets what this start wanted beyond what the last one had. Forwarding that it switched on stays on, and fenced.
@@ -302,10 +305,19 @@ func (x *index) prefixes() []netip.Prefix {
 }
 
 // takePorts takes the host's side of all published ports, so that nobody else is given them, and has them reserved on the host behind the readiness:
-// while there was no daemon nobody held them either.
-func (e *Engine) takePorts() {
+// while there was no daemon nobody held them either. It goes on beside what the caller does until done is called.
+func (e *Engine) takePorts() (done func()) {
+	e.mu.Lock()
 	bindings := slices.AppendSeq(make([]bridged.Binding, 0, len(e.index.Ports)), maps.Keys(e.index.Ports))
-	e.book = newBookFor(len(bindings))
-	e.book.take(bindings) // no two of them are in each other's way
-	e.holds.add(bindings...)
+	e.mu.Unlock()
+	taken := newBookFor(len(bindings))
+	var group sync.WaitGroup
+	group.Go(func() { taken.take(bindings) }) // no two of them are in each other's way
+	return func() {
+		group.Wait()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.book = taken
+		e.holds.add(bindings...)
+	}
 }

@@ -46,6 +46,7 @@ stay as they are.`,
 
 // runDaemon wires the parts and runs them until a signal comes.
 func runDaemon(ctx context.Context, f *daemonFlags, stderr io.Writer) error {
+	usually := collectSeldom()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal kills
@@ -74,7 +75,7 @@ func runDaemon(ctx context.Context, f *daemonFlags, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, e, servers(e, f, listeners, log), log)
+	return serve(ctx, e, servers(e, f, listeners, log), usually, log)
 }
 
 // restrict gives up the privileges that the daemon does not need. What can't be given up is returned for the administrator; that a build is
@@ -108,8 +109,8 @@ func servers(e *engine.Engine, f *daemonFlags, l listeners, log *slog.Logger) []
 }
 
 // serve runs the engine and the servers: when ctx is done first the servers, which let the requests under way finish, then the
-// engine.
-func serve(ctx context.Context, e *engine.Engine, servers []server, log *slog.Logger) error {
+// engine. It calls started when the engine is ready, and everybody knows.
+func serve(ctx context.Context, e *engine.Engine, servers []server, started func(), log *slog.Logger) error {
 	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopEngine()
 	group, ctx := errgroup.WithContext(ctx)
@@ -129,6 +130,7 @@ func serve(ctx context.Context, e *engine.Engine, servers []server, log *slog.Lo
 				log.Info("ready", "socket", s.socket)
 			}
 			notify(log, daemon.SdNotifyReady)
+			started()
 		case <-ctx.Done():
 		}
 		<-ctx.Done()
