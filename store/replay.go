@@ -56,7 +56,11 @@ func readLog(f *os.File, boot string) (c contents, err error) {
 func readLogOf(f *os.File, wanted func(header []byte) bool) (c contents, err error) {
 	c.networks, c.reservations = make(map[string]*bridged.Network), make(map[string]*bridged.Reservation)
 	lines, s := bufio.NewScanner(f), newScanner()
-	lines.Buffer(make([]byte, 1<<16), math.MaxInt)
+	size := int64(1 << 16)
+	if info, err := f.Stat(); err == nil {
+		size = min(max(size, info.Size()+1), 1<<20) // the lines of a log that was compacted are long
+	}
+	lines.Buffer(make([]byte, size), math.MaxInt)
 	lines.Split(splitLine)
 	for first := true; lines.Scan(); first = false {
 		line := lines.Bytes()

@@ -3,6 +3,8 @@ package store
 import (
 	"bytes"
 	"encoding"
+	"encoding/binary"
+	"math/bits"
 	"strconv"
 
 	"github.com/bridged/bridged"
@@ -47,11 +49,15 @@ func (s *scanner) change(body []byte) (c bridged.Change, ok bool) {
 // usualSize is about what a sandbox, an endpoint or a port takes in the log, in bytes.
 const usualSize = 256
 
+// atOnce is for how many values room is made at once, at most.
+const atOnce = 64
+
 // scanMap reads an object into m, which may be nil.
 func scanMap[K comparable, V any](s *scanner, m map[K]*V, key func() K, value func(*V)) map[K]*V {
 	if m == nil {
 		m = make(map[K]*V, len(s.rest)/usualSize)
 	}
+	var room []V
 	s.members(func() {
 		k := key()
 		s.want(':')
@@ -59,7 +65,11 @@ func scanMap[K comparable, V any](s *scanner, m map[K]*V, key func() K, value fu
 			m[k] = nil
 			return
 		}
-		v := new(V)
+		if len(room) == 0 {
+			room = make([]V, min(len(m)+1, atOnce))
+		}
+		v := &room[0]
+		room = room[1:]
 		value(v)
 		m[k] = v
 	})
@@ -222,19 +232,36 @@ func (s *scanner) skip(text string) bool {
 // quoted reads a text of printable ASCII, in which nothing is escaped.
 func (s *scanner) quoted() []byte {
 	s.want('"')
-	for i, c := range s.rest {
-		switch {
-		case c == '"':
-			text := s.rest[:i]
-			s.rest = s.rest[i+1:]
-			return text
-		case c == '\\' || c < ' ' || c > '~':
-			s.failed = true
-			return nil
+	n := plain(s.rest)
+	if n == len(s.rest) || s.rest[n] != '"' {
+		s.failed = true
+		return nil
+	}
+	text := s.rest[:n]
+	s.rest = s.rest[n+1:]
+	return text
+}
+
+// plain is how many bytes b begins with that are printable ASCII, but no quote and no backslash. It looks at eight at a time.
+func plain(b []byte) (n int) {
+	for ; n+8 <= len(b); n += 8 {
+		if odd := special(binary.LittleEndian.Uint64(b[n:])); odd != 0 {
+			return n + bits.TrailingZeros64(odd)/8
 		}
 	}
-	s.failed = true
-	return nil
+	for n < len(b) && special(uint64(b[n])|' '*(each-1)) == 0 {
+		n++
+	}
+	return n
+}
+
+// each is one in each byte.
+const each = 0x0101010101010101
+
+// special has the highest bit of each byte of w set that is not plain, and maybe of bytes above that one.
+func special(w uint64) uint64 {
+	none := func(w uint64) uint64 { return (w - each) &^ w } // of a byte that is 0
+	return (w | (w-' '*each)&^w | none(w^'"'*each) | none(w^'\\'*each) | none(w^0x7f*each)) & (0x80 * each)
 }
 
 func (s *scanner) text() string {

@@ -26,3 +26,22 @@ func TestScanned(t *testing.T) {
 		}
 	}
 }
+
+// What plain finds is what a look at each byte finds.
+func TestPlain(t *testing.T) {
+	for first := range 256 {
+		for second := range 256 {
+			for at := range 17 {
+				b := []byte("seventeen letters")
+				b[at], b[(at+1)%len(b)] = byte(first), byte(second)
+				want := 0
+				for want < len(b) && b[want] >= ' ' && b[want] <= '~' && b[want] != '"' && b[want] != '\\' {
+					want++
+				}
+				if got := plain(b); got != want {
+					t.Fatalf("%q begins with %d plain bytes, not %d", b, got, want)
+				}
+			}
+		}
+	}
+}
