@@ -58,7 +58,7 @@ func (l label) String() string {
 		return ""
 	}
 	words := append([]string{labelEndpoint + endpoint, labelInner + l.endpoint.Interface}, l.addresses()...)
-	words = append(words, fmt.Sprintf("%s%d.%d", labelSpace, l.sandbox.NSID.Ino, l.sandbox.NSID.Cookie))
+	words = append(words, labelSpace+strconv.FormatUint(l.sandbox.NSID.Ino, 10)+"."+strconv.FormatUint(l.sandbox.NSID.Cookie, 10))
 	if l.sandbox.Made {
 		words = append(words, labelMade)
 	}
@@ -226,7 +226,7 @@ func (l *label) readIP(value string) error {
 // shorten is an id of ours in base64url, a third shorter; "" for one that is not ours.
 func shorten(id string) string {
 	b, err := hex.DecodeString(id)
-	if err != nil || len(b) != idSize || hex.EncodeToString(b) != id {
+	if err != nil || len(b) != idSize || strings.ToLower(id) != id {
 		return ""
 	}
 	return base64.RawURLEncoding.EncodeToString(b)

@@ -220,15 +220,20 @@ func (m *machine) settingsOf(bridges map[string]bridge, names map[int]string) (a
 func (m *machine) observeSysctls(have *objects, want objects) error {
 	return m.ns.Do(func() error {
 		for name, b := range have.bridges {
-			for _, s := range want.bridges[name].sysctls {
-				v, err := sysctl.Get(s.Path)
+			wanted := want.bridges[name].sysctls
+			paths := make([]string, len(wanted))
+			for i, s := range wanted {
+				paths[i] = s.Path
+			}
+			sysctl.Each(paths, func(i int, v string, err error) {
+				s := wanted[i]
 				if absentIPv6(s, err) {
 					v, err = s.Value, nil
 				}
 				if err == nil {
 					b.sysctls = append(b.sysctls, forwarding.Sysctl{Path: s.Path, Value: v})
 				}
-			}
+			})
 			have.bridges[name] = b
 		}
 		return nil

@@ -32,6 +32,42 @@ func get(path string) (string, error) {
 	return read(fd)
 }
 
+// Each calls f with the values at paths, in their order, as Get has them; i is the number of the path. Of those in one directory that stand together the directory is looked up
+// once: where there are a thousand network namespaces, so many have directories of the same names, and the kernel goes through all of them.
+func Each(paths []string, f func(i int, value string, err error)) {
+	var dir string
+	fd, err := -1, error(nil)
+	for i, path := range paths {
+		if d := filepath.Dir(path); d != dir {
+			if fd >= 0 {
+				unix.Close(fd)
+			}
+			dir = d
+			fd, err = open(dir, unix.O_PATH|unix.O_DIRECTORY)
+		}
+		value, failed := "", err
+		if failed == nil {
+			value, failed = getAt(fd, filepath.Base(path))
+		}
+		if failed != nil {
+			failed = fmt.Errorf("cannot read sysctl %s: %w", path, failed)
+		}
+		f(i, value, failed)
+	}
+	if fd >= 0 {
+		unix.Close(fd)
+	}
+}
+
+func getAt(dir int, name string) (string, error) {
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	return read(fd)
+}
+
 // Set makes the value at path value. It reads first and writes only a difference, so that a file system that can't be written
 // does not matter where nothing is to be changed.
 func Set(path, value string) error {

@@ -53,6 +53,27 @@ func TestSet(t *testing.T) {
 	})
 }
 
+// Many are read as each is by itself.
+func TestEach(t *testing.T) {
+	nstest.New(t).Do(func() {
+		paths := []string{
+			"net/ipv4/conf/lo/rp_filter", "net/ipv4/conf/lo/missing", "net/ipv4/conf/lo/forwarding", "net/ipv4/conf/missing/forwarding",
+			"net/ipv4/conf/missing/rp_filter", "net/ipv4/ip_forward", "../etc/passwd", "kernel/ostype",
+		}
+		seen := 0
+		sysctl.Each(paths, func(i int, value string, err error) {
+			want, wantErr := sysctl.Get(paths[i])
+			if i != seen || value != want || fmt.Sprint(err) != fmt.Sprint(wantErr) && !errors.Is(err, unix.EINVAL) || (err == nil) != (wantErr == nil) {
+				t.Errorf("number %d, %s, is %q, %v instead of %q, %v", i, paths[i], value, err, want, wantErr)
+			}
+			seen++
+		})
+		if seen != len(paths) {
+			t.Errorf("%d of %d were read", seen, len(paths))
+		}
+	})
+}
+
 // A value that is right already is not written: here nothing can be.
 func TestSetWritesOnlyADifference(t *testing.T) {
 	nstest.New(t).Do(func() {
