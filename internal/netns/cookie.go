@@ -4,13 +4,19 @@ import (
 	"encoding/binary"
 	"errors"
 	"runtime"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
 // Cookie is a number that the kernel gives no other namespace until the next boot; 0 on kernels that have none (before Linux
-// 5.14). It costs a visit to the namespace.
+// 5.14). It costs a visit to the namespace where file handles don't tell.
 func (n *NS) Cookie() (cookie uint64, err error) {
+	if _, ok := handlesTell(); ok {
+		if h, ok := readHandle(n.FD(), "", unix.AT_EMPTY_PATH); ok {
+			return h.id, nil
+		}
+	}
 	err = n.Do(func() error {
 		cookie, err = CookieHere()
 		return err
@@ -37,7 +43,7 @@ func CookieHere() (uint64, error) {
 func Cookies(paths []string, f func(path string, ns File, cookie uint64)) error {
 	if dev, ok := handlesTell(); ok {
 		for _, path := range paths {
-			if h, ok := readHandle(path); ok {
+			if h, ok := readHandle(unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW); ok {
 				f(path, File{dev, uint64(h.ino)}, h.id)
 			}
 		}
@@ -75,9 +81,9 @@ type handle struct {
 }
 
 // readHandle is false where there is no network namespace, and for all of them on older kernels.
-func readHandle(path string) (h handle, ok bool) {
+func readHandle(dir int, path string, flags int) (h handle, ok bool) {
 	const kind, size = 0xf1, 16 // FILEID_NSFS
-	f, _, err := unix.NameToHandleAt(unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+	f, _, err := unix.NameToHandleAt(dir, path, flags)
 	if err != nil || f.Type() != kind || f.Size() != size {
 		return h, false
 	}
@@ -88,14 +94,14 @@ func readHandle(path string) (h handle, ok bool) {
 
 // handlesTell says whether handles say what a visit finds, by the namespace where the caller is, and the number of the file system that all
 // namespaces are in.
-func handlesTell() (dev uint64, ok bool) {
+var handlesTell = sync.OnceValues(func() (dev uint64, ok bool) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	h, ok := readHandle(thread)
+	h, ok := readHandle(unix.AT_FDCWD, thread, unix.AT_SYMLINK_FOLLOW)
 	cookie, err := CookieHere()
 	var st unix.Stat_t
 	if err == nil {
 		err = unix.Stat(thread, &st)
 	}
 	return st.Dev, ok && err == nil && h.id == cookie && uint64(h.ino) == st.Ino
-}
+})
