@@ -41,7 +41,7 @@ func (e *Engine) Attach(ctx context.Context, spec bridged.AttachmentSpec) (bridg
 	if err != nil {
 		return bridged.Attachment{}, fmt.Errorf("cannot attach %s: %w", spec.Key, err)
 	}
-	e.log.Info("container attached", "network", spec.Key.Network, "sandbox", spec.Key.Container, "interface", spec.Key.Interface, "link", done.Host.Name)
+	e.tell("container attached", "network", spec.Key.Network, "sandbox", spec.Key.Container, "interface", spec.Key.Interface, "link", done.Host.Name)
 	return done, nil
 }
 
@@ -288,7 +288,7 @@ func (e *Engine) detachOne(ctx context.Context, key bridged.AttachmentKey) error
 	if err != nil {
 		return fmt.Errorf("cannot detach %s: %w", key, err)
 	}
-	e.log.Info("container detached", "network", key.Network, "sandbox", key.Container, "interface", key.Interface)
+	e.tell("container detached", "network", key.Network, "sandbox", key.Container, "interface", key.Interface)
 	return nil
 }
 

@@ -104,7 +104,7 @@ func (e *Engine) adaptNetwork(ctx context.Context, old, want bridged.Network, fo
 		return n, nil, fmt.Errorf("network %s: %w", old.Name, err)
 	}
 	e.ensureForwarding(ctx, n)
-	e.log.Info("network changed to what its CNI configuration says now", "network", n.Name, "link", n.Bridge)
+	e.tell("network changed to what its CNI configuration says now", "network", n.Name, "link", n.Bridge)
 	back := func() error {
 		return e.transact(ctx, func(*index) (bridged.Change, error) {
 			return bridged.Change{Networks: map[string]*bridged.Network{old.ID: &old}}, nil

@@ -46,7 +46,7 @@ func (e *Engine) Connect(ctx context.Context, spec bridged.ConnectSpec) (bridged
 	if err != nil {
 		return bridged.Joined{}, fmt.Errorf("cannot connect sandbox %s to network %s: %w", s.Name, spec.Network, err)
 	}
-	e.log.Info("sandbox connected", "sandbox", s.Name, "network", joined.Network.Name)
+	e.tell("sandbox connected", "sandbox", s.Name, "network", joined.Network.Name)
 	return joined, nil
 }
 
@@ -202,7 +202,7 @@ func (e *Engine) Disconnect(ctx context.Context, network, sandbox string, force 
 		return fmt.Errorf("cannot disconnect sandbox %s from network %s: %w", s.Name, network, err)
 	}
 	e.drainEndpoints([]bridged.Endpoint{gone})
-	e.log.Info("sandbox disconnected", "sandbox", s.Name, "network", network)
+	e.tell("sandbox disconnected", "sandbox", s.Name, "network", network)
 	return nil
 }
 
@@ -236,7 +236,7 @@ func (e *Engine) disconnectLease(ctx context.Context, network, ref string, force
 	if err := e.release(ctx, lease.Sandbox); err != nil {
 		return fmt.Errorf("cannot disconnect lease %s from network %s: %w", ref, n.Name, err)
 	}
-	e.log.Info("lease disconnected", "lease", lease.Called(), "network", n.Name)
+	e.tell("lease disconnected", "lease", lease.Called(), "network", n.Name)
 	return nil
 }
 

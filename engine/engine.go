@@ -54,6 +54,9 @@ type Engine struct {
 	}
 	hostMoved atomic.Bool
 
+	// postponed is how many requests have put the compaction of the log off.
+	postponed atomic.Int64
+
 	// recording is held for reading from when a change is in memory until the log has it, and for writing by who writes the log anew: it must
 	// not say what may still be taken back. It is taken before mu.
 	recording sync.RWMutex
@@ -68,8 +71,6 @@ type Engine struct {
 	mending  map[suspicion]struct{} // that wait to be mended
 	warnings []string
 	since    time.Time
-	// postponed is how many requests have put the compaction of the log off.
-	postponed int
 
 	pairs   *batch[pair]            // to be removed
 	purges  *batch[purge]           // conntrack entries to be purged
@@ -78,6 +79,7 @@ type Engine struct {
 	repairs *batch[struct{}]
 	rules   *batch[struct{}]
 	mends   *batch[suspicion]
+	notes   *batch[slog.Record]
 	lost    *batch[string] // ids of sandboxes whose namespace is not where it was, and keys of leases whose pair is gone
 	// repaired counts the repairs that found something to do.
 	repaired atomic.Uint64
@@ -207,6 +209,7 @@ func newEngine(cfg Config) *Engine {
 	e.repairs = newBatch(e.repair)
 	e.rules = newBatch(e.repairRules)
 	e.mends = newRestingBatch(3, e.mend)
+	e.notes = newBatch(e.note)
 	e.lost = newBatch(e.findLost)
 	return e
 }
@@ -253,6 +256,7 @@ func (e *Engine) close() {
 	_ = e.purges.wait(ctx, every[purge])
 	_ = e.hails.wait(ctx, every[pair])
 	_ = e.holds.wait(ctx, every[bridged.Binding])
+	_ = e.notes.wait(ctx, every[slog.Record])
 	failpoint.Reached("stop: nothing waits")
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -275,6 +279,21 @@ func (e *Engine) warn(warnings ...string) {
 		if !slices.Contains(e.warnings, w) {
 			e.warnings = append(e.warnings, w)
 		}
+	}
+}
+
+// tell has a line of the log written behind the answer: who reads it may be slow.
+func (e *Engine) tell(message string, attributes ...any) {
+	if e.log.Enabled(context.Background(), slog.LevelInfo) {
+		r := slog.NewRecord(time.Now(), slog.LevelInfo, message, 0)
+		r.Add(attributes...)
+		e.notes.add(r)
+	}
+}
+
+func (e *Engine) note(lines []slog.Record) {
+	for _, r := range lines {
+		_ = e.log.Handler().Handle(context.Background(), r) // nobody could be told where the log is not
 	}
 }
 
@@ -391,15 +410,18 @@ func (e *Engine) compact() {
 	if !e.store.Grown() {
 		return
 	}
+	// While connections of what went wait to be ended, the log had better remember it. Under a load without any pause they always do.
+	if !e.purges.done() && e.postponed.Add(1) < mostPostponed {
+		return
+	}
 	e.recording.Lock()
 	defer e.recording.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	// While connections of what went wait to be ended, the log had better remember it. Under a load without any pause they always do.
-	if e.postponed++; (!e.purges.done() || len(e.unpurged) > 0) && e.postponed < mostPostponed {
-		return
+	if !e.store.Grown() || len(e.unpurged) > 0 && e.postponed.Add(1) < mostPostponed {
+		return // somebody else did it, or it is too early
 	}
-	e.postponed = 0
+	e.postponed.Store(0)
 	if err := e.store.Compact(e.index.whole()); err != nil {
 		e.log.Warn("cannot compact the log", "error", err)
 	}

@@ -42,7 +42,7 @@ func (e *Engine) JoinInterface(ctx context.Context, key string) (j bridged.Joine
 	if err := e.setLease(ctx, *ep); err != nil {
 		return bridged.Joined{}, "", err
 	}
-	e.log.Info("lease joined", "lease", ep.Called(), "network", j.Network.Name, "link", ep.HostInterface)
+	e.tell("lease joined", "lease", ep.Called(), "network", j.Network.Name, "link", ep.HostInterface)
 	return j, ep.Peer, nil
 }
 
@@ -211,7 +211,7 @@ func (e *Engine) unlinkAtStart() error {
 
 // tellUnlinked says that a lease lost its link. Who deleted it, the kernel does not tell.
 func (e *Engine) tellUnlinked(ep bridged.Endpoint) {
-	e.log.Info("the link of a lease is gone, with its container or by somebody's hand; its addresses and ports wait to be given back",
+	e.tell("the link of a lease is gone, with its container or by somebody's hand; its addresses and ports wait to be given back",
 		"lease", ep.Called(), "link", ep.HostInterface)
 	e.events.add(bridged.Event{Type: bridged.EventLease, Action: "lost", ID: ep.ID, Name: ep.Called(),
 		Attributes: map[string]string{"link": ep.HostInterface}})

@@ -45,7 +45,7 @@ func (e *Engine) AddLink(ctx context.Context, spec bridged.LinkSpec) (bridged.Li
 	if err != nil {
 		return bridged.LinkInfo{}, err
 	}
-	e.log.Info("sandboxes linked", "parent", parent.Name, "child", child.Name, "ports", l.Ports)
+	e.tell("sandboxes linked", "parent", parent.Name, "child", child.Name, "ports", l.Ports)
 	return bridged.LinkInfo{Link: l, ParentName: parent.Name, ChildName: child.Name}, nil
 }
 

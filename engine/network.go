@@ -71,7 +71,7 @@ func (e *Engine) makeNetwork(ctx context.Context, n bridged.Network) (_ bridged.
 		return bridged.NetworkInfo{}, nil, fmt.Errorf("cannot create network %s: %w", n.Name, err)
 	}
 	e.ensureForwarding(ctx, n)
-	e.log.Info("network created", "network", n.Name, "link", n.Bridge)
+	e.tell("network created", "network", n.Name, "link", n.Bridge)
 	return bridged.NetworkInfo{Network: n}, warnings, nil
 }
 
@@ -406,7 +406,7 @@ func (e *Engine) unmakeNetwork(ctx context.Context, n bridged.Network) error {
 	if err != nil {
 		return err
 	}
-	e.log.Info("network removed", "network", n.Name, "link", n.Bridge)
+	e.tell("network removed", "network", n.Name, "link", n.Bridge)
 	return nil
 }
 

@@ -96,7 +96,7 @@ func (e *Engine) CreateSandbox(ctx context.Context, spec bridged.SandboxSpec) (b
 	defer e.mu.Unlock()
 	info := e.index.sandboxInfo(e.index.Sandboxes[s.ID])
 	info.Warnings = publishWarnings(outletsOn(network), spec.Ports)
-	e.log.Info("sandbox created", "sandbox", s.Name, "network", network.Name, "ports", len(info.Ports))
+	e.tell("sandbox created", "sandbox", s.Name, "network", network.Name, "ports", len(info.Ports))
 	return info, nil
 }
 
@@ -393,7 +393,7 @@ func (e *Engine) RemoveSandbox(ctx context.Context, ref string) error {
 		err = e.forgetSandbox(ctx, s)
 	}
 	if err == nil {
-		e.log.Info("sandbox removed", "sandbox", s.Name)
+		e.tell("sandbox removed", "sandbox", s.Name)
 	}
 	return err
 }
