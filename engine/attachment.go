@@ -158,7 +158,7 @@ func (e *Engine) attachTo(ctx context.Context, s bridged.Sandbox, n bridged.Netw
 		return c, nil
 	})
 	if err != nil {
-		e.freePorts(bindingsOf(claims))
+		e.book.free(bindingsOf(claims))
 		return endpoint, nil, e.explainVanished(a, err)
 	}
 	e.purgeBypassing(claims)

@@ -84,7 +84,7 @@ func (e *Engine) differences(s bridged.Sandbox, endpoint bridged.Endpoint, spec 
 			all = append(all, fmt.Sprintf("port %s is not published", p))
 		}
 		for _, p := range found {
-			if e.sockets[p.Binding] == nil {
+			if !e.book.holds(p.Binding) {
 				all = append(all, fmt.Sprintf("the host's port of %s is not held: another process has it", p))
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -34,7 +33,9 @@ type Engine struct {
 	host     host
 	store    *store.Store
 	locks    *locks
+	turns    turns
 	events   events
+	book     *book
 	ready    chan struct{}
 	ended    chan struct{} // closed at the end, for those who follow the events
 	facts    facts         // read at the start
@@ -65,8 +66,6 @@ type Engine struct {
 	program  []nft.Table
 	lacks    lacks
 	index    *index
-	book     *book
-	sockets  map[bridged.Binding]io.Closer
 	unpurged []purge                // for the next sweep
 	mending  map[suspicion]struct{} // that wait to be mended
 	warnings []string
@@ -191,11 +190,11 @@ func newEngine(cfg Config) *Engine {
 		cfg:     cfg,
 		log:     cfg.Log,
 		locks:   newLocks(),
+		turns:   newTurns(),
 		ready:   make(chan struct{}),
 		ended:   make(chan struct{}),
 		index:   newIndex(),
 		book:    newBook(),
-		sockets: make(map[bridged.Binding]io.Closer),
 		mending: make(map[suspicion]struct{}),
 	}
 	e.index.departed = newDeparted()
@@ -262,9 +261,7 @@ func (e *Engine) close() {
 	defer e.mu.Unlock()
 	e.compactAtEnd()
 	failpoint.Reached("stop: log compacted")
-	for _, s := range e.sockets {
-		_ = s.Close() // a bound socket has nothing to lose
-	}
+	e.book.close()
 	if err := errors.Join(e.host.close(), e.store.Close()); err != nil {
 		e.log.Warn("cannot close", "error", err)
 	}
@@ -306,9 +303,14 @@ func (e *Engine) compiler() compiler {
 // each object back to its previous value, which is a change like any other.
 func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Change, error)) error {
 	ctx = context.WithoutCancel(ctx) // a caller that goes away must not leave half an operation
+	turn := e.turns.take()
+	defer turn.end()
 	r, err := e.begin(change)
 	if err != nil {
 		return err
+	}
+	if r.change.HasFiles() || !r.plan.quick() {
+		turn.end()
 	}
 	e.compact()
 	done := 0
@@ -323,6 +325,7 @@ func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Chan
 		e.events.add(r.happened...)
 		return nil
 	}
+	turn.end()
 	if undoErr := e.takeBack(ctx, r.back, r.plan, done); undoErr != nil {
 		e.log.Error("cannot take a failed operation back; comparing everything with the kernel", "error", undoErr)
 		e.repairs.add(struct{}{})
@@ -362,20 +365,29 @@ func (e *Engine) begin(change func(*index) (bridged.Change, error)) (r resolutio
 
 // resolve makes the change in memory. From then on others see it.
 func (e *Engine) resolve(change func(*index) (bridged.Change, error)) (r resolution, err error) {
+	have, want, err := e.apply(&r, change)
+	if err == nil {
+		r.plan = diff(have, want)
+	}
+	return r, err
+}
+
+// apply makes the change, and says what the kernel must have had before it and after.
+func (e *Engine) apply(r *resolution, change func(*index) (bridged.Change, error)) (have, want objects, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if r.change, err = change(e.index); err != nil {
-		return r, err
+		return have, want, err
 	}
 	c := r.change
 	r.back.change = e.index.Inverse(c)
 	r.back.touched = e.index.touch(c, r.back.change)
-	have := e.compiler().want(c, r.back.touched)
+	have = e.compiler().want(c, r.back.touched)
 	e.index.apply(c)
 	failpoint.Reached("change in memory")
-	r.plan = diff(have, e.compiler().want(c, r.back.touched))
+	want = e.compiler().want(c, r.back.touched)
 	r.happened = e.index.happened(c, r.back.change)
-	return r, nil
+	return have, want, nil
 }
 
 // wayBack takes a change back that was made in memory.
@@ -545,7 +557,7 @@ func (e *Engine) purge(purges []purge) {
 			p.then()
 		}
 	}
-	e.freePorts(free)
+	e.book.free(free)
 }
 
 // scarce says whether an error is one of those that end when somebody gives something back.

@@ -409,8 +409,8 @@ func (s *scene) equal(when string) {
 	}
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
-	if len(s.e.sockets) != len(s.e.index.Ports) {
-		s.t.Errorf("%s: %d ports of the host are held for %d that are published", when, len(s.e.sockets), len(s.e.index.Ports))
+	if len(s.e.book.sockets) != len(s.e.index.Ports) {
+		s.t.Errorf("%s: %d ports of the host are held for %d that are published", when, len(s.e.book.sockets), len(s.e.index.Ports))
 	}
 }
 

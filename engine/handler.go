@@ -91,16 +91,13 @@ func (e *Engine) AllocatePort(ctx context.Context, id string, spec bridged.PortS
 	defer leave()
 	stack, s, unlock := e.lockStack(id)
 	defer unlock()
-	e.mu.Lock()
-	o, err := e.index.publishable(s)
-	if s.ID == "" {
-		o, err = e.index.leased(stack)
-	}
-	e.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	return e.publish(ctx, stack, o, []bridged.PortSpec{spec})
+	ports, _, err := e.publish(ctx, stack, []bridged.PortSpec{spec}, func(x *index) (outlets, error) {
+		if s.ID == "" {
+			return x.leased(stack)
+		}
+		return x.publishable(s)
+	})
+	return ports, err
 }
 
 // leased is where ports of a lease are published.

@@ -223,12 +223,17 @@ func linkLock(a, b string) string { return fmt.Sprintf("links %s %s", min(a, b),
 // too. Under the lock of the stack's sandbox, which the caller has, it gets no more links.
 func (e *Engine) lockLinks(stack string) (unlock func()) {
 	e.mu.Lock()
-	names := make([]string, 0, len(e.index.links[stack]))
-	for id := range e.index.links[stack] {
-		names = append(names, linkLock(id.Parent, id.Child))
-	}
+	names := e.index.linkLocks(stack)
 	e.mu.Unlock()
 	return e.locks.lockAll(names...)
+}
+
+// linkLocks are the names of the locks of a stack's links.
+func (x *index) linkLocks(stack string) (names []string) {
+	for id := range x.links[stack] {
+		names = append(names, linkLock(id.Parent, id.Child))
+	}
+	return names
 }
 
 // Links lists the links of one sandbox, of all when ref is empty, in the order of the names of their ends.

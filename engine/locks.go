@@ -27,6 +27,16 @@ func (l *locks) lock(name string) (unlock func()) {
 	return func() { n.Unlock(); l.unuse(name, n) }
 }
 
+// tryLock is lock when it need not wait.
+func (l *locks) tryLock(name string) (unlock func(), ok bool) {
+	n := l.use(name)
+	if !n.TryLock() {
+		l.unuse(name, n)
+		return nil, false
+	}
+	return func() { n.Unlock(); l.unuse(name, n) }, true
+}
+
 // lockAll takes the locks of several names for writing, in their order.
 func (l *locks) lockAll(names ...string) (unlock func()) {
 	slices.Sort(names)

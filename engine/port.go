@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"iter"
 	"maps"
 	"math/rand/v2"
@@ -34,7 +33,7 @@ func (e *Engine) claimPorts(ctx context.Context, o outlets, specs []bridged.Port
 	for _, s := range specs {
 		bindings, _, err := e.claimPort(ctx, o, s, nil)
 		if err != nil {
-			e.freePorts(bindingsOf(claims))
+			e.book.free(bindingsOf(claims))
 			return nil, err
 		}
 		claims = append(claims, claim{container: s.ContainerPort, bindings: bindings})
@@ -163,9 +162,7 @@ func (e *Engine) candidates(r bridged.PortRange) (iter.Seq[uint16], error) {
 // reservePorts takes the bindings in the book, then on the host. A port that is just draining is waited for.
 func (e *Engine) reservePorts(ctx context.Context, bindings []bridged.Binding) error {
 	for {
-		e.mu.Lock()
 		other, drained, ok := e.book.take(bindings)
-		e.mu.Unlock()
 		if ok {
 			break
 		}
@@ -180,24 +177,12 @@ func (e *Engine) reservePorts(ctx context.Context, bindings []bridged.Binding) e
 		}
 	}
 	sockets, err := e.host.reserve(bindings)
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.book.keep(bindings, sockets)
 	if err == nil {
-		e.keepSockets(bindings, sockets)
 		return nil
-	}
-	for _, s := range sockets {
-		_ = s.Close() // a bound socket has nothing to lose
 	}
 	e.book.free(bindings)
 	return translate(fmt.Errorf("%s: %w", bindFailed(bindings[len(sockets)]), err))
-}
-
-// keepSockets notes the sockets of the first bindings. The caller holds e.mu.
-func (e *Engine) keepSockets(bindings []bridged.Binding, sockets []io.Closer) {
-	for i, s := range sockets {
-		e.sockets[bindings[i]] = s
-	}
 }
 
 // reserveAtOnce is how many ports are reserved in one visit to the host's namespace.
@@ -208,9 +193,7 @@ const reserveAtOnce = 256
 func (e *Engine) hold(bindings []bridged.Binding) {
 	for len(bindings) > 0 {
 		sockets, err := e.host.reserve(bindings[:min(len(bindings), reserveAtOnce)])
-		e.mu.Lock()
-		e.keepSockets(bindings, sockets)
-		e.mu.Unlock()
+		e.book.keep(bindings, sockets)
 		bindings = bindings[len(sockets):]
 		if err != nil {
 			e.warnTaken(bindings[0], err)
@@ -236,32 +219,6 @@ func bindFailed(b bridged.Binding) string {
 	return fmt.Sprintf("Bind for %s failed", netip.AddrPortFrom(b.HostIP, b.HostPort))
 }
 
-// freePorts gives back what was claimed: sockets first, so that nobody is given a port that is still reserved.
-func (e *Engine) freePorts(bindings []bridged.Binding) {
-	if len(bindings) == 0 {
-		return
-	}
-	for _, s := range e.takeSockets(bindings) {
-		_ = s.Close() // a bound socket has nothing to lose
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.book.free(bindings)
-}
-
-// takeSockets are the sockets that reserve the bindings. From then on they are the caller's.
-func (e *Engine) takeSockets(bindings []bridged.Binding) (sockets []io.Closer) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, b := range bindings {
-		if s := e.sockets[b]; s != nil {
-			sockets = append(sockets, s)
-			delete(e.sockets, b)
-		}
-	}
-	return sockets
-}
-
 // drainPorts gives back ports that were published: behind the answer their connections are purged, then they are free.
 func (e *Engine) drainPorts(ports []bridged.Port) {
 	purges := make([]purge, len(ports))
@@ -270,9 +227,7 @@ func (e *Engine) drainPorts(ports []bridged.Port) {
 		bindings[i] = p.Binding
 		purges[i] = purge{flow: flowOf(p.Binding), binding: p.Binding}
 	}
-	e.mu.Lock()
 	e.book.drain(bindings)
-	e.mu.Unlock()
 	e.purges.add(purges...)
 }
 
@@ -305,39 +260,35 @@ func (e *Engine) AddPorts(ctx context.Context, ref string, specs []bridged.PortS
 		return nil, nil, err
 	}
 	defer unlock()
+	return e.publish(ctx, s.ID, specs, func(x *index) (outlets, error) { return x.publishable(s) })
+}
+
+// publish claims host ports and publishes them for a stack, in one transaction. where is called under the engine's lock.
+func (e *Engine) publish(ctx context.Context, stack string, specs []bridged.PortSpec, where func(*index) (outlets, error)) (added []bridged.Port, warnings []string, err error) {
 	e.mu.Lock()
-	o, err := e.index.publishable(s)
+	o, err := where(e.index)
+	links := e.index.linkLocks(stack)
 	e.mu.Unlock()
 	if err != nil {
 		return nil, nil, err
 	}
-	added, err = e.publish(ctx, s.ID, o, specs)
-	if err != nil {
-		return nil, nil, err
-	}
-	return added, publishWarnings(o, specs), nil
-}
-
-// publish claims host ports and publishes them for a stack, in one transaction.
-func (e *Engine) publish(ctx context.Context, stack string, o outlets, specs []bridged.PortSpec) ([]bridged.Port, error) {
-	defer e.lockLinks(stack)()
+	defer e.locks.lockAll(links...)()
 	claims, err := e.claimPorts(ctx, o, specs)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	failpoint.Reached("ports claimed")
 	ports := o.publication(stack, claims)
 	err = e.transact(ctx, func(*index) (bridged.Change, error) { return bridged.Change{Ports: ports}, nil })
 	if err != nil {
-		e.freePorts(bindingsOf(claims))
-		return nil, err
+		e.book.free(bindingsOf(claims))
+		return nil, nil, err
 	}
 	e.purgeBypassing(claims)
-	var added []bridged.Port
 	for _, b := range bindingsOf(claims) {
 		added = append(added, *ports[b])
 	}
-	return added, nil
+	return added, publishWarnings(o, specs), nil
 }
 
 // RemovePorts takes back the publications that match the specifications; what a specification leaves open (host address, host

@@ -46,15 +46,18 @@ func (e *Engine) lockSandbox(ref string) (bridged.Sandbox, func(), error) {
 // to record that on a full disk, say: it holds no lock any more.
 func (e *Engine) lockAny(ref string, unsettled bool) (bridged.Sandbox, func(), error) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	id, err := find("sandbox", ref, e.index.sandboxNames, e.index.Sandboxes)
-	name := e.index.Sandboxes[id].Name
-	e.mu.Unlock()
 	if err != nil {
 		return bridged.Sandbox{}, nil, err
 	}
-	unlock := e.locks.lock("sandbox " + name)
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	name := "sandbox " + e.index.Sandboxes[id].Name
+	unlock, locked := e.locks.tryLock(name)
+	if !locked {
+		e.mu.Unlock() // whoever is at it wants to get on
+		unlock = e.locks.lock(name)
+		e.mu.Lock()
+	}
 	s, ok := e.index.Sandboxes[id] // what happened while we waited for the lock
 	if !ok || s.Gone || !s.Settled && !unsettled {
 		unlock()
@@ -292,7 +295,7 @@ func (e *Engine) attach(ctx context.Context, s bridged.Sandbox, n bridged.Networ
 		}, nil
 	})
 	if err != nil {
-		e.freePorts(bindingsOf(claims))
+		e.book.free(bindingsOf(claims))
 		return err
 	}
 	e.purgeBypassing(claims)

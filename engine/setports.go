@@ -43,7 +43,7 @@ func (e *Engine) SetPorts(ctx context.Context, key string, specs []bridged.PortS
 		err = e.transact(ctx, func(*index) (bridged.Change, error) { return bridged.Change{Ports: change}, nil })
 	}
 	if err != nil {
-		e.freePorts(fresh)
+		e.book.free(fresh)
 		return nil, nil, err
 	}
 	e.drainPorts(gone)
@@ -80,7 +80,7 @@ func (e *Engine) claimBeside(ctx context.Context, o outlets, had map[bridged.Bin
 		first[s] = true
 		bindings, reserved, err := e.claimPort(ctx, o, s, held)
 		if err != nil {
-			e.freePorts(fresh)
+			e.book.free(fresh)
 			return nil, nil, err
 		}
 		fresh = append(fresh, reserved...)

@@ -518,7 +518,7 @@ func (s *storm) nothingLeft(programme []string) {
 		"sandboxes": len(x.Sandboxes), "endpoints": len(x.Endpoints), "ports": len(x.Ports), "links": len(x.Links),
 		"names of sandboxes": len(x.sandboxNames), "namespaces": len(x.namespaces), "MACs": len(x.macs), "host ends": len(x.hostEnds),
 		"users": len(x.users), "members": len(x.members), "endpoints by sandbox": len(x.endpoints), "ports by sandbox": len(x.ports),
-		"links by stack": len(x.links), "addresses": len(x.addrs), "reservations": len(e.book.m), "sockets": len(e.sockets),
+		"links by stack": len(x.links), "addresses": len(x.addrs), "reservations": len(e.book.m), "sockets": len(e.book.sockets),
 		"locks": len(e.locks.m), "networks beyond the first three": len(x.Networks) - 3, "pools": len(x.pools) - 2,
 	} {
 		if n != 0 {

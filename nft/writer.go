@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -56,7 +55,6 @@ type Writer struct {
 	protection   string
 	transactions atomic.Uint64
 	portID       atomic.Uint32 // of the socket that changes are made with
-	company      atomic.Int32  // for how many more turns others are expected
 	led          atomic.Uint64 // requests that were committed, or tried
 	adopted      atomic.Pointer[generations]
 
@@ -210,7 +208,6 @@ func (w *Writer) turn(ctx context.Context, tx *Tx) (*request, error) {
 		w.first.tx, w.first.lead = tx, true
 		return &w.first, nil
 	}
-	w.company.Store(company)
 	r := w.request(tx)
 	w.queue = append(w.queue, r)
 	w.mu.Unlock()
@@ -229,19 +226,8 @@ func (w *Writer) turn(ctx context.Context, tx *Tx) (*request, error) {
 // maxTaken bounds how many requests are committed together.
 const maxTaken = 512
 
-// company is how many turns long others are expected after somebody had to wait.
-//
-// A leader that expects them lets those run first that can, as the ones just answered. Without this a caller that never has to wait keeps its
-// processor for a time slice of the scheduler, 10 ms, while the others stand still: with 32 of them on 2 CPUs the slowest 1 % waited two to three
-// times as long. A caller that is alone does not pay for it: to let others run takes as long as a commit.
-const company = 64
-
 // lead commits for the leader r and for all that wait, answers, and ends its turn. It returns r's own answer.
 func (w *Writer) lead(r *request) error {
-	if w.company.Load() > 0 {
-		w.company.Add(-1)
-		runtime.Gosched()
-	}
 	w.take(r)
 	w.led.Add(uint64(len(w.taken)))
 	w.conn.commit(w.taken, &w.transactions)
