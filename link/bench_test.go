@@ -182,6 +182,7 @@ func (p *prebuilt) prepare(round int) {
 		var one, two rtnl.Batch
 		benchPair("bvp", i).create(&one, p.bridge, p.spaces[i].FD())
 		benchPair("bvp", i).port(&one)
+		benchPair("bvp", i).up(&one)
 		benchInner(i, 2+round).append(&two) // the kernel counts each namespace's links from lo, 1, on
 		p.first[i], p.second[i] = one.Datagram(1, unix.NLM_F_ACK), two.Datagram(1, unix.NLM_F_ACK)
 	}

@@ -69,6 +69,7 @@ func (c *Conn) CreatePair(p Pair, nsfd int) (host, inner int, err error) {
 	var b rtnl.Batch
 	p.create(&b, bridge, nsfd)
 	p.port(&b)
+	p.up(&b)
 	failed, err := c.socket.Do(&b, func(message int, _ uint16, body []byte) {
 		if l, ok := decode(body); ok && message == messageCreate {
 			host, inner = l.Index, l.PeerIndex
@@ -105,6 +106,7 @@ func (c *Conn) settle(p Pair, failed []rtnl.Failure) error {
 	if errors.Is(err, unix.EAFNOSUPPORT) { // no IPv6: not in this kernel, or not on a link of this MTU
 		var b rtnl.Batch
 		p.portOnly(&b)
+		p.up(&b)
 		err = c.do(&b)
 	}
 	if err != nil {
@@ -140,7 +142,7 @@ func (c *Conn) explain(p Pair, err error) error {
 // of a pair stay in order.
 func (p Pair) create(b *rtnl.Batch, bridge, nsfd int) {
 	b.Begin(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ECHO)
-	b.Link(unix.AF_UNSPEC, 0, unix.IFF_UP, unix.IFF_UP)
+	b.Link(unix.AF_UNSPEC, 0, 0, 0)
 	p.end(b, p.Host, p.hostMAC())
 	b.Uint32(unix.IFLA_MASTER, uint32(bridge))
 	b.Uint32(unix.IFLA_GROUP, Group)
@@ -186,6 +188,14 @@ func (p Pair) port(b *rtnl.Batch) {
 	b.Nest(unix.IFLA_AF_SPEC, func() {
 		b.Nest(unix.AF_INET6, func() { b.Uint8(unix.IFLA_INET6_ADDR_GEN_MODE, nl.IN6_ADDR_GEN_MODE_NONE) })
 	})
+}
+
+// up adds the message that sets the host end up. It comes last: for what changes on a link that is up and has no carrier yet, the kernel goes through all
+// IPv6 routes of the host (rt6_sync_down_dev, net/ipv6/route.c), and nothing passes the port before its settings are made.
+func (p Pair) up(b *rtnl.Batch) {
+	b.Begin(unix.RTM_NEWLINK, 0)
+	b.Link(unix.AF_UNSPEC, 0, unix.IFF_UP, unix.IFF_UP)
+	b.String(unix.IFLA_IFNAME, p.Host)
 }
 
 // portOnly is port without IPv6.
