@@ -116,7 +116,7 @@ func (f *fakeHost) do(_ context.Context, s step) error {
 	return nil
 }
 
-func (f *fakeHost) observe(want objects, _ []link.Link) (objects, error) {
+func (f *fakeHost) observe(want objects, _ *listing) (objects, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.objects.clone(), nil

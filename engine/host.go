@@ -40,9 +40,9 @@ type host interface {
 type kernel interface {
 	// do makes one step: all of it, or an error and nothing.
 	do(ctx context.Context, s step) error
-	// observe is what there is, but for tables and elements, of the objects that want names, and what there is of ours beside them. links are all of the
-	// host, for a caller that has just listed them; nil: they are listed.
-	observe(want objects, links []link.Link) (objects, error)
+	// observe is what there is, but for tables and elements, of the objects that want names, and what there is of ours beside them. listed is for a
+	// caller that has just listed the host; nil: it is listed.
+	observe(want objects, listed *listing) (objects, error)
 	// observeRules are our tables and what is in them.
 	observeRules(ctx context.Context) (*nft.Inventory, error)
 	// tables are the nf_tables tables that there are, of whomever.
@@ -110,6 +110,20 @@ type facts struct {
 	noIPv6     error               // why there is no IPv6; nil: there is
 	// bridgeFilter: br_netfilter shows bridged packets to the IP rules.
 	bridgeFilter bool
+}
+
+// listing is what there is on the host.
+type listing struct {
+	links []link.Link
+	// settings: addresses and routes are all that there are. Else they are asked for where they are needed.
+	settings  bool
+	addresses []addr.Address
+	routes    []addr.Route
+}
+
+// listing is the host as it was when the facts were read.
+func (f facts) listing() *listing {
+	return &listing{links: f.links, settings: true, addresses: f.addresses, routes: f.taken.Routes}
 }
 
 // link is the link of that name.

@@ -17,15 +17,16 @@ import (
 	"github.com/bridged/bridged/nft"
 )
 
-func (m *machine) observe(want objects, links []link.Link) (objects, error) {
+func (m *machine) observe(want objects, l *listing) (objects, error) {
 	have := newObjects()
-	if links == nil {
-		var err error
-		if links, err = m.links.List(); err != nil {
+	if l == nil {
+		links, err := m.links.List()
+		if err != nil {
 			return have, err
 		}
+		l = &listing{links: links}
 	}
-	if err := m.observeLinks(&have, want, links, true); err != nil {
+	if err := m.observeLinks(&have, want, *l, true); err != nil {
 		return have, err
 	}
 	m.observeRoutes(&have, want)
@@ -102,7 +103,7 @@ func (m *machine) look(want objects) (objects, error) {
 		}
 		links = append(links, l)
 	}
-	if err := m.observeLinks(&have, want, links, false); err != nil {
+	if err := m.observeLinks(&have, want, listing{links: links}, false); err != nil {
 		return have, err
 	}
 	maps.DeleteFunc(have.bridges, func(name string, _ bridge) bool { _, ok := want.bridges[name]; return !ok })
@@ -115,12 +116,12 @@ func (m *machine) look(want objects) (objects, error) {
 // observeLinks finds our bridges and pairs among the links. Of a bridge's addresses it shows those that are wanted: what others added is
 // left alone. With doubt it looks whether an attach was finished, which only a start, or a repair of everything, may have to ask: what becomes of
 // the inner end later is the container's own business.
-func (m *machine) observeLinks(have *objects, want objects, links []link.Link, doubt bool) error {
-	names := make(map[int]string, len(links))
-	for _, l := range links {
+func (m *machine) observeLinks(have *objects, want objects, listed listing, doubt bool) error {
+	names := make(map[int]string, len(listed.links))
+	for _, l := range listed.links {
 		names[l.Index] = l.Name
 	}
-	for _, l := range links {
+	for _, l := range listed.links {
 		if l.Kind == "bridge" && (l.Ours() || want.bridges[l.Name].mayTake || want.bridges[l.Name].given) {
 			have.bridges[l.Name] = bridge{
 				Bridge: link.Bridge{Name: l.Name, MAC: l.MAC, MTU: l.MTU, Promisc: l.Promisc && want.bridges[l.Name].Promisc}, up: l.Up, ours: l.Ours(), given: !l.Ours(),
@@ -143,18 +144,18 @@ func (m *machine) observeLinks(have *objects, want objects, links []link.Link, d
 	if len(want.bridges) == 0 || len(have.bridges) == 0 {
 		return nil
 	}
-	addresses, routes, err := m.settingsOf(have.bridges, names)
+	listed, err := m.withSettings(listed, have.bridges, names)
 	if err != nil {
 		return err
 	}
-	for _, a := range addresses {
+	for _, a := range listed.addresses {
 		b, ok := have.bridges[names[a.Link]]
 		if ok && slices.Contains(want.bridges[b.Name].addrs, a.Prefix) {
 			b.addrs = append(b.addrs, a.Prefix)
 			have.bridges[b.Name] = b
 		}
 	}
-	for _, r := range routes {
+	for _, r := range listed.routes {
 		b, ok := have.bridges[names[r.Link]]
 		if !ok || r.Type != unix.RTN_UNICAST || r.Gateway.IsValid() {
 			continue
@@ -192,13 +193,16 @@ func (m *machine) observeShapes(have *objects) error {
 // fewBridges are so few that each one's addresses and routes are asked for, instead of those of all links.
 const fewBridges = 4
 
-// settingsOf are the addresses and routes of bridges, and maybe more; names are those of links, by index.
-func (m *machine) settingsOf(bridges map[string]bridge, names map[int]string) (addresses []addr.Address, routes []addr.Route, err error) {
+// withSettings adds the addresses and routes of bridges to a listing that has none, and maybe more; names are those of links, by index.
+func (m *machine) withSettings(l listing, bridges map[string]bridge, names map[int]string) (_ listing, err error) {
+	if l.settings {
+		return l, nil
+	}
 	if len(bridges) > fewBridges {
-		if addresses, err = m.addrs.Addresses(); err == nil {
-			routes, err = m.addrs.Routes()
+		if l.addresses, err = m.addrs.Addresses(); err == nil {
+			l.routes, err = m.addrs.Routes()
 		}
-		return addresses, routes, err
+		return l, err
 	}
 	for index, name := range names {
 		if _, ok := bridges[name]; !ok {
@@ -206,15 +210,15 @@ func (m *machine) settingsOf(bridges map[string]bridge, names map[int]string) (a
 		}
 		a, err := m.addrs.AddressesOf(index)
 		if err != nil {
-			return nil, nil, err
+			return l, err
 		}
 		r, err := m.addrs.RoutesOf(index)
 		if err != nil {
-			return nil, nil, err
+			return l, err
 		}
-		addresses, routes = append(addresses, a...), append(routes, r...)
+		l.addresses, l.routes = append(l.addresses, a...), append(l.routes, r...)
 	}
-	return addresses, routes, nil
+	return l, nil
 }
 
 func (m *machine) observeSysctls(have *objects, want objects) error {

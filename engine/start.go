@@ -17,7 +17,6 @@ import (
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/failpoint"
 	"github.com/bridged/bridged/ipam"
-	"github.com/bridged/bridged/link"
 )
 
 // start brings the state up to date with the configuration and with what became of the sandboxes, and makes the kernel equal
@@ -67,15 +66,16 @@ func (e *Engine) start(ctx context.Context) error {
 	e.index.apply(change)
 	e.mu.Unlock()
 	// What the last run had and this one has not is gone before the state forgets it: a start that is killed in between finds it again.
-	if err = e.prepare(ctx, t); err == nil {
+	listed, err := e.prepare(ctx, t)
+	if err == nil {
 		failpoint.Reached("start: prepared")
 		err = e.record(change)
 	}
 	failpoint.Reached("start: recorded")
 	portsTaken := e.takePorts()
 	if err == nil {
-		// What changed since the links were listed is told by the subscription, which is older.
-		err = e.reconcile(ctx, e.facts.links)
+		// What changed since the host was listed is told by the subscription, which is older.
+		err = e.reconcile(ctx, listed)
 	}
 	if err != nil {
 		return e.failedStart(ctx, t, inverse, err)
@@ -129,9 +129,9 @@ func (e *Engine) failedStart(ctx context.Context, t transition, inverse bridged.
 	return translate(cause)
 }
 
-// reconcile compares the whole state with the kernel and makes them equal. The caller is alone. links are those of difference.
-func (e *Engine) reconcile(ctx context.Context, links []link.Link) error {
-	plan, _, err := e.difference(ctx, links)
+// reconcile compares the whole state with the kernel and makes them equal. The caller is alone. listed is that of difference.
+func (e *Engine) reconcile(ctx context.Context, listed *listing) error {
+	plan, _, err := e.difference(ctx, listed)
 	if err != nil {
 		return err
 	}
@@ -143,8 +143,8 @@ func (e *Engine) reconcile(ctx context.Context, links []link.Link) error {
 }
 
 // difference is what must be done to make the kernel equal to the whole state. What can't be done is left out: the links of sandboxes whose
-// namespace is not where it was. links are all of the host, for a caller that has just listed them; nil: they are listed.
-func (e *Engine) difference(ctx context.Context, links []link.Link) (p Plan, lost []string, err error) {
+// namespace is not where it was. listed is for a caller that has just listed the host; nil: it is listed.
+func (e *Engine) difference(ctx context.Context, listed *listing) (p Plan, lost []string, err error) {
 	rules, err := e.host.observeRules(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot observe the kernel: %w", err)
@@ -152,7 +152,7 @@ func (e *Engine) difference(ctx context.Context, links []link.Link) (p Plan, los
 	e.mu.Lock()
 	want, tables, elements := e.compiler().wholeBeside(rules)
 	e.mu.Unlock()
-	have, err := e.host.observe(want, links)
+	have, err := e.host.observe(want, listed)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot observe the kernel: %w", err)
 	}

@@ -61,8 +61,8 @@ func (e *Engine) transitionTo(ctx context.Context, c bridged.Change) (transition
 	return t, nil
 }
 
-// prepare is what comes before the reconcile.
-func (e *Engine) prepare(ctx context.Context, t transition) error {
+// prepare is what comes before the reconcile. It returns the host as it was listed, unless that was changed.
+func (e *Engine) prepare(ctx context.Context, t transition) (*listing, error) {
 	var p Plan
 	if l, ok := e.facts.link(t.to.Bridge); ok && t.to.Given {
 		// Where the kernel chooses a bridge's MAC it is the lowest of its ports': that of a sandbox's link, where there are no others.
@@ -79,11 +79,14 @@ func (e *Engine) prepare(ctx context.Context, t transition) error {
 		p = append(p, forward{off: true, ipv6: true})
 	}
 	if _, err := e.carryOut(ctx, p); err != nil {
-		return err
+		return nil, err
 	}
 	e.facts.forwarding.IPv4 = e.facts.forwarding.IPv4 && !t.forwarded.IPv4
 	e.facts.forwarding.IPv6 = e.facts.forwarding.IPv6 && !t.forwarded.IPv6
-	return nil
+	if len(p) > 0 {
+		return nil, nil
+	}
+	return e.facts.listing(), nil
 }
 
 // leaving are the addresses that a bridge has as one network, and not as the other.
