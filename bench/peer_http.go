@@ -29,7 +29,7 @@ func httpPeer() peer {
 
 // pingPeer is the floor of every call.
 func pingPeer() peer {
-	return peer{name: report.Ping, what: "the least that can be asked of the daemon, on the connection of the calls that it stands beside", find: findDaemon}
+	return peer{name: report.Ping, what: "the least that can be asked of the daemon, on a lasting connection, before each call that it stands beside", find: findDaemon}
 }
 
 // httpPublisher is a daemon in a world.
@@ -80,18 +80,6 @@ func (p *httpPublisher) ping() error {
 		return fmt.Errorf("GET /_ping: %s: %w", resp.Status, err)
 	}
 	return nil
-}
-
-// pings is a lane's cycle.
-func (p *httpPublisher) pings(workload string) func(int, samples) error {
-	return func(n int, s samples) error {
-		for range n {
-			if err := s.time(workload, p.ping); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 }
 
 func (p *httpPublisher) publish(ports []uint16) op {

@@ -27,6 +27,9 @@ type lane struct {
 	err     error
 }
 
+// besideLane takes no turns: what it measures is part of another lane's cycle.
+func besideLane(key report.Key) *lane { return &lane{key: key, samples: newSamples()} }
+
 // samples are what was measured, by workload: a cycle may measure more than one, as publish and unpublish.
 type samples struct {
 	took map[string][]time.Duration

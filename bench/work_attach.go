@@ -33,6 +33,8 @@ type attachHost struct {
 	containers []*container
 	published  []uint16 // by others on the host
 	next       int      // of the containers' ports
+	endpoints  int      // of others on the host
+	before     func() error
 }
 
 func (r *run) attachHost(p peer) (*attachHost, error) {
@@ -60,9 +62,8 @@ func (r *run) attach() error {
 			cycle: func(n int, s samples) error { return b.cycle("", n, 1, s) },
 		})
 	}
-	lanes = append(lanes, hosts.pings()...)
 	lanes = append(lanes, r.crowdedLanes(&hosts)...)
-	r.run(report.Raw, lanes)
+	r.run(report.Raw, lanes, hosts.pings()...)
 	hosts.check(r)
 	return nil
 }
@@ -105,6 +106,11 @@ func (b *attachHost) each(workload string, n int, ports [][]uint16, s samples, p
 		}
 	}
 	for _, steps := range ops {
+		if b.before != nil {
+			if err := b.before(); err != nil {
+				return err
+			}
+		}
 		if err := s.steps(workload, steps); err != nil {
 			return err
 		}
@@ -159,14 +165,16 @@ func (r *run) attachHosts(workload string, peers []peer) attachHosts {
 	return all
 }
 
-// pings are lanes beside those of the daemons.
-func (bs attachHosts) pings() (lanes []*lane) {
+// pings are those of the daemons, as beside a publish.
+func (bs attachHosts) pings() (beside []*lane) {
 	for _, b := range bs {
 		if daemon, ok := b.attacher.(*httpPublisher); ok {
-			lanes = append(lanes, &lane{key: report.Key{Workload: "attach", Peer: report.Ping, Size: 1}, most: spares, cycle: daemon.pings("attach")})
+			l := besideLane(report.Key{Workload: "attach", Peer: report.Ping, Size: 1, Endpoints: b.endpoints})
+			b.before = func() error { return l.samples.time("attach", daemon.ping) }
+			beside = append(beside, l)
 		}
 	}
-	return lanes
+	return beside
 }
 
 // check attaches a container once more, sends packets to it, and compares what the kernel holds before, meanwhile and after with what it should.

@@ -36,6 +36,7 @@ func (r *run) crowdedLanes(all *attachHosts) (lanes []*lane) {
 			r.fail("attach, %s: %w", p.name, err)
 			continue
 		}
+		b.endpoints = crowdedSandboxes * crowdedNetworks
 		*all = append(*all, b)
 		r.progress.doing("%s: attaching %d sandboxes to %d networks each", p.name, crowdedSandboxes, crowdedNetworks)
 		if err := b.attacher.(crowded).crowd(crowdedSandboxes, crowdedNetworks); err != nil {
@@ -43,7 +44,7 @@ func (r *run) crowdedLanes(all *attachHosts) (lanes []*lane) {
 			continue
 		}
 		lanes = append(lanes, &lane{
-			key: report.Key{Workload: "attach", Peer: p.name, Size: 1, Endpoints: crowdedSandboxes * crowdedNetworks}, most: pool,
+			key: report.Key{Workload: "attach", Peer: p.name, Size: 1, Endpoints: b.endpoints}, most: pool,
 			cycle: func(n int, s samples) error { return b.cycle("", n, 1, s) },
 		})
 	}

@@ -73,6 +73,7 @@ type Engine struct {
 
 	pairs   *batch[pair]            // to be removed
 	purges  *batch[purge]           // conntrack entries to be purged
+	fresh   *batch[pair]            // just joined
 	hails   *batch[pair]            // to be announced
 	holds   *batch[bridged.Binding] // of an earlier daemon, to be reserved
 	repairs *batch[struct{}]
@@ -203,6 +204,7 @@ func newEngine(cfg Config) *Engine {
 	}
 	e.pairs = newBatch(e.removePairs)
 	e.purges = newRestingBatch(purgeRests, e.purge)
+	e.fresh = newBatch(e.finish)
 	e.hails = newRestingBatch(3, e.announce)
 	e.holds = newBatch(e.hold)
 	e.repairs = newBatch(e.repair)
@@ -253,6 +255,7 @@ func (e *Engine) close() {
 	close(e.ended)
 	_ = e.pairs.wait(ctx, every[pair])
 	_ = e.purges.wait(ctx, every[purge])
+	_ = e.fresh.wait(ctx, every[pair])
 	_ = e.hails.wait(ctx, every[pair])
 	_ = e.holds.wait(ctx, every[bridged.Binding])
 	_ = e.notes.wait(ctx, every[slog.Record])
@@ -466,7 +469,7 @@ func (e *Engine) carryOut(ctx context.Context, p Plan) (done int, err error) {
 		case join:
 			err = e.host.do(ctx, s)
 			if err == nil {
-				e.hails.add(s.pair)
+				e.fresh.add(s.pair)
 			}
 		case forward:
 			err = e.host.do(ctx, s)
@@ -563,6 +566,17 @@ func (e *Engine) purge(purges []purge) {
 // scarce says whether an error is one of those that end when somebody gives something back.
 func scarce(err error) bool {
 	return slices.ContainsFunc([]error{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN}, func(e error) bool { return errors.Is(err, e) })
+}
+
+// finish has the kernel finish what it does when a port gets its carrier: before, the port may not forward. Then the pairs can be announced, which nobody
+// waits for.
+func (e *Engine) finish(pairs []pair) {
+	for _, p := range pairs {
+		if err := e.host.finish(p); err != nil {
+			e.log.Debug("cannot look at a sandbox's link; the kernel finishes it within a second", "link", p.Host, "error", err)
+		}
+	}
+	e.hails.add(pairs...)
 }
 
 // announceAtOnce is how many announcements are under way at a time: each waits for the kernel while its socket closes.

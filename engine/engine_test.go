@@ -21,6 +21,7 @@ func (e *Engine) settle() {
 	ctx := context.Background()
 	_ = e.pairs.wait(ctx, every[pair])
 	_ = e.purges.wait(ctx, every[purge])
+	_ = e.fresh.wait(ctx, every[pair])
 	_ = e.hails.wait(ctx, every[pair])
 	_ = e.holds.wait(ctx, every[bridged.Binding])
 }

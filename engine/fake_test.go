@@ -252,6 +252,7 @@ func (f *fakeHost) inhabited() (map[netns.File]string, error) {
 	return places, nil
 }
 
+func (f *fakeHost) finish(pair) error           { return nil }
 func (f *fakeHost) announce(pair) error         { return nil }
 func (f *fakeHost) ownership() (string, uint64) { return "fake", f.commits }
 func (f *fakeHost) close() error                { return nil }

@@ -51,6 +51,8 @@ type kernel interface {
 	adopt(ctx context.Context) error
 	// delPairs removes many pairs; it waits a grace period of the kernel, whatever their number.
 	delPairs(names []string) error
+	// finish makes the kernel do at once what it does within a second of a port's getting its carrier: see Engine.finish.
+	finish(p pair) error
 	announce(p pair) error
 	// subscribe asks the kernel to say what changes: from then on nothing is missed.
 	subscribe() error

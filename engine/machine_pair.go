@@ -114,11 +114,13 @@ func (m *machine) enslave(s enslave) error {
 
 func (m *machine) delPairs(names []string) error { return m.links.Delete(names...) }
 
+// finish asks for the link, which makes the kernel look after carriers first (linkwatch_sync_dev, net/core/link_watch.c).
+func (m *machine) finish(p pair) error {
+	_, err := m.links.ByName(p.Host)
+	return err
+}
+
 func (m *machine) announce(p pair) error {
-	// Asking for the link makes the kernel finish what it does when a port gets its carrier: before, the port may not forward.
-	if _, err := m.links.ByName(p.Host); err != nil {
-		return err
-	}
 	return m.visit(p.netns, p.nsid, func() error {
 		conn, err := link.DialBriefly(m.here())
 		if err != nil {

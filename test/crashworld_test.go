@@ -109,26 +109,39 @@ func (w *crashWorld) launch(flags []string) (ready bool) {
 	cmd.Env = w.env
 	w.d = w.world.launch(cmd)
 	said := make(chan bool, 1)
-	go func() {
-		buf := make([]byte, 4096)
-		for {
-			n, err := w.notify.Read(buf)
-			if err != nil || strings.Contains(string(buf[:n]), "READY=1") {
-				said <- err == nil
-				return
-			}
-		}
-	}()
+	go func() { said <- w.hear("READY=1", lastNotice) == "READY=1" }()
 	select {
 	case ready = <-said:
-	case <-w.d.done:
-		w.notify.SetReadDeadline(time.Now())
-		<-said
+	case <-w.d.done: // what it has said is in the queue, and nothing of it must be taken for the next one's
+		if _, err := w.notify.WriteTo([]byte(lastNotice), w.notify.LocalAddr()); err != nil {
+			w.t.Fatal(err)
+		}
+		if ready = <-said; ready {
+			w.hear(lastNotice)
+		}
 	case <-time.After(flowtest.Patience):
 		w.t.Fatalf("the daemon does not get ready:\n%s", w.d.log.String())
 	}
-	w.notify.SetReadDeadline(time.Time{})
 	return ready
+}
+
+// lastNotice is ours: it says that a daemon that has ended said nothing more.
+const lastNotice = "END"
+
+// hear reads notices until one contains one of these, and returns that.
+func (w *crashWorld) hear(words ...string) string {
+	buf := make([]byte, 4096)
+	for {
+		n, err := w.notify.Read(buf)
+		if err != nil {
+			return ""
+		}
+		for _, word := range words {
+			if strings.Contains(string(buf[:n]), word) {
+				return word
+			}
+		}
+	}
 }
 
 // begin starts a daemon that must get ready.
