@@ -65,8 +65,16 @@ func (b Binding) String() string {
 	return netip.AddrPortFrom(b.HostIP, b.HostPort).String() + "/" + b.Proto.String()
 }
 
-// MarshalText is [Binding.String].
-func (b Binding) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+// MarshalText is [Binding.String]. A binding without an address or a protocol, which nobody could read again, is [ErrInvalid].
+func (b Binding) MarshalText() ([]byte, error) {
+	switch b.Proto {
+	case TCP, UDP, SCTP:
+		if b.HostIP.IsValid() {
+			return []byte(b.String()), nil
+		}
+	}
+	return nil, Errorf(ErrInvalid, "invalid binding %q", b.String())
+}
 
 // UnmarshalText reads what MarshalText wrote.
 func (b *Binding) UnmarshalText(text []byte) error {
