@@ -19,5 +19,6 @@
 // an endpoint that says itself which routes, ports, sysctls and bandwidth it has.
 //
 // The engine's own lock guards memory only. Work in the kernel goes on under the lock of its object (locks.go); what nobody waits
-// for is done in batches behind the answer (batch.go).
+// for is done in batches behind the answer (batch.go). Requests that take microseconds have turns, in the order in which they came (turns.go). Which
+// host ports are taken is in a book with a lock of its own (book.go).
 package engine
