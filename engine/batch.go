@@ -12,12 +12,15 @@ import (
 type batch[T any] struct {
 	work func([]T)
 
-	// rests: after each go it rests so many times as long as that took, so that under a load without any pause most of a processor is left to
+	// rests: after each go it rests three times as long as that took, so that under a load without any pause most of a processor is left to
 	// those who wait for an answer. It does not rest while somebody waits for it.
-	rests int
+	rests bool
+	// loaded says whether there was something to do for others since it was called last: the rest goes on then, for as long as it may. nil: there never is.
+	loaded func() bool
 
 	mu      sync.Mutex
 	rest    *time.Timer // nil: it does not rest
+	hasty   bool        // somebody waits
 	idle    *sync.Cond
 	waiting []T
 	working []T
@@ -32,9 +35,9 @@ func newBatch[T any](work func([]T)) *batch[T] {
 }
 
 // newRestingBatch is newBatch for work that nobody waits for, as a rule.
-func newRestingBatch[T any](rests int, work func([]T)) *batch[T] {
+func newRestingBatch[T any](work func([]T), loaded func() bool) *batch[T] {
 	b := newBatch(work)
-	b.rests = rests
+	b.rests, b.loaded = true, loaded
 	return b
 }
 
@@ -59,7 +62,7 @@ func (b *batch[T]) add(items ...T) {
 func (b *batch[T]) run() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.rest = nil
+	b.rest, b.hasty = nil, false
 	for len(b.waiting) > 0 {
 		b.working, b.waiting = b.waiting, nil
 		items, start := b.working, time.Now()
@@ -68,12 +71,28 @@ func (b *batch[T]) run() {
 		b.mu.Lock()
 		b.working = nil
 		b.idle.Broadcast()
-		if b.rests > 0 {
-			b.rest = time.AfterFunc(min(time.Duration(b.rests)*time.Since(start), mostRest), b.run)
+		if b.rests {
+			took := time.Since(start)
+			b.lie(min(3*took, mostRest), time.Now().Add(mostRest))
 			return
 		}
 	}
 	b.busy = false
+}
+
+// lie rests for some time, and again and again while others have a load, at most until then. The caller holds b.mu.
+func (b *batch[T]) lie(some time.Duration, then time.Time) {
+	b.rest = time.AfterFunc(some, func() {
+		b.mu.Lock()
+		goesOn := !b.hasty && b.loaded != nil && time.Now().Add(some).Before(then) && b.loaded()
+		if goesOn {
+			b.lie(some, then)
+		}
+		b.mu.Unlock()
+		if !goesOn {
+			b.run()
+		}
+	})
 }
 
 // hurry ends the rest: somebody waits.
@@ -85,6 +104,7 @@ func (b *batch[T]) hurry() {
 
 // endRest is hurry with b.mu locked.
 func (b *batch[T]) endRest() {
+	b.hasty = true
 	if b.rest != nil && b.rest.Stop() {
 		b.rest = nil
 		go b.run()

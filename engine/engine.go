@@ -34,6 +34,7 @@ type Engine struct {
 	store    *store.Store
 	locks    *locks
 	turns    turns
+	asked    struct{ now, seen atomic.Uint64 } // requests so far, and when loaded was called last
 	events   events
 	book     *book
 	ready    chan struct{}
@@ -96,10 +97,6 @@ type purge struct {
 	binding bridged.Binding
 	then    func()
 }
-
-// purgeRests is how the batch of purges rests. Each goes through the kernel's whole table, which keeps a processor busy for milliseconds also where it
-// is empty: it has a quarter of a million buckets on a host with some memory.
-const purgeRests = 20
 
 // New opens the state and the kernel. Nothing is changed before [Engine.Run]. Errors of configuration are
 // [bridged.ErrInvalid], a second daemon on the same run directory is [bridged.ErrConflict], missing privileges are
@@ -203,13 +200,13 @@ func newEngine(cfg Config) *Engine {
 		e.program = Program()
 	}
 	e.pairs = newBatch(e.removePairs)
-	e.purges = newRestingBatch(purgeRests, e.purge)
+	e.purges = newRestingBatch(e.purge, e.loaded)
 	e.fresh = newBatch(e.finish)
-	e.hails = newRestingBatch(3, e.announce)
+	e.hails = newRestingBatch(e.announce, nil)
 	e.holds = newBatch(e.hold)
 	e.repairs = newBatch(e.repair)
 	e.rules = newBatch(e.repairRules)
-	e.mends = newRestingBatch(3, e.mend)
+	e.mends = newRestingBatch(e.mend, nil)
 	e.notes = newBatch(e.note)
 	e.lost = newBatch(e.findLost)
 	return e
@@ -523,6 +520,13 @@ func (e *Engine) removePairs(pairs []pair) {
 		e.log.Warn("cannot remove links, and will try again; they have no elements, so nothing passes them", "links", names, "error", err)
 		e.doubtful.Store(true)
 	}
+}
+
+// loaded says whether somebody asked for something since it was called last. A purge goes through the kernel's whole table, which keeps a processor busy for
+// milliseconds also where it is empty: it has a quarter of a million buckets on a host with some memory.
+func (e *Engine) loaded() bool {
+	asked := e.asked.now.Load()
+	return asked != e.asked.seen.Swap(asked)
 }
 
 func (e *Engine) purge(purges []purge) {
