@@ -126,7 +126,7 @@ func parseArgs(text string) (Args, error) {
 			case !known:
 				unknown = append(unknown, key)
 			case label != "":
-				args.Labels[label] = value
+				args.Labels[label] = strings.ToValidUTF8(value, "\uFFFD") // what JSON would make of it on the way
 			}
 		}
 		if err != nil {

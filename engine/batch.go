@@ -72,8 +72,7 @@ func (b *batch[T]) run() {
 		b.working = nil
 		b.idle.Broadcast()
 		if b.rests {
-			took := time.Since(start)
-			b.lie(min(3*took, mostRest), time.Now().Add(mostRest))
+			b.lie(min(3*time.Since(start), mostRest), time.Now().Add(mostRest))
 			return
 		}
 	}
