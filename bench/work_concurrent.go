@@ -48,8 +48,9 @@ func (r *run) concurrent() error {
 // crowd has each caller publish n ports and unpublish them, all at the same time.
 func (h *host) crowd(callers []caller, n int, s samples) error {
 	work := make([][]op, len(callers))
+	all := h.take(len(callers) * n) // at once: where the ports begin anew, two must not be given the same
 	for i, c := range callers {
-		ports := h.take(n)
+		ports := all[i*n : (i+1)*n]
 		for p := range ports {
 			work[i] = append(work[i], c.publish(ports[p:p+1]), c.unpublish(ports[p:p+1]))
 		}

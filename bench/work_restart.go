@@ -89,11 +89,15 @@ func (r *run) restart() error {
 	return nil
 }
 
+// idleAfter is how long after its start a daemon is idle: it gives back what only the start needed.
+const idleAfter = time.Second
+
 // restartLane makes sandboxes, and notes what memory the daemon takes with and without them.
 func (r *run) restartLane(p restarter, sandboxes int) (*lane, error) {
 	r.progress.doing("making %d sandboxes", sandboxes)
 	daemon, ok := p.(*httpPublisher)
 	if ok {
+		time.Sleep(idleAfter)
 		r.report.Footprint.Idle = daemon.memory()
 	}
 	if err := p.inhabit(sandboxes); err != nil {
