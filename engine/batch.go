@@ -71,10 +71,11 @@ func (b *batch[T]) run() {
 		b.mu.Lock()
 		b.working = nil
 		b.idle.Broadcast()
-		if b.rests {
+		if b.rests && !b.hasty {
 			b.lie(min(3*time.Since(start), mostRest), time.Now().Add(mostRest))
 			return
 		}
+		b.hasty = false
 	}
 	b.busy = false
 }
@@ -108,6 +109,13 @@ func (b *batch[T]) endRest() {
 		b.rest = nil
 		go b.run()
 	}
+}
+
+// full says whether that many wait.
+func (b *batch[T]) full(most int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting) >= most
 }
 
 // done says whether nothing is waiting or being worked off.

@@ -279,11 +279,18 @@ func (e *Engine) warn(warnings ...string) {
 	}
 }
 
+// mostNotes is how many lines of the log can wait to be written: where nobody reads them, requests wait for whoever does.
+const mostNotes = 1000
+
 // tell has a line of the log written behind the answer: who reads it may be slow.
 func (e *Engine) tell(message string, attributes ...any) {
 	if e.log.Enabled(context.Background(), slog.LevelInfo) {
 		r := slog.NewRecord(time.Now(), slog.LevelInfo, message, 0)
 		r.Add(attributes...)
+		if e.notes.full(mostNotes) {
+			e.note([]slog.Record{r})
+			return
+		}
 		e.notes.add(r)
 	}
 }
@@ -430,7 +437,7 @@ func (e *Engine) compact() {
 	defer e.recording.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.store.Grown() || len(e.unpurged) > 0 && e.postponed.Add(1) < mostPostponed {
+	if !e.store.Grown() || (len(e.unpurged) > 0 || !e.purges.done()) && e.postponed.Add(1) < mostPostponed {
 		return // somebody else did it, or it is too early
 	}
 	e.postponed.Store(0)

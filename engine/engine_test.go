@@ -53,6 +53,11 @@ func checkKernel(t testing.TB, e *Engine, h *fakeHost) {
 			t.Errorf("sandbox %s is left unsettled", s.Name)
 		}
 	}
+	for id, s := range e.index.Sandboxes {
+		if s.NSID != (bridged.NamespaceID{}) && e.index.namespaces[s.NSID] != id {
+			t.Errorf("the namespace of sandbox %s is told to be %q's", s.Name, e.index.namespaces[s.NSID])
+		}
+	}
 	for id, l := range e.index.Links {
 		if l.Gone {
 			t.Errorf("link %+v is left although it is gone", id)

@@ -220,7 +220,9 @@ func (x *index) setSandbox(id string, s *bridged.Sandbox) {
 		if x.sandboxNames[old.Name] == id {
 			delete(x.sandboxNames, old.Name)
 		}
-		delete(x.namespaces, old.NSID)
+		if x.namespaces[old.NSID] == id {
+			delete(x.namespaces, old.NSID)
+		}
 		if old.Shares != "" {
 			leave(x.users, old.Shares, id)
 		}

@@ -131,7 +131,7 @@ func (m *machine) mountNamespace(s bridged.Sandbox, path, further string) error 
 // removeNamespace leaves alone what somebody else put at the path. A namespace is the sandbox's by its identity, and where a crash left
 // none by its mark; so is the file of a namespace that is not mounted yet, or no more.
 func (m *machine) removeNamespace(s bridged.Sandbox, path string) error {
-	if !m.exists(path) {
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
 		return nil // a look beneath would cost the kernel a grace period
 	}
 	now, err := m.namespace(path, 0)

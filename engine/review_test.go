@@ -334,3 +334,30 @@ func TestMovedPortsConnectionsGoOn(t *testing.T) {
 		t.Error("the connections of the endpoint that left would go on")
 	}
 }
+
+// A namespace stays one sandbox's, however often others are refused it.
+func TestNamespaceTaken(t *testing.T) {
+	h := newFakeHost()
+	e, stop := startFake(t, testConfig(t), h)
+	defer stop()
+	path := h.give()
+	if _, err := e.CreateSandbox(t.Context(), bridged.SandboxSpec{Name: "one", NetNS: path}); err != nil {
+		t.Fatal(err)
+	}
+	for _, network := range []string{"none", "bridge"} {
+		for _, name := range []string{"two", "three"} {
+			_, err := e.CreateSandbox(t.Context(), bridged.SandboxSpec{Name: name, NetNS: path, Network: network})
+			if !errors.Is(err, bridged.ErrConflict) || !strings.Contains(err.Error(), "sandbox one already") {
+				t.Errorf("%s in network %s: %v", name, network, err)
+			}
+			checkKernel(t, e, h)
+		}
+	}
+	if err := e.RemoveSandbox(t.Context(), "one"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.CreateSandbox(t.Context(), bridged.SandboxSpec{Name: "two", NetNS: path, Network: "none"}); err != nil {
+		t.Errorf("when it is free: %v", err)
+	}
+	checkKernel(t, e, h)
+}

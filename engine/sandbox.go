@@ -222,10 +222,11 @@ func (e *Engine) makeSandbox(ctx context.Context, s bridged.Sandbox, n bridged.N
 	}
 	settled := s
 	settled.Settled = true
-	if err := e.putSandbox(ctx, settled); err != nil {
-		return errors.Join(err, e.forgetSandbox(ctx, s))
+	err = e.putSandbox(ctx, settled)
+	if err != nil && (s.Made || s.Mode == bridged.ModeBridge) { // of others nothing is recorded yet
+		err = errors.Join(err, e.forgetSandbox(ctx, s))
 	}
-	return nil
+	return err
 }
 
 func (e *Engine) putSandbox(ctx context.Context, s bridged.Sandbox) error {

@@ -311,13 +311,11 @@ func (e *Engine) takePorts() (done func()) {
 	bindings := slices.AppendSeq(make([]bridged.Binding, 0, len(e.index.Ports)), maps.Keys(e.index.Ports))
 	e.mu.Unlock()
 	taken := newBookFor(len(bindings))
+	e.book = taken // before anybody else asks it
 	var group sync.WaitGroup
 	group.Go(func() { taken.take(bindings) }) // no two of them are in each other's way
 	return func() {
 		group.Wait()
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.book = taken
 		e.holds.add(bindings...)
 	}
 }

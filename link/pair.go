@@ -181,7 +181,7 @@ func (p Pair) hostMAC() addr.MAC {
 }
 
 // port adds the message that makes a fresh port what it should be. It finds the link by its name, since the index is not known when
-// the datagram is sent: where creating it failed because another bridge port has the name, that one gets these settings, which
+// the datagram is sent: where creating it failed because another bridge port has the name, that one gets these settings and goes up, which
 // is why the names of host ends are random. It runs before the inner end is up, so no link-local address has come into being.
 func (p Pair) port(b *rtnl.Batch) {
 	p.portOnly(b)
@@ -191,7 +191,8 @@ func (p Pair) port(b *rtnl.Batch) {
 }
 
 // up adds the message that sets the host end up. It comes last: for what changes on a link that is up and has no carrier yet, the kernel goes through all
-// IPv6 routes of the host (rt6_sync_down_dev, net/ipv6/route.c), and nothing passes the port before its settings are made.
+// IPv6 routes of the host (rt6_sync_down_dev, net/ipv6/route.c), and nothing passes the port before its settings are made; where the kernel refused
+// these, before it is asked without IPv6's.
 func (p Pair) up(b *rtnl.Batch) {
 	b.Begin(unix.RTM_NEWLINK, 0)
 	b.Link(unix.AF_UNSPEC, 0, unix.IFF_UP, unix.IFF_UP)
