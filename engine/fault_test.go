@@ -155,16 +155,6 @@ func operations(t *testing.T) []anOperation {
 	remove := func(name string) func(context.Context, *Engine) error {
 		return func(ctx context.Context, e *Engine) error { return e.RemoveSandbox(ctx, name) }
 	}
-	both := func(fs ...func(context.Context, *Engine) error) func(context.Context, *Engine) error {
-		return func(ctx context.Context, e *Engine) error {
-			for _, f := range fs {
-				if err := f(ctx, e); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-	}
 	web := func() func(context.Context, *Engine) error {
 		return sandbox(bridged.SandboxSpec{Name: "web", IPv4: at(10), NetNS: giveNamespace(t), Ports: specs(t, "8080:80", "53:53/udp", "7000-7002:7000-7002")})
 	}
@@ -190,8 +180,45 @@ func operations(t *testing.T) []anOperation {
 	removePorts := func(ctx context.Context, e *Engine) error {
 		return e.RemovePorts(ctx, "web", specs(t, "9090:90", "9100-9102:9100-9102"))
 	}
+	webUp, webDown := web(), web()
+	attachment := func() (first, attach, detach func(context.Context, *Engine) error) {
+		other := podnet("other", giveNamespace(t))
+		other.Network.Bridge, other.Network.Sources = "br-pods", full(t, "", "").Network.Sources
+		spec := full(t, "pod", giveNamespace(t))
+		spec.Network.Bridge, spec.IPs = "br-pods", []netip.Addr{netip.MustParseAddr("10.88.0.10")}
+		attached := func(spec bridged.AttachmentSpec) func(context.Context, *Engine) error {
+			return func(ctx context.Context, e *Engine) error { _, err := e.Attach(ctx, spec); return err }
+		}
+		return attached(other), attached(spec), func(ctx context.Context, e *Engine) error { return e.Detach(ctx, spec.Key) }
+	}
+	pods, attach, detach := attachment()
+	pods2, attach2, detach2 := attachment()
+	ofPod := append(ofSandbox, "pod", "br-pods", "bi")
+	return append([]anOperation{
+		{"attach a container", pods, attach, detach, ofPod},
+		{"detach a container", both(pods2, attach2), detach2, attach2, ofPod},
+		{"create a network", nothing, net, removeNet, ofBridge},
+		{"remove a network", net, removeNet, net, ofBridge},
+		{"create a sandbox", nothing, webUp, remove("web"), ofSandbox},
+		{"remove a sandbox", webDown, remove("web"), webDown, ofSandbox},
+		{"create a sandbox and its namespace", nothing, sandbox(bridged.SandboxSpec{Name: made, IPv4: at(11)}), remove(made), append(ofSandbox, made)},
+		{"create a sandbox that shares", web(), sandbox(bridged.SandboxSpec{Name: "user", Network: "container:web"}), remove("user"), []string{"user"}},
+		{
+			"create a sandbox without a network", nothing, sandbox(bridged.SandboxSpec{Name: "lone", Network: "none", NetNS: giveNamespace(t)}),
+			remove("lone"), []string{"lone"},
+		},
+		{"publish ports", web(), ports, removePorts, ofSandbox},
+		{"unpublish ports", both(web(), ports), removePorts, ports, ofSandbox},
+		{"add a link", pair, link, unlink, append(ofSandbox, "one", "two")},
+		{"remove a link", both(pair2, link2), unlink2, link2, append(ofSandbox, "one", "two")},
+	}, leaseOperations(t)...)
+}
+
+// leaseOperations are those of leases.
+func leaseOperations(t *testing.T) []anOperation {
+	nothing := func(context.Context, *Engine) error { return nil }
 	lease := func(ctx context.Context, e *Engine) error {
-		if _, err := e.AllocateInterface(ctx, bridged.InterfaceSpec{ID: "lease", IPv4: at(12)}); err != nil {
+		if _, err := e.AllocateInterface(ctx, bridged.InterfaceSpec{ID: "lease", IPv4: netip.MustParseAddr("172.17.0.12")}); err != nil {
 			return err
 		}
 		if _, err := e.AllocatePort(ctx, "lease", specs(t, "6000:60")[0]); err != nil {
@@ -212,43 +239,25 @@ func operations(t *testing.T) []anOperation {
 	some, others := sets("6000:60", "6001-6003:61-63/udp"), sets("6000:60", "6001:99/udp", "6004:64")
 	bare := both(lease, sets())
 	ofLink := append(ofLease, "bridge bridged", "docker0", "bv", "bp")
-	webUp, webDown := web(), web()
-	attachment := func() (first, attach, detach func(context.Context, *Engine) error) {
-		other := podnet("other", giveNamespace(t))
-		other.Network.Bridge, other.Network.Sources = "br-pods", full(t, "", "").Network.Sources
-		spec := full(t, "pod", giveNamespace(t))
-		spec.Network.Bridge, spec.IPs = "br-pods", []netip.Addr{netip.MustParseAddr("10.88.0.10")}
-		attached := func(spec bridged.AttachmentSpec) func(context.Context, *Engine) error {
-			return func(ctx context.Context, e *Engine) error { _, err := e.Attach(ctx, spec); return err }
-		}
-		return attached(other), attached(spec), func(ctx context.Context, e *Engine) error { return e.Detach(ctx, spec.Key) }
-	}
-	pods, attach, detach := attachment()
-	pods2, attach2, detach2 := attachment()
-	ofPod := append(ofSandbox, "pod", "br-pods", "bi")
 	return []anOperation{
-		{"attach a container", pods, attach, detach, ofPod},
-		{"detach a container", both(pods2, attach2), detach2, attach2, ofPod},
-		{"create a network", nothing, net, removeNet, ofBridge},
-		{"remove a network", net, removeNet, net, ofBridge},
-		{"create a sandbox", nothing, webUp, remove("web"), ofSandbox},
-		{"remove a sandbox", webDown, remove("web"), webDown, ofSandbox},
-		{"create a sandbox and its namespace", nothing, sandbox(bridged.SandboxSpec{Name: made, IPv4: at(11)}), remove(made), append(ofSandbox, made)},
-		{"create a sandbox that shares", web(), sandbox(bridged.SandboxSpec{Name: "user", Network: "container:web"}), remove("user"), []string{"user"}},
-		{
-			"create a sandbox without a network", nothing, sandbox(bridged.SandboxSpec{Name: "lone", Network: "none", NetNS: giveNamespace(t)}),
-			remove("lone"), []string{"lone"},
-		},
-		{"publish ports", web(), ports, removePorts, ofSandbox},
-		{"unpublish ports", both(web(), ports), removePorts, ports, ofSandbox},
-		{"add a link", pair, link, unlink, append(ofSandbox, "one", "two")},
-		{"remove a link", both(pair2, link2), unlink2, link2, append(ofSandbox, "one", "two")},
 		{"allocate", nothing, lease, release, ofLease},
 		{"release", lease, release, lease, ofLease},
 		{"join a lease", bare, joins, leaves, ofLink},
 		{"leave a lease", both(bare, joins), leaves, joins, ofLink},
 		{"release a lease with a link", both(lease, joins), release, both(lease, joins), ofLink},
 		{"set a lease's ports", both(lease, joins, some), others, some, ofLink},
+	}
+}
+
+// both makes one operation after the other.
+func both(fs ...func(context.Context, *Engine) error) func(context.Context, *Engine) error {
+	return func(ctx context.Context, e *Engine) error {
+		for _, f := range fs {
+			if err := f(ctx, e); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 }
 

@@ -97,8 +97,8 @@ func (e *Engine) CreateSandbox(ctx context.Context, spec bridged.SandboxSpec) (b
 		return bridged.SandboxInfo{}, err
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	info := e.index.sandboxInfo(e.index.Sandboxes[s.ID])
+	e.mu.Unlock()
 	info.Warnings = publishWarnings(outletsOn(network), spec.Ports)
 	e.tell("sandbox created", "sandbox", s.Name, "network", network.Name, "ports", len(info.Ports))
 	return info, nil
