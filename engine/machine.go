@@ -30,6 +30,7 @@ import (
 // machine is the real host: the network namespace that the daemon was started in.
 type machine struct {
 	ns    *netns.NS
+	ipv6  *sysctl.Dir // parameters of the host's links; nil: there is no IPv6
 	links *link.Conn
 	addrs *addr.Conn
 	rules *nft.Writer
@@ -67,6 +68,9 @@ func openMachine(cfg Config, less less) (_ *machine, err error) {
 		}
 	}()
 	if m.ns, err = netns.Current(); err != nil {
+		return nil, err
+	}
+	if m.ipv6, err = sysctl.OpenDir("net/ipv6/conf"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	if m.links, err = link.DialWith(link.Options{In: m.ns.Do, Fault: less.fault}); err != nil {
@@ -135,6 +139,9 @@ func (m *machine) close() error {
 	}
 	if m.links != nil {
 		errs = append(errs, m.links.Close())
+	}
+	if m.ipv6 != nil {
+		errs = append(errs, m.ipv6.Close())
 	}
 	if m.ns != nil {
 		errs = append(errs, m.ns.Close())

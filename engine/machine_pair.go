@@ -29,13 +29,31 @@ func (m *machine) linked(hostEnd string) (bool, error) {
 
 func (m *machine) addPair(p pair) error {
 	if p.netns == "" {
-		_, _, err := m.links.CreatePair(p.Pair, m.ns.FD())
+		return m.createPair(p, m.ns)
+	}
+	return m.on(p.netns, p.nsid, func(ns *netns.NS) error { return m.createPair(p, ns) })
+}
+
+// createPair makes a pair with its inner end in a namespace.
+func (m *machine) createPair(p pair, inner *netns.NS) error {
+	if _, _, err := m.links.CreatePair(p.Pair, inner.FD()); err != nil {
 		return err
 	}
-	return m.on(p.netns, p.nsid, func(ns *netns.NS) error {
-		_, _, err := m.links.CreatePair(p.Pair, ns.FD())
-		return err
-	})
+	m.leaveIPv6ToTheBridge(p.Host)
+	return nil
+}
+
+// leaveIPv6ToTheBridge keeps the host's IPv6 from one of its ports, before that has a carrier. It has no address there in any case; but it would join groups
+// and have a route for multicast, and the kernel goes through the routes of all ports when one comes or goes. Where it can't be done all works as well,
+// only slower beside thousands.
+func (m *machine) leaveIPv6ToTheBridge(port string) {
+	if m.ipv6 == nil {
+		return
+	}
+	err := m.ipv6.Set(port+"/disable_ipv6", "1")
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // no IPv6 with an MTU below 1280
+		m.log.Debug("cannot keep IPv6 from a bridge's port", "port", port, "error", err)
+	}
 }
 
 // join sets the inner end up, in one visit to the namespace.

@@ -53,6 +53,41 @@ func TestSet(t *testing.T) {
 	})
 }
 
+// A directory stays that of the namespace where it was opened.
+func TestDir(t *testing.T) {
+	n, other := nstest.New(t), nstest.New(t)
+	for _, ns := range []nstest.NS{n, other} {
+		ns.Run("ip link add name br0 type bridge")
+	}
+	var conf *sysctl.Dir
+	n.Do(func() {
+		var err error
+		conf, err = sysctl.OpenDir("net/ipv6/conf")
+		check(t, err)
+	})
+	other.Do(func() {
+		check(t, conf.Set("br0/disable_ipv6", "1"))
+		if got, err := conf.Get("br0/disable_ipv6"); err != nil || got != "1" {
+			t.Errorf("the directory has %q, %v", got, err)
+		}
+		if got, err := sysctl.Get("net/ipv6/conf/br0/disable_ipv6"); err != nil || got != "0" {
+			t.Errorf("the other namespace has %q, %v", got, err)
+		}
+		for path, errno := range map[string]error{"br9/disable_ipv6": unix.ENOENT, "../ip_forward": unix.EINVAL} {
+			if err := conf.Set(path, "1"); !errors.Is(err, errno) || !strings.Contains(err.Error(), "net/ipv6/conf/"+path) {
+				t.Errorf("Set %q: error %v, want %v", path, err, errno)
+			}
+		}
+	})
+	if got := n.Run("cat /proc/sys/net/ipv6/conf/br0/disable_ipv6"); got != "1\n" {
+		t.Errorf("cat prints %q", got)
+	}
+	check(t, conf.Close())
+	if _, err := sysctl.OpenDir("net/missing"); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("error is %v", err)
+	}
+}
+
 // Many are read as each is by itself.
 func TestEach(t *testing.T) {
 	nstest.New(t).Do(func() {
