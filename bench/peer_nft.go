@@ -31,13 +31,12 @@ type nftPublisher struct {
 	program  []nft.Table
 	network  bridged.Network
 	endpoint bridged.Endpoint
-	txs      sync.Pool // that were used: another use allocates nothing
+	spare    spareTxs
 }
 
 // newNFT loads the program; protection is as in [nft.Options].
 func newNFT(name, protection string) (_ *nftPublisher, err error) {
 	p := &nftPublisher{program: engine.Program()}
-	p.txs.New = func() any { return nft.NewTx(p.program...) }
 	if p.w, err = newWorld(name); err != nil {
 		return nil, err
 	}
@@ -104,14 +103,41 @@ func (p *nftPublisher) commit(ports []uint16, change func(*nft.Tx, nft.Element))
 		elements[i] = p.published(port)
 	}
 	return func() error {
-		tx := p.txs.Get().(*nft.Tx)
-		defer p.txs.Put(tx)
-		tx.Reset()
+		tx := p.spare.take()
+		if tx == nil {
+			tx = nft.NewTx(p.program...)
+		}
+		defer p.spare.put(tx)
 		for _, e := range elements {
 			change(tx, e)
 		}
 		return p.writer.Commit(context.Background(), tx)
 	}
+}
+
+// spareTxs are transactions that were used: another use allocates nothing. A caller of package nft keeps its transaction; a [sync.Pool] would not.
+type spareTxs struct {
+	mu  sync.Mutex
+	txs []*nft.Tx
+}
+
+// take is one that is empty; nil: there is none.
+func (s *spareTxs) take() *nft.Tx {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.txs) == 0 {
+		return nil
+	}
+	tx := s.txs[len(s.txs)-1]
+	s.txs = s.txs[:len(s.txs)-1]
+	return tx
+}
+
+func (s *spareTxs) put(tx *nft.Tx) {
+	tx.Reset()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.txs = append(s.txs, tx)
 }
 
 // callers share the writer, which commits together what waits.
