@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 
@@ -20,7 +18,7 @@ import (
 // httpPeer is the daemon as its clients see it.
 func httpPeer() peer {
 	return peer{
-		name: report.HTTP, what: "a daemon of its own, asked over its unix socket on one lasting connection", find: findDaemon,
+		name: report.HTTP, what: "a daemon of its own, asked over its unix socket on one lasting connection: bodies made beforehand, answers read and not decoded", find: findDaemon,
 		publish: func(s *setting, name string) (publisher, error) { return newHTTP(s, name) },
 		attach:  func(s *setting, name string) (attacher, error) { return newHTTP(s, name) },
 		files:   func(ports int) int { return ports },
@@ -29,7 +27,7 @@ func httpPeer() peer {
 
 // pingPeer is the floor of every call.
 func pingPeer() peer {
-	return peer{name: report.Ping, what: "the least that can be asked of the daemon, on a lasting connection, before each call that it stands beside", find: findDaemon}
+	return peer{name: report.Ping, what: "the least that can be asked of the daemon, before each call that it stands beside and on the same connection", find: findDaemon}
 }
 
 // httpPublisher is a daemon in a world.
@@ -38,7 +36,8 @@ type httpPublisher struct {
 	w       *world
 	dir     string
 	daemon  *daemon
-	plain   *http.Client // for what package client has no method for
+	conn    *connection
+	more    []*connection // of further callers
 }
 
 func newHTTP(s *setting, name string) (_ *httpPublisher, err error) {
@@ -57,68 +56,28 @@ func newHTTP(s *setting, name string) (_ *httpPublisher, err error) {
 	if p.daemon, err = startDaemon(s, p.w.host, p.dir); err != nil {
 		return nil, err
 	}
-	p.plain = &http.Client{Transport: &http.Transport{
-		DisableCompression: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socketIn(p.dir))
-		},
-	}}
+	p.conn = newConnection(p.dir)
 	_, err = p.daemon.client.CreateSandbox(context.Background(), client.SandboxCreate{
 		Name: containerName, NetNS: p.w.container.path(), IPv4Address: insideAddr.Addr().String(),
 	})
 	return p, err
 }
 
-// ping is the least that can be asked of the daemon, on a connection that lasts.
-func (p *httpPublisher) ping() error {
-	resp, err := p.plain.Get("http://bridged/_ping")
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET /_ping: %s: %w", resp.Status, err)
-	}
-	return nil
-}
-
 func (p *httpPublisher) publish(ports []uint16) op {
-	return httpCaller{p.daemon.client, containerName}.publish(ports)
+	return httpCaller{p.conn, containerName}.publish(ports)
 }
 
 func (p *httpPublisher) unpublish(ports []uint16) op {
-	return httpCaller{p.daemon.client, containerName}.unpublish(ports)
-}
-
-// httpCaller publishes ports of one sandbox.
-type httpCaller struct {
-	client  *client.Client
-	sandbox string
-}
-
-func (c httpCaller) publish(ports []uint16) op {
-	in := client.PortsAdd{Sandbox: c.sandbox, Ports: specTexts(ports)}
-	return func() error {
-		_, err := c.client.AddPorts(context.Background(), in)
-		return err
-	}
-}
-
-func (c httpCaller) unpublish(ports []uint16) op {
-	texts := specTexts(ports)
-	return func() error { return c.client.RemovePorts(context.Background(), c.sandbox, texts) }
+	return httpCaller{p.conn, containerName}.unpublish(ports)
 }
 
 // callers have a connection and a sandbox each.
 func (p *httpPublisher) callers(n int) ([]caller, error) {
 	all := make([]caller, n)
 	for i := range all {
-		dialled, err := client.Dial("unix://" + socketIn(p.dir))
-		if err != nil {
-			return nil, err
-		}
-		c := httpCaller{dialled, fmt.Sprintf("%s-caller%d", p.w.name, i)}
-		if _, err := c.client.CreateSandbox(context.Background(), client.SandboxCreate{Name: c.sandbox}); err != nil {
+		c := httpCaller{newConnection(p.dir), fmt.Sprintf("%s-caller%d", p.w.name, i)}
+		p.more = append(p.more, c.conn)
+		if _, err := p.daemon.client.CreateSandbox(context.Background(), client.SandboxCreate{Name: c.sandbox}); err != nil {
 			return nil, err
 		}
 		all[i] = c
@@ -128,14 +87,11 @@ func (p *httpPublisher) callers(n int) ([]caller, error) {
 
 func (p *httpPublisher) attach(c *container, ports []uint16) ([]step, error) {
 	in := client.SandboxCreate{Name: c.name, NetNS: c.path(), IPv4Address: c.address.Addr().String(), Ports: specTexts(ports)}
-	return []step{{"call", func() error {
-		_, err := p.daemon.client.CreateSandbox(context.Background(), in)
-		return err
-	}}}, nil
+	return []step{{"call", p.conn.call(http.MethodPost, client.Prefix+"/sandboxes", in)}}, nil
 }
 
 func (p *httpPublisher) detach(c *container, _ []uint16) ([]step, error) {
-	return []step{{"call", func() error { return p.daemon.client.RemoveSandbox(context.Background(), c.name) }}}, nil
+	return []step{{"call", p.conn.call(http.MethodDelete, client.Prefix+"/sandboxes/"+c.name, nil)}}, nil
 }
 
 // specTexts are port specifications: neighbours are a range.
@@ -160,8 +116,11 @@ func (p *httpPublisher) world() *world { return p.w }
 
 func (p *httpPublisher) close() error {
 	var err error
-	if p.plain != nil {
-		p.plain.CloseIdleConnections()
+	if p.conn != nil {
+		p.more = append(p.more, p.conn)
+	}
+	for _, c := range p.more {
+		c.close()
 	}
 	if p.daemon != nil {
 		p.daemon.client.Close()

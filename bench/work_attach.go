@@ -34,7 +34,7 @@ type attachHost struct {
 	published  []uint16 // by others on the host
 	next       int      // of the containers' ports
 	endpoints  int      // of others on the host
-	before     func() error
+	before     func(workload string) error
 }
 
 func (r *run) attachHost(p peer) (*attachHost, error) {
@@ -107,7 +107,7 @@ func (b *attachHost) each(workload string, n int, ports [][]uint16, s samples, p
 	}
 	for _, steps := range ops {
 		if b.before != nil {
-			if err := b.before(); err != nil {
+			if err := b.before(workload); err != nil {
 				return err
 			}
 		}
@@ -170,7 +170,7 @@ func (bs attachHosts) pings() (beside []*lane) {
 	for _, b := range bs {
 		if daemon, ok := b.attacher.(*httpPublisher); ok {
 			l := besideLane(report.Key{Workload: "attach", Peer: report.Ping, Size: 1, Endpoints: b.endpoints})
-			b.before = func() error { return l.samples.time("attach", daemon.ping) }
+			b.before = func(workload string) error { return l.samples.time(workload, daemon.conn.ping) }
 			beside = append(beside, l)
 		}
 	}

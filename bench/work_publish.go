@@ -54,7 +54,7 @@ func pings(workload string, hosts hosts) (beside []*lane) {
 	for _, h := range hosts {
 		if daemon, ok := h.publisher.(*httpPublisher); ok {
 			l := besideLane(report.Key{Workload: workload, Peer: report.Ping, Ports: len(h.ports)})
-			h.before = func() error { return l.samples.time(workload, daemon.ping) }
+			h.before = func(workload string) error { return l.samples.time(workload, daemon.conn.ping) }
 			beside = append(beside, l)
 		}
 	}
@@ -67,8 +67,8 @@ type host struct {
 	peer  peer
 	ports []uint16
 	next  int // of the spare ports
-	// before is called before each operation that is timed; nil: nothing is.
-	before func() error
+	// before is called before each operation that is timed, with its workload; nil: nothing is.
+	before func(workload string) error
 }
 
 // publishHosts makes a host for each peer and size. Those that can't be had are recorded.
@@ -145,7 +145,7 @@ func (h *host) cycle(n int, s samples) error {
 		}
 		for _, do := range ops {
 			if h.before != nil {
-				if err := h.before(); err != nil {
+				if err := h.before(step.workload); err != nil {
 					return err
 				}
 			}
