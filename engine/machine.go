@@ -35,6 +35,7 @@ type machine struct {
 	addrs *addr.Conn
 	rules *nft.Writer
 	flows conntrack.Purger
+	stock reserve.Stock // for the host's side of ports
 	held  heldNamespaces
 	log   *slog.Logger
 	less  less
@@ -140,6 +141,7 @@ func (m *machine) close() error {
 	if m.links != nil {
 		errs = append(errs, m.links.Close())
 	}
+	m.stock.Close()
 	if m.ipv6 != nil {
 		errs = append(errs, m.ipv6.Close())
 	}
@@ -308,17 +310,32 @@ func absentIPv6(s forwarding.Sysctl, err error) bool {
 }
 
 func (m *machine) reserve(bindings []bridged.Binding) (sockets []io.Closer, err error) {
+	for _, b := range bindings {
+		s := m.stock.Bind(reservable(b))
+		if s == nil {
+			break
+		}
+		sockets = append(sockets, s)
+	}
+	if len(sockets) == len(bindings) {
+		return sockets, nil
+	}
 	err = m.ns.Do(func() error {
-		for _, b := range bindings {
-			s, err := reserve.Bind(reserve.Port{Addr: b.HostIP, Proto: uint8(b.Proto), Port: b.HostPort})
+		for _, b := range bindings[len(sockets):] {
+			s, err := reserve.Bind(reservable(b))
 			if err != nil {
 				return err
 			}
 			sockets = append(sockets, s)
+			m.stock.Fill(reservable(b))
 		}
 		return nil
 	})
 	return sockets, err
+}
+
+func reservable(b bridged.Binding) reserve.Port {
+	return reserve.Port{Addr: b.HostIP, Proto: uint8(b.Proto), Port: b.HostPort}
 }
 
 func (m *machine) ephemeral() (first, last uint16, reserved func(uint16) bool, err error) {

@@ -7,8 +7,8 @@ import "runtime"
 // the others stand still.
 type turns chan struct{}
 
-// turnsEach is how many there are for each processor: one that waits for another's transaction must not leave it idle.
-const turnsEach = 2
+// turnsEach is how many there are for each processor: with more, those that have one wait for each other, and some of them long.
+const turnsEach = 1
 
 func newTurns() turns { return make(turns, turnsEach*runtime.GOMAXPROCS(0)) }
 

@@ -174,6 +174,60 @@ func TestTiedToAnInterface(t *testing.T) {
 	})
 }
 
+// TestStock: a socket of the stock holds a port where it was made, from wherever it is bound, as one of Bind does.
+func TestStock(t *testing.T) {
+	home, elsewhere := host(t), host(t)
+	for _, proto := range []uint8{tcp, udp} {
+		for _, addr := range []string{"0.0.0.0", "127.0.0.1", "::", "::1"} {
+			var stock Stock
+			p := port(addr, proto)
+			if s := stock.Bind(p); s != nil {
+				t.Fatal("an empty stock has a socket")
+			}
+			home.Do(func() { stock.Fill(p) })
+			var s *Socket
+			elsewhere.Do(func() { s = stock.Bind(p) })
+			if s == nil {
+				t.Fatalf("%s is not held", p)
+			}
+			for _, space := range []struct {
+				ns   nstest.NS
+				want error
+			}{{home, unix.EADDRINUSE}, {elsewhere, nil}} {
+				space.ns.Do(func() {
+					fd, err := other{addr: addr}.bind(t, proto)
+					defer unix.Close(fd)
+					if !errors.Is(err, space.want) || (err == nil) != (space.want == nil) {
+						t.Errorf("%s held, another's: %v, want %v", p, err, space.want)
+					}
+				})
+			}
+			home.Do(func() {
+				if err := probe(t, p); err != unix.ECONNREFUSED {
+					t.Errorf("%s: %v, want %v", p, err, unix.ECONNREFUSED)
+				}
+			})
+			if again := stock.Bind(p); again != nil {
+				t.Errorf("%s is held twice", p)
+			}
+			held := []*Socket{s}
+			for more := p; held[len(held)-1] != nil; {
+				more.Port++
+				held = append(held, stock.Bind(more))
+			}
+			if got, want := len(held)-2, stocked-2; got != want {
+				t.Errorf("the stock has sockets for %d ports more, want %d", got, want)
+			}
+			stock.Close()
+			for _, s := range held[:len(held)-1] {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+}
+
 // probe sends a byte to the port and returns the host's answer.
 func probe(t testing.TB, p Port) error {
 	t.Helper()

@@ -41,15 +41,11 @@ const noInterface = math.MaxInt32
 // [bridged.ErrConflict]: something else has the port, which the error names where it can be found. [bridged.ErrInvalid]: the
 // address is none of the host's. [bridged.ErrUnavailable]: too many files are open; a reservation takes one.
 func Bind(p Port) (*Socket, error) {
-	kind, err := p.check()
+	sp, err := p.species()
 	if err != nil {
 		return nil, err
 	}
-	family := unix.AF_INET
-	if p.Addr.Is6() {
-		family = unix.AF_INET6
-	}
-	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, int(p.Proto))
+	fd, err := sp.socket()
 	if p.absent(err) {
 		return &Socket{}, nil
 	}
@@ -86,21 +82,31 @@ func spare(fd int) error {
 	return nil
 }
 
-// check returns the type of the protocol's sockets.
-func (p Port) check() (kind int, err error) {
+// species is what a socket for the port must be.
+func (p Port) species() (sp species, err error) {
 	switch {
 	case !p.Addr.IsValid() || p.Addr.Zone() != "" || p.Addr.Is4In6():
-		return 0, bridged.Errorf(bridged.ErrInvalid, "cannot reserve a port of the host address %q", p.Addr)
+		return sp, bridged.Errorf(bridged.ErrInvalid, "cannot reserve a port of the host address %q", p.Addr)
 	case p.Port == 0:
-		return 0, bridged.Errorf(bridged.ErrInvalid, "cannot reserve port 0 of %s", p.Addr)
+		return sp, bridged.Errorf(bridged.ErrInvalid, "cannot reserve port 0 of %s", p.Addr)
+	}
+	sp = species{family: unix.AF_INET, kind: unix.SOCK_STREAM, proto: int(p.Proto)}
+	if p.Addr.Is6() {
+		sp.family = unix.AF_INET6
 	}
 	switch bridged.Proto(p.Proto) {
 	case bridged.TCP, bridged.SCTP:
-		return unix.SOCK_STREAM, nil
+		return sp, nil
 	case bridged.UDP:
-		return unix.SOCK_DGRAM, nil
+		sp.kind = unix.SOCK_DGRAM
+		return sp, nil
 	}
-	return 0, bridged.Errorf(bridged.ErrInvalid, "cannot reserve %s: only ports of TCP, UDP and SCTP can be", p)
+	return sp, bridged.Errorf(bridged.ErrInvalid, "cannot reserve %s: only ports of TCP, UDP and SCTP can be", p)
+}
+
+// socket makes one that holds no port yet.
+func (sp species) socket() (fd int, err error) {
+	return unix.Socket(sp.family, sp.kind|unix.SOCK_CLOEXEC, sp.proto)
 }
 
 // absent reports whether the error of socket(2) means that nobody can have such a socket. A specific address of an absent
