@@ -19,15 +19,26 @@ const sumSize = 9
 func appendRecord(b *bytes.Buffer, v any) error {
 	start := b.Len()
 	b.WriteString("00000000 ")
-	e := json.NewEncoder(b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil { // ends with a newline; the JSON holds none
+	if err := appendJSON(b, v); err != nil {
 		b.Truncate(start)
 		return err
 	}
 	line := b.Bytes()[start:]
 	copy(line, checksum(line[sumSize:len(line)-1]))
 	return nil
+}
+
+// appendJSON appends v and a newline; there is none in the JSON.
+func appendJSON(b *bytes.Buffer, v any) error {
+	if c, ok := v.(bridged.Change); ok {
+		if text, ok := appendChange(b.AvailableBuffer(), c); ok {
+			b.Write(append(text, '\n'))
+			return nil
+		}
+	}
+	e := json.NewEncoder(b)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
 }
 
 // recordBody is the JSON of a line, newline included, that checks.
