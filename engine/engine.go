@@ -77,6 +77,7 @@ type Engine struct {
 	fresh   *batch[pair]            // just joined
 	hails   *batch[pair]            // to be announced
 	holds   *batch[bridged.Binding] // of an earlier daemon, to be reserved
+	stocks  *batch[bridged.Binding] // that were reserved with what was kept for the next
 	repairs *batch[struct{}]
 	rules   *batch[struct{}]
 	mends   *batch[suspicion]
@@ -204,6 +205,7 @@ func newEngine(cfg Config) *Engine {
 	e.fresh = newBatch(e.finish)
 	e.hails = newRestingBatch(e.announce, nil)
 	e.holds = newBatch(e.hold)
+	e.stocks = newRestingBatch(e.restock, e.loaded)
 	e.repairs = newBatch(e.repair)
 	e.rules = newBatch(e.repairRules)
 	e.mends = newRestingBatch(e.mend, nil)
@@ -255,6 +257,7 @@ func (e *Engine) close() {
 	_ = e.fresh.wait(ctx, every[pair])
 	_ = e.hails.wait(ctx, every[pair])
 	_ = e.holds.wait(ctx, every[bridged.Binding])
+	_ = e.stocks.wait(ctx, every[bridged.Binding])
 	_ = e.notes.wait(ctx, every[slog.Record])
 	failpoint.Reached("stop: nothing waits")
 	e.mu.Lock()

@@ -24,6 +24,7 @@ func (e *Engine) settle() {
 	_ = e.fresh.wait(ctx, every[pair])
 	_ = e.hails.wait(ctx, every[pair])
 	_ = e.holds.wait(ctx, every[bridged.Binding])
+	_ = e.stocks.wait(ctx, every[bridged.Binding])
 }
 
 // checkKernel holds the kernel against the state: what the whole state wants must be what the changes, one by one, led to.

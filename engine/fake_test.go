@@ -343,6 +343,8 @@ type fakeSocket func()
 
 func (s fakeSocket) Close() error { s(); return nil }
 
+func (f *fakeHost) restock([]bridged.Binding) error { return nil }
+
 func (f *fakeHost) reserve(bindings []bridged.Binding) (sockets []io.Closer, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -96,6 +96,8 @@ type namespaces interface {
 type ports interface {
 	// reserve binds one socket after the other, until one can't be bound: the error is about bindings[len(sockets)].
 	reserve(bindings []bridged.Binding) (sockets []io.Closer, err error)
+	// restock makes ahead what further reservations like these need.
+	restock(bindings []bridged.Binding) error
 	ephemeral() (first, last uint16, reserved func(uint16) bool, err error)
 	purge(flows []conntrack.Flow, addrs []netip.Addr) error
 }

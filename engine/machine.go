@@ -327,11 +327,20 @@ func (m *machine) reserve(bindings []bridged.Binding) (sockets []io.Closer, err 
 				return err
 			}
 			sockets = append(sockets, s)
-			m.stock.Fill(reservable(b))
+			m.stock.Fill(reservable(b)) // for the next, as long as we are here
 		}
 		return nil
 	})
 	return sockets, err
+}
+
+func (m *machine) restock(bindings []bridged.Binding) error {
+	return m.ns.Do(func() error {
+		for _, b := range bindings {
+			m.stock.Fill(reservable(b))
+		}
+		return nil
+	})
 }
 
 func reservable(b bridged.Binding) reserve.Port {

@@ -179,10 +179,18 @@ func (e *Engine) reservePorts(ctx context.Context, bindings []bridged.Binding) e
 	sockets, err := e.host.reserve(bindings)
 	e.book.keep(bindings, sockets)
 	if err == nil {
+		e.stocks.add(bindings...)
 		return nil
 	}
 	e.book.free(bindings)
 	return translate(fmt.Errorf("%s: %w", bindFailed(bindings[len(sockets)]), err))
+}
+
+// restock makes what the next reservations will be made with.
+func (e *Engine) restock(bindings []bridged.Binding) {
+	if err := e.host.restock(bindings); err != nil {
+		e.log.Debug("cannot make sockets for the next ports; they are made when they are needed", "error", err)
+	}
 }
 
 // reserveAtOnce is how many ports are reserved in one visit to the host's namespace.

@@ -201,6 +201,7 @@ func (s *storm) run() {
 	s.equal("after everything was given back")
 	s.promised()
 	s.nothingLeft(programme)
+	s.e.settle()
 	s.e.host.(*machine).stock.Close() // its sockets are for whoever comes next
 	if !eventually(func() bool { return len(openFiles(t)) <= len(files) }) {
 		t.Errorf("descriptors at the start and now:\n%s\n---\n%s", strings.Join(files, "\n"), strings.Join(openFiles(t), "\n"))

@@ -50,6 +50,7 @@ func TestSoak(t *testing.T) {
 		{"publish, unpublish", 300, publications, w.soakPublish()},
 		{"network create, rm", 20, networks, soakNetwork},
 	}
+	w.firstPorts(t, d)
 	idle := w.measure(t, d)
 	for _, p := range phases {
 		w.soak(t, d, p.warmUp, p.cycle)
@@ -104,6 +105,19 @@ func (w *world) soak(t testing.TB, d *daemon, cycles int, cycle func(context.Con
 		})
 	}
 	workers.Wait()
+}
+
+// firstPorts has the daemon make what it keeps for the next ports of the kinds that are published here: sixteen sockets each, of two protocols and families.
+func (w *world) firstPorts(t testing.TB, d *daemon) {
+	t.Helper()
+	bare := d.files(t)
+	w.create("--network", "few", "-p", "80", "-p", "53/udp", "first")
+	w.bridged("sandbox", "rm", "first")
+	for end := time.Now().Add(flowtest.Patience); d.files(t) != bare+2*2*16; {
+		if time.Now().After(end) {
+			t.Fatalf("after the first ports there are %d descriptors, %d before", d.files(t), bare)
+		}
+	}
 }
 
 // soakAttach makes a sandbox, publishes two ports and removes it.
