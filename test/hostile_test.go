@@ -373,6 +373,14 @@ func TestFewDescriptors(t *testing.T) {
 
 	// None at all, but the one that is kept to answer clients.
 	d.limitFiles(t, d.files(t))
+	kept := 0 // for the next ports
+	for w.try("port", "add", "c1", fmt.Sprintf("%d:%d", 9800+kept, 9800+kept)).code == 0 {
+		kept++
+	}
+	if kept > 16 {
+		t.Errorf("%d ports were published without a descriptor", kept)
+	}
+	w.consistent(t)
 	for range 3 {
 		if s := decode[statusJSON](w, "status", "--json"); !s.Ready {
 			t.Errorf("status without descriptors: %+v", s)
