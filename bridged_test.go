@@ -55,6 +55,18 @@ func TestErrorKinds(t *testing.T) {
 	}
 }
 
+func TestBindingString(t *testing.T) {
+	for want, b := range map[string]Binding{
+		"0.0.0.0:8080/tcp":   {HostIP: netip.IPv4Unspecified(), Proto: TCP, HostPort: 8080},
+		"[::1]:65535/sctp":   {HostIP: netip.IPv6Loopback(), Proto: SCTP, HostPort: 65535},
+		"invalid AddrPort/0": {},
+	} {
+		if got := b.String(); got != want {
+			t.Errorf("%#v is %q, want %q", b, got, want)
+		}
+	}
+}
+
 func TestBindingsOverlap(t *testing.T) {
 	b := func(s string) Binding {
 		var b Binding

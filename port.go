@@ -61,11 +61,8 @@ type Binding struct {
 }
 
 // String is as in "0.0.0.0:8080/tcp".
-func (b Binding) String() string { return string(b.text()) }
-
-func (b Binding) text() []byte {
-	text := netip.AddrPortFrom(b.HostIP, b.HostPort).AppendTo(make([]byte, 0, len("255.255.255.255:65535/sctp")))
-	return append(append(text, '/'), b.Proto.String()...)
+func (b Binding) String() string {
+	return netip.AddrPortFrom(b.HostIP, b.HostPort).String() + "/" + b.Proto.String()
 }
 
 // MarshalText is [Binding.String]. A binding without an address or a protocol, which nobody could read again, is [ErrInvalid].
@@ -73,7 +70,8 @@ func (b Binding) MarshalText() ([]byte, error) {
 	switch b.Proto {
 	case TCP, UDP, SCTP:
 		if b.HostIP.IsValid() {
-			return b.text(), nil
+			text := netip.AddrPortFrom(b.HostIP, b.HostPort).AppendTo(make([]byte, 0, len("255.255.255.255:65535/sctp")))
+			return append(append(text, '/'), b.Proto.String()...), nil
 		}
 	}
 	return nil, Errorf(ErrInvalid, "invalid binding %q", b.String())
