@@ -2,9 +2,11 @@ package store
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -62,7 +64,7 @@ func TestPrintedUsually(t *testing.T) {
 // No field is left out: one that is new, too, is printed or refused.
 func TestPrintedFields(t *testing.T) {
 	check := func(kind reflect.Type, change func(reflect.Value) bridged.Change) {
-		for _, field := range reflect.VisibleFields(kind) {
+		for _, field := range fields(kind) {
 			v := reflect.New(kind)
 			set(t, v.Elem().FieldByIndex(field.Index))
 			if p, ok := v.Interface().(*bridged.Port); ok && field.Name != "Binding" {
@@ -89,6 +91,22 @@ func TestPrintedFields(t *testing.T) {
 		return bridged.Change{Ports: map[bridged.Binding]*bridged.Port{{HostIP: netip.IPv6Unspecified(), Proto: bridged.TCP, HostPort: 1}: p}}
 	})
 	check(reflect.TypeFor[bridged.Change](), func(v reflect.Value) bridged.Change { return *v.Interface().(*bridged.Change) })
+}
+
+// fields are a struct's, and those of structs in it: a printer that refuses one of these must do so for each of its fields.
+func fields(kind reflect.Type) []reflect.StructField {
+	var all []reflect.StructField
+	for _, field := range reflect.VisibleFields(kind) {
+		all = append(all, field)
+		if field.Type.Kind() != reflect.Struct || reflect.PointerTo(field.Type).Implements(reflect.TypeFor[encoding.TextMarshaler]()) {
+			continue
+		}
+		for _, inner := range fields(field.Type) {
+			inner.Index = append(slices.Clone(field.Index), inner.Index...)
+			all = append(all, inner)
+		}
+	}
+	return all
 }
 
 // set makes v something else than zero.

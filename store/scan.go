@@ -11,8 +11,8 @@ import (
 )
 
 // Most of a log is sandboxes, endpoints and ports, thousands of them, and a start waits for it. A scanner reads these a good deal faster than
-// package encoding/json, which every record was written with, and which reads whatever the scanner leaves: what is rare, what has
-// other than plain text in it, what somebody else wrote. What a scanner reads is what encoding/json would have read.
+// package encoding/json, which reads whatever the scanner leaves: what is rare, what has other than plain text in it, what
+// somebody else wrote. What a scanner reads is what encoding/json would have read.
 
 // scanner reads JSON without spaces.
 type scanner struct {
