@@ -322,12 +322,11 @@ func (m *machine) reserve(bindings []bridged.Binding) (sockets []io.Closer, err 
 	}
 	err = m.ns.Do(func() error {
 		for _, b := range bindings[len(sockets):] {
-			s, err := reserve.Bind(reservable(b))
+			s, err := m.stock.Make(reservable(b)) // and some for the next, as long as we are here
 			if err != nil {
 				return err
 			}
 			sockets = append(sockets, s)
-			m.stock.Fill(reservable(b)) // for the next, as long as we are here
 		}
 		return nil
 	})
@@ -337,7 +336,7 @@ func (m *machine) reserve(bindings []bridged.Binding) (sockets []io.Closer, err 
 func (m *machine) restock(bindings []bridged.Binding) error {
 	return m.ns.Do(func() error {
 		for _, b := range bindings {
-			m.stock.Fill(reservable(b))
+			m.stock.Refill(reservable(b))
 		}
 		return nil
 	})

@@ -13,5 +13,5 @@
 // bound to the same port.
 //
 // Everything happens in the network namespace of the calling thread, which the caller must have locked to its goroutine when it is
-// not the process's own.
+// not the process's own. Only what a [Stock] has can be bound from anywhere.
 package reserve

@@ -184,7 +184,20 @@ func TestStock(t *testing.T) {
 			if s := stock.Bind(p); s != nil {
 				t.Fatal("an empty stock has a socket")
 			}
-			home.Do(func() { stock.Fill(p) })
+			home.Do(func() {
+				if stock.Refill(p); stock.sockets != nil {
+					t.Fatal("a stock has sockets that were never asked for")
+				}
+				first := p
+				first.Port--
+				s, err := stock.Make(first)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
 			var s *Socket
 			elsewhere.Do(func() { s = stock.Bind(p) })
 			if s == nil {
@@ -218,6 +231,12 @@ func TestStock(t *testing.T) {
 			if got, want := len(held)-2, stocked-2; got != want {
 				t.Errorf("the stock has sockets for %d ports more, want %d", got, want)
 			}
+			home.Do(func() { stock.Refill(p) })
+			if s := stock.Bind(Port{p.Addr, p.Proto, 1}); s == nil {
+				t.Errorf("the stock for %s was not filled again", p)
+			} else {
+				held = append(held[:len(held)-1], s, nil)
+			}
 			stock.Close()
 			for _, s := range held[:len(held)-1] {
 				if err := s.Close(); err != nil {
@@ -226,6 +245,26 @@ func TestStock(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestStockWithoutProtocol: what nobody can have is reserved without a socket, and none is kept for the next.
+func TestStockWithoutProtocol(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, int(sctp))
+	if err == nil {
+		unix.Close(fd)
+		t.Skip("this kernel has SCTP")
+	}
+	host(t).Do(func() {
+		var stock Stock
+		p := port("0.0.0.0", sctp)
+		s, err := stock.Make(p)
+		if err != nil || s.open {
+			t.Fatalf("reserving %s: %+v, %v", p, s, err)
+		}
+		if stock.Refill(p); len(stock.sockets) > 0 {
+			t.Errorf("the stock has %v", stock.sockets)
+		}
+	})
 }
 
 // probe sends a byte to the port and returns the host's answer.

@@ -47,15 +47,35 @@ func (s *Stock) take(sp species) (fd int, ok bool) {
 	return fds[len(fds)-1], true
 }
 
-// Fill makes sockets for further ports like p, in the calling thread's network namespace, unless there are enough. It stops before a descriptor that
-// others need more.
-func (s *Stock) Fill(p Port) {
+// Make is [Bind], and makes sockets for further ports like p, both in the calling thread's network namespace. Where nobody can have such a socket it
+// makes none: the kernel looks for a module each time that it is asked for one.
+func (s *Stock) Make(p Port) (*Socket, error) {
+	made, err := Bind(p)
+	if err != nil || !made.open {
+		return made, err
+	}
+	sp, _ := p.species() // Bind had no objection
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fill(sp)
+	return made, nil
+}
+
+// Refill makes up for the sockets that ports like p have taken, in the calling thread's network namespace. What Make has not made yet it does not make.
+func (s *Stock) Refill(p Port) {
 	sp, err := p.species()
 	if err != nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, made := s.sockets[sp]; made {
+		s.fill(sp)
+	}
+}
+
+// fill makes sockets unless there are enough. It stops before a descriptor that others need more. The caller holds s.mu.
+func (s *Stock) fill(sp species) {
 	for len(s.sockets[sp]) < stocked {
 		fd, err := sp.socket()
 		if err != nil {
