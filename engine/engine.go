@@ -34,7 +34,7 @@ type Engine struct {
 	store    *store.Store
 	locks    *locks
 	turns    turns
-	asked    struct{ now, seen atomic.Uint64 } // requests so far, and when loaded was called last
+	asked    atomic.Uint64 // requests so far
 	events   events
 	book     *book
 	ready    chan struct{}
@@ -201,11 +201,11 @@ func newEngine(cfg Config) *Engine {
 		e.program = Program()
 	}
 	e.pairs = newBatch(e.removePairs)
-	e.purges = newRestingBatch(e.purge, e.loaded)
+	e.purges = newRestingBatch(e.purge, e.loaded())
 	e.fresh = newBatch(e.finish)
 	e.hails = newRestingBatch(e.announce, nil)
 	e.holds = newBatch(e.hold)
-	e.stocks = newRestingBatch(e.restock, e.loaded)
+	e.stocks = newRestingBatch(e.restock, e.loaded())
 	e.repairs = newBatch(e.repair)
 	e.rules = newBatch(e.repairRules)
 	e.mends = newRestingBatch(e.mend, nil)
@@ -532,11 +532,15 @@ func (e *Engine) removePairs(pairs []pair) {
 	}
 }
 
-// loaded says whether somebody asked for something since it was called last. A purge goes through the kernel's whole table, which keeps a processor busy for
-// milliseconds also where it is empty: it has a quarter of a million buckets on a host with some memory.
-func (e *Engine) loaded() bool {
-	asked := e.asked.now.Load()
-	return asked != e.asked.seen.Swap(asked)
+// loaded returns a batch's own function that says whether somebody asked for something since it was called last. A purge goes through the kernel's whole
+// table, which keeps a processor busy for milliseconds also where it is empty: it has a quarter of a million buckets on a host with some memory.
+func (e *Engine) loaded() func() bool {
+	var seen uint64
+	return func() bool {
+		before := seen
+		seen = e.asked.Load()
+		return seen != before
+	}
 }
 
 func (e *Engine) purge(purges []purge) {

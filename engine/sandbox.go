@@ -29,7 +29,7 @@ func (e *Engine) enter(ctx context.Context) (leave func(), err error) {
 	case <-ctx.Done():
 		return nil, bridged.Errorf(bridged.ErrUnavailable, "the daemon is not ready yet: %w", ctx.Err())
 	}
-	e.asked.now.Add(1)
+	e.asked.Add(1)
 	e.world.RLock()
 	if e.closed {
 		e.world.RUnlock()
