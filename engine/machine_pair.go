@@ -43,8 +43,8 @@ func (m *machine) createPair(p pair, inner *netns.NS) error {
 	return nil
 }
 
-// leaveIPv6ToTheBridge keeps the host's IPv6 from one of its ports, before that has a carrier. It has no address there in any case; but it would join groups
-// and have a route for multicast, and the kernel goes through the routes of all ports when one comes or goes. Where it can't be done all works as well,
+// leaveIPv6ToTheBridge keeps the host's IPv6 from one of its ports, before that has a carrier. It has no address there in any case; but it would
+// have a route for multicast, and the kernel goes through the routes of all ports when one comes or goes. Where it can't be done all works as well,
 // only slower beside thousands.
 func (m *machine) leaveIPv6ToTheBridge(port string) {
 	if m.ipv6 == nil {
