@@ -81,6 +81,7 @@ type storm struct {
 	seed    uint64
 	vandals bool
 	given   []string // paths of namespaces for sandboxes, some for each client
+	mounts  []string // of these, and of those that the machine had before
 	socket  string
 	e       *Engine
 	end     func()       // of the server and the engine
@@ -111,6 +112,7 @@ func newStorm(t *testing.T, protection string) *storm {
 		}
 		ns.Close()
 	}
+	s.mounts = mountedNamespaces(t)
 	return s
 }
 
@@ -484,6 +486,21 @@ func (s *storm) giveBack() {
 	}
 }
 
+// mountedNamespaces are the lines of mountinfo about namespaces, also of those that the storm's own /run hides.
+func mountedNamespaces(t *testing.T) (lines []string) {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, " /run/") && strings.Contains(line, " - nsfs ") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
 // nothingLeft looks for leftovers, in memory and in the kernel.
 func (s *storm) nothingLeft(programme []string) {
 	t, e := s.t, s.e
@@ -496,12 +513,8 @@ func (s *storm) nothingLeft(programme []string) {
 	if names, err := os.ReadDir(namespaceDir); err != nil || len(names) > 0 {
 		t.Errorf("namespaces are left: %v, %v", names, err)
 	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Error(err)
-	}
-	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, " /run/") && strings.Contains(line, " - nsfs ") && !strings.Contains(line, " /run/given") {
+	for _, line := range mountedNamespaces(t) {
+		if !slices.Contains(s.mounts, line) {
 			t.Errorf("a namespace is still mounted: %s", line)
 		}
 	}
