@@ -32,14 +32,12 @@ type Engine interface {
 
 	Sandboxes() []bridged.SandboxInfo
 	Sandbox(ref string) (bridged.SandboxInfo, error)
-	// FindSandbox is which one is meant, without what belongs to it.
-	FindSandbox(ref string) (bridged.Sandbox, error)
 	CreateSandbox(ctx context.Context, spec bridged.SandboxSpec) (bridged.SandboxInfo, error)
 	RemoveSandbox(ctx context.Context, ref string) error
 
 	// Ports are those of one sandbox; of all for "".
 	Ports(sandboxRef string) ([]bridged.PortInfo, error)
-	AddPorts(ctx context.Context, sandboxRef string, specs []bridged.PortSpec) (added []bridged.Port, warnings []string, err error)
+	AddPorts(ctx context.Context, sandboxRef string, specs []bridged.PortSpec) (added []bridged.PortInfo, warnings []string, err error)
 	RemovePorts(ctx context.Context, sandboxRef string, specs []bridged.PortSpec) error
 
 	// Links are those of one sandbox; of all for "".

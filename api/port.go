@@ -2,9 +2,9 @@ package api
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"slices"
+	"strconv"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/client"
@@ -45,17 +45,14 @@ func (s *Server) addPorts(c *call) (any, error) {
 	case in.Sandbox == "":
 		return nil, fieldError("Sandbox", "is missing: want a sandbox's name or id")
 	}
-	sb, err := s.engine.FindSandbox(in.Sandbox)
-	if err != nil {
-		return nil, err
-	}
-	added, warnings, err := s.engine.AddPorts(c.Context(), sb.ID, specs)
+	added, warnings, err := s.engine.AddPorts(c.Context(), in.Sandbox, specs)
 	if err != nil {
 		return nil, err
 	}
 	out := client.PortsAdded{Ports: []client.Port{}, Warnings: notNil(warnings)}
-	for _, p := range sortedPorts(added) {
-		out.Ports = append(out.Ports, wirePort(sb.Name, p))
+	ordered.Sort(added, func(a, b bridged.PortInfo) int { return comparePorts(a.Port, b.Port) })
+	for _, p := range added {
+		out.Ports = append(out.Ports, wirePort(p.SandboxName, p.Port))
 	}
 	return out, nil
 }
@@ -95,12 +92,12 @@ func portSpecs(texts []string) ([]bridged.PortSpec, error) {
 }
 
 func wirePort(sandbox string, p bridged.Port) client.Port {
-	return client.Port{Sandbox: sandbox, Port: containerPort(p), HostIP: p.Binding.HostIP.String(), HostPort: fmt.Sprint(p.Binding.HostPort)}
+	return client.Port{Sandbox: sandbox, Port: containerPort(p), HostIP: p.Binding.HostIP.String(), HostPort: strconv.Itoa(int(p.Binding.HostPort))}
 }
 
 // containerPort is as in "80/tcp".
 func containerPort(p bridged.Port) string {
-	return fmt.Sprintf("%d/%s", p.ContainerPort, p.Binding.Proto)
+	return strconv.Itoa(int(p.ContainerPort)) + "/" + p.Binding.Proto.String()
 }
 
 // sortedPorts are the ports in the order of comparePorts.

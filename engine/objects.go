@@ -65,6 +65,14 @@ type pair struct {
 	astray bool
 }
 
+// put adds to a map, which is made when it is needed: few changes want something of every kind.
+func put[K comparable, V any](m *map[K]V, key K, v V) {
+	if *m == nil {
+		*m = make(map[K]V)
+	}
+	(*m)[key] = v
+}
+
 func newObjects() objects {
 	return objects{
 		elements: make(nft.Elements),
@@ -90,8 +98,7 @@ type compiler struct {
 // want is what the objects that c names and touches want, as they are in the state now. Compiled before and after a change, it is
 // all the change does to the kernel.
 func (k compiler) want(c bridged.Change, t touched) objects {
-	w := newObjects()
-	w.tables = k.program
+	w := objects{tables: k.program, elements: make(nft.Elements)}
 	each(c.Networks, k.x.Networks, &w, k.network)
 	each(t.networks, k.x.Networks, &w, k.network)
 	each(t.endpoints, k.x.Endpoints, &w, k.endpoint)
@@ -209,7 +216,7 @@ func (k compiler) network(w *objects, n bridged.Network) {
 		mayTake: n.Bridge == k.takeOver,
 	}
 	if n.Given {
-		w.bridges[n.Bridge] = bridge{Bridge: link.Bridge{Name: n.Bridge}, sysctls: b.sysctls, given: true}
+		put(&w.bridges, n.Bridge, bridge{Bridge: link.Bridge{Name: n.Bridge}, sysctls: b.sysctls, given: true})
 		return
 	}
 	b.addrs = n.BridgeAddrs()
@@ -218,7 +225,7 @@ func (k compiler) network(w *objects, n bridged.Network) {
 		b.addrs = append(b.addrs, netip.PrefixFrom(addr.LinkLocal(addr.MAC(n.BridgeMAC)), 64))
 	}
 	b.connected = b.addrs
-	w.bridges[n.Bridge] = b
+	put(&w.bridges, n.Bridge, b)
 }
 
 // mtu is the bridge's: the network's, but no larger than that of any member. Members keep the one that they were made with.
@@ -246,7 +253,7 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 	}
 	w.add(forwarding.Endpoint(n, e, others))
 	if e.Peer != "" {
-		w.pairs[e.HostInterface] = pair{Pair: k.pair(n, e), sandbox: e.Sandbox}
+		put(&w.pairs, e.HostInterface, pair{Pair: k.pair(n, e), sandbox: e.Sandbox})
 		return
 	}
 	s := k.x.Sandboxes[e.Sandbox]
@@ -266,7 +273,7 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 	if s.CNI {
 		p.shape = shapingOf(e)
 		if p.shape.Shaper != "" {
-			w.shapers[p.shape.Shaper] = struct{}{}
+			put(&w.shapers, p.shape.Shaper, struct{}{})
 		}
 		attached(&p.inner, n, e)
 		joined = nil // its default route is one of its own, if it has one
@@ -283,7 +290,7 @@ func (k compiler) endpoint(w *objects, e bridged.Endpoint) {
 	for _, path := range sortedKeys(e.Sysctls) {
 		p.sysctls = append(p.sysctls, forwarding.Sysctl{Path: strings.Replace(path, bridged.InterfaceName, e.Interface, 1), Value: e.Sysctls[path]})
 	}
-	w.pairs[e.HostInterface] = p
+	put(&w.pairs, e.HostInterface, p)
 }
 
 // pair is that of an endpoint on a network.
@@ -335,10 +342,18 @@ func (k compiler) host(w *objects) {
 
 // clone is a copy that shares only values.
 func (w objects) clone() objects {
-	w.elements = maps.Clone(w.elements)
-	w.bridges = maps.Clone(w.bridges)
-	w.pairs = maps.Clone(w.pairs)
-	w.shapers = maps.Clone(w.shapers)
-	w.routes = maps.Clone(w.routes)
-	return w
+	c := w
+	c.elements = copied(w.elements)
+	c.bridges = copied(w.bridges)
+	c.pairs = copied(w.pairs)
+	c.shapers = copied(w.shapers)
+	c.routes = copied(w.routes)
+	return c
+}
+
+// copied is a copy of a map that can be added to.
+func copied[M ~map[K]V, K comparable, V any](m M) M {
+	c := make(M, len(m))
+	maps.Copy(c, m)
+	return c
 }

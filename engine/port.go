@@ -257,7 +257,7 @@ func (e *Engine) purgeBypassing(claims []claim) {
 
 // AddPorts publishes ports of a sandbox, all of them or none, in one transaction, and returns them in the order asked for. The
 // sandbox is named by name, id or unique prefix. A taken port is [bridged.ErrConflict].
-func (e *Engine) AddPorts(ctx context.Context, ref string, specs []bridged.PortSpec) (added []bridged.Port, warnings []string, err error) {
+func (e *Engine) AddPorts(ctx context.Context, ref string, specs []bridged.PortSpec) (added []bridged.PortInfo, warnings []string, err error) {
 	leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -268,7 +268,11 @@ func (e *Engine) AddPorts(ctx context.Context, ref string, specs []bridged.PortS
 		return nil, nil, err
 	}
 	defer unlock()
-	return e.publish(ctx, s.ID, specs, func(x *index) (outlets, error) { return x.publishable(s) })
+	ports, warnings, err := e.publish(ctx, s.ID, specs, func(x *index) (outlets, error) { return x.publishable(s) })
+	for _, p := range ports {
+		added = append(added, bridged.PortInfo{Port: p, SandboxName: s.Name})
+	}
+	return added, warnings, err
 }
 
 // publish claims host ports and publishes them for a stack, in one transaction. where is called under the engine's lock.

@@ -60,7 +60,7 @@ func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) 
 // route wants a way from an endpoint by way of its network's gateway.
 func (k compiler) route(w *objects, from bridged.Endpoint, to netip.Prefix, gateway netip.Addr) {
 	if in, ok := k.inner(from); ok {
-		w.routes[routeID{from.HostInterface, to}] = route{in, gateway}
+		put(&w.routes, routeID{from.HostInterface, to}, route{in, gateway})
 	}
 }
 
@@ -74,7 +74,7 @@ func (k compiler) visit(w *objects) {
 		for _, id := range endpoints {
 			e := k.x.Endpoints[id]
 			if in, ok := k.inner(e); ok {
-				w.visits[e.HostInterface] = in
+				put(&w.visits, e.HostInterface, in)
 			}
 		}
 	}

@@ -481,13 +481,6 @@ func (e *Engine) Sandbox(ref string) (bridged.SandboxInfo, error) {
 	return e.index.sandboxInfo(s), nil
 }
 
-// FindSandbox is which sandbox is meant, by name, id or unique prefix of the id. Unlike Sandbox it costs the same however many ports there are.
-func (e *Engine) FindSandbox(ref string) (bridged.Sandbox, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.index.sandbox(ref)
-}
-
 // Sandboxes lists all sandboxes in the order of their names, without those that are just being made or removed.
 func (e *Engine) Sandboxes() []bridged.SandboxInfo {
 	e.mu.Lock()

@@ -32,7 +32,7 @@ func (e *Engine) Ports(ref string) ([]bridged.PortInfo, error) {
 }
 
 // AddPorts publishes ports: all or none.
-func (e *Engine) AddPorts(_ context.Context, ref string, specs []bridged.PortSpec) ([]bridged.Port, []string, error) {
+func (e *Engine) AddPorts(_ context.Context, ref string, specs []bridged.PortSpec) (added []bridged.PortInfo, warnings []string, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.fail != nil {
@@ -42,9 +42,12 @@ func (e *Engine) AddPorts(_ context.Context, ref string, specs []bridged.PortSpe
 	if err != nil {
 		return nil, nil, err
 	}
-	added, err := e.publish(e.sandboxes[id], specs)
+	ports, err := e.publish(e.sandboxes[id], specs)
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, p := range ports {
+		added = append(added, bridged.PortInfo{Port: p, SandboxName: e.sandboxes[id].Name})
 	}
 	return added, e.warnings, nil
 }

@@ -31,14 +31,6 @@ func (e *Engine) Sandbox(ref string) (bridged.SandboxInfo, error) {
 	return e.sandboxInfo(e.sandboxes[id]), nil
 }
 
-// FindSandbox is which one is meant.
-func (e *Engine) FindSandbox(ref string) (bridged.Sandbox, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	id, err := e.findSandbox(ref)
-	return e.sandboxes[id], err
-}
-
 func (e *Engine) sandboxInfo(s bridged.Sandbox) bridged.SandboxInfo {
 	info := bridged.SandboxInfo{Sandbox: s}
 	for _, ep := range sorted(e.endpoints) {
