@@ -23,16 +23,16 @@ func Sets() []nft.Set {
 		service6 = []nft.Type{nft.TypeIPv6, nft.TypePort}
 	)
 	return []nft.Set{
+		// Published ports: on one address of the host, and on all of them. The counters are per published port.
+		{Name: "publish4", Key: port4, Data: service4, Size: maxPorts, Counter: true},
+		{Name: "publish4any", Key: port, Data: service4, Size: maxPorts, Counter: true},
+		{Name: "publish6", Key: port6, Data: service6, Size: maxPorts, Counter: true},
+		{Name: "publish6any", Key: port, Data: service6, Size: maxPorts, Counter: true},
 		// Bridges whose subnets leave with the address of the interface that they leave by.
 		{Name: "masq4", Key: ifname, Size: maxNetworks},
 		{Name: "masq6", Key: ifname, Size: maxNetworks},
 		// Bridges with a fixed source address instead.
 		{Name: "snat4", Key: ifname, Data: []nft.Type{nft.TypeIPv4}, Size: maxNetworks},
 		{Name: "snat6", Key: ifname, Data: []nft.Type{nft.TypeIPv6}, Size: maxNetworks},
-		// Published ports: on one address of the host, and on all of them. The counters are per published port.
-		{Name: "publish4", Key: port4, Data: service4, Size: maxPorts, Counter: true},
-		{Name: "publish4any", Key: port, Data: service4, Size: maxPorts, Counter: true},
-		{Name: "publish6", Key: port6, Data: service6, Size: maxPorts, Counter: true},
-		{Name: "publish6any", Key: port, Data: service6, Size: maxPorts, Counter: true},
 	}
 }
