@@ -30,7 +30,7 @@ import (
 // machine is the real host: the network namespace that the daemon was started in.
 type machine struct {
 	ns    *netns.NS
-	ipv6  *sysctl.Dir // parameters of the host's links; nil: there is no IPv6
+	ipv6  *sysctl.Dir // parameters of the host's links; nil: there are none, or they can't be looked at
 	links *link.Conn
 	addrs *addr.Conn
 	rules *nft.Writer
@@ -71,8 +71,8 @@ func openMachine(cfg Config, less less) (_ *machine, err error) {
 	if m.ns, err = netns.Current(); err != nil {
 		return nil, err
 	}
-	if m.ipv6, err = sysctl.OpenDir("net/ipv6/conf"); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+	if conf, err := sysctl.OpenDir("net/ipv6/conf"); err == nil { // else there is no IPv6, or it does without
+		m.ipv6 = conf
 	}
 	if m.links, err = link.DialWith(link.Options{In: m.ns.Do, Fault: less.fault}); err != nil {
 		return nil, fmt.Errorf("cannot open a rtnetlink socket: %w", err)
