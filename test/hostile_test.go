@@ -268,6 +268,7 @@ func TestGarbage(t *testing.T) {
 func TestVanishingClients(t *testing.T) {
 	w := newWorld(t)
 	d := w.daemon("--ipv6")
+	w.firstPorts(t, d, 2, "-p", "80")
 	before := d.files(t)
 	const n = 20
 	for i := range n {

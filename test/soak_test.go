@@ -7,12 +7,15 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged/client"
 	"github.com/bridged/bridged/internal/flowtest"
@@ -50,7 +53,7 @@ func TestSoak(t *testing.T) {
 		{"publish, unpublish", 300, publications, w.soakPublish()},
 		{"network create, rm", 20, networks, soakNetwork},
 	}
-	w.firstPorts(t, d)
+	w.firstPorts(t, d, 4, "--network", "few", "-p", "80", "-p", "53/udp")
 	idle := w.measure(t, d)
 	for _, p := range phases {
 		w.soak(t, d, p.warmUp, p.cycle)
@@ -107,17 +110,53 @@ func (w *world) soak(t testing.TB, d *daemon, cycles int, cycle func(context.Con
 	workers.Wait()
 }
 
-// firstPorts has the daemon make what it keeps for the next ports of the kinds that are published here: sixteen sockets each, of two protocols and families.
-func (w *world) firstPorts(t testing.TB, d *daemon) {
+// firstPorts publishes ports of so many kinds, which are protocols and families, and waits until the daemon has made what it keeps for the next ones:
+// sixteen sockets of each kind.
+func (w *world) firstPorts(t testing.TB, d *daemon, kinds int, create ...string) {
 	t.Helper()
-	bare := d.files(t)
-	w.create("--network", "few", "-p", "80", "-p", "53/udp", "first")
+	w.create(append(create, "first")...)
 	w.bridged("sandbox", "rm", "first")
-	for end := time.Now().Add(flowtest.Patience); d.files(t) != bare+2*2*16; {
+	for end := time.Now().Add(flowtest.Patience); d.unbound(t) != kinds*16; {
 		if time.Now().After(end) {
-			t.Fatalf("after the first ports there are %d descriptors, %d before", d.files(t), bare)
+			t.Fatalf("after the first ports the daemon keeps %d sockets for the next", d.unbound(t))
 		}
 	}
+}
+
+// unbound is how many sockets the daemon has that hold no port.
+func (d *daemon) unbound(t testing.TB) (n int) {
+	t.Helper()
+	pid, err := unix.PidfdOpen(d.cmd.Process.Pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pid)
+	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range all {
+		number, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd, err := unix.PidfdGetfd(pid, number, 0)
+		if err != nil {
+			continue // it was closed just now
+		}
+		switch at, _ := unix.Getsockname(fd); at := at.(type) {
+		case *unix.SockaddrInet4:
+			if at.Port == 0 {
+				n++
+			}
+		case *unix.SockaddrInet6:
+			if at.Port == 0 {
+				n++
+			}
+		}
+		unix.Close(fd)
+	}
+	return n
 }
 
 // soakAttach makes a sandbox, publishes two ports and removes it.
