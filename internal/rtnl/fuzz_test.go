@@ -278,7 +278,8 @@ func FuzzAnswers(f *testing.F) {
 		var apart [][]byte
 		restarts := false
 		for m := range Messages(stream) {
-			restarts = restarts || m.Flags&unix.NLM_F_DUMP_INTR != 0
+			ends := m.Kind == unix.NLMSG_ERROR || m.Kind == unix.NLMSG_DONE
+			restarts = restarts || m.Flags&unix.NLM_F_DUMP_INTR != 0 || ends && errors.Is(m.err(), unix.EINTR)
 			apart = append(apart, m.append(nil))
 		}
 		if len(apart) > 64 {
