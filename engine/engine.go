@@ -69,6 +69,7 @@ type Engine struct {
 	index    *index
 	unpurged []purge                // for the next sweep
 	mending  map[suspicion]struct{} // that wait to be mended
+	unmended map[suspicion]struct{} // that could not be: for the next sweep
 	warnings []string
 	since    time.Time
 
@@ -194,7 +195,7 @@ func newEngine(cfg Config) *Engine {
 		ended:   make(chan struct{}),
 		index:   newIndex(),
 		book:    newBook(),
-		mending: make(map[suspicion]struct{}),
+		mending: make(map[suspicion]struct{}), unmended: make(map[suspicion]struct{}),
 	}
 	e.index.departed = newDeparted()
 	if !cfg.NoFirewall {
@@ -270,13 +271,13 @@ func (e *Engine) close() {
 	}
 }
 
-// warn keeps warnings for `status`.
+// warn keeps warnings for `status`. What is warned of again and again, because it is tried again and again, is in the log once.
 func (e *Engine) warn(warnings ...string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, w := range warnings {
-		e.log.Warn(w)
 		if !slices.Contains(e.warnings, w) {
+			e.log.Warn(w)
 			e.warnings = append(e.warnings, w)
 		}
 	}

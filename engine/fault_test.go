@@ -261,7 +261,7 @@ func both(fs ...func(context.Context, *Engine) error) func(context.Context, *Eng
 	}
 }
 
-// settled waits until nothing goes on behind answers, and has compared what is in doubt.
+// settled waits until nothing goes on behind answers, and has looked at what is in doubt or could not be mended.
 func (e *Engine) settled() {
 	for {
 		ctx := context.Background()
@@ -270,7 +270,10 @@ func (e *Engine) settled() {
 		_ = e.mends.wait(ctx, every[suspicion])
 		_ = e.lost.wait(ctx, every[string])
 		e.settle()
-		if !e.doubtful.Load() {
+		e.mu.Lock()
+		unmended := len(e.unmended)
+		e.mu.Unlock()
+		if !e.doubtful.Load() && unmended == 0 {
 			return
 		}
 		e.sweepThrough()

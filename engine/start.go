@@ -162,7 +162,7 @@ func (e *Engine) difference(ctx context.Context, listed *listing) (p Plan, lost 
 }
 
 // carryOutAll makes every step that can be made. What fails on one sandbox's link, whose namespace is not ours to rule, or on a bridge that was
-// given, must not keep the rules from coming back: it is a warning. Other failures end it.
+// given, must not keep the rules from coming back: it is a warning, and the next sweep has another look at it. Other failures end it.
 func (e *Engine) carryOutAll(ctx context.Context, plan Plan) (steps int, err error) {
 	missing := make(map[string]bool) // pairs, by their host ends
 	for _, s := range plan {
@@ -174,14 +174,17 @@ func (e *Engine) carryOutAll(ctx context.Context, plan Plan) (steps int, err err
 			steps++
 			continue
 		}
-		host, mayFail := ofSandbox(s)
+		link, mayFail := ofOthers(s)
 		if !mayFail {
 			return steps, e.inOldWords(s, err)
 		}
 		e.warn(fmt.Sprintf("a sandbox or a given bridge is not as it should be: %v", err))
+		e.mu.Lock()
+		e.unmended[suspicion{link: link}] = struct{}{}
+		e.mu.Unlock()
 		switch s := s.(type) {
 		case addPair:
-			missing[host] = true
+			missing[link] = true
 		case join:
 			e.pairs.add(s.pair) // one that is half there would be taken for a whole one
 		}
@@ -189,8 +192,8 @@ func (e *Engine) carryOutAll(ctx context.Context, plan Plan) (steps int, err err
 	return steps, nil
 }
 
-// ofSandbox says whether the step concerns one sandbox, or a bridge that is not ours, and which host end.
-func ofSandbox(s step) (host string, ok bool) {
+// ofOthers says whether the step concerns one sandbox, or a bridge that is not ours, and the link: the host end, or the bridge.
+func ofOthers(s step) (link string, ok bool) {
 	switch s := s.(type) {
 	case addPair:
 		return s.Host, true
@@ -203,7 +206,7 @@ func ofSandbox(s step) (host string, ok bool) {
 	case setShape:
 		return s.Host, true
 	case setSysctl:
-		return "", s.given
+		return s.bridge, s.given
 	}
 	return "", false
 }

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -70,10 +72,15 @@ func (e *Engine) sweep() {
 	e.lacks.bridgeFilter = d.bridgeFilter
 	again := e.unpurged
 	e.unpurged = nil
+	unmended := slices.Collect(maps.Keys(e.unmended))
+	clear(e.unmended)
 	e.mu.Unlock()
 	e.purges.add(again...)
 	for _, name := range d.bridges {
 		e.suspect(suspicion{link: name})
+	}
+	for _, s := range unmended {
+		e.suspect(s)
 	}
 	e.lost.add(d.lost...)
 }

@@ -48,6 +48,34 @@ func TestScarcePurgeIsMadeUpFor(t *testing.T) {
 	checkKernel(t, e, h)
 }
 
+// TestFailedRepairIsMadeUpFor: a sandbox's link that could not be put back is when the next sweep comes by, without another event.
+func TestFailedRepairIsMadeUpFor(t *testing.T) {
+	h := newFakeHost()
+	e, stop := startFake(t, testConfig(t), h)
+	defer stop()
+	if _, err := e.CreateSandbox(t.Context(), bridged.SandboxSpec{Name: "a", Ports: specs(t, "8080:80")}); err != nil {
+		t.Fatal(err)
+	}
+	there := func() bool { return len(h.links()) == 1 }
+	for failed, what := range []string{"making it", "setting it up"} {
+		e.settled()
+		_ = h.delPairs([]string{h.links()[0].Name})
+		h.failNext(1 + failed)
+		e.suspect(suspicion{})
+		_ = e.repairs.wait(t.Context(), every[struct{}])
+		e.settle()
+		if there() {
+			t.Fatalf("%s did not fail", what)
+		}
+		e.sweepThrough()
+		_ = e.mends.wait(t.Context(), every[suspicion])
+		if !there() {
+			t.Errorf("%s failed, and nobody tried again", what)
+		}
+		checkKernel(t, e, h)
+	}
+}
+
 // sweepThrough is a sweep, and what it finds.
 func (e *Engine) sweepThrough() {
 	e.sweep()
