@@ -244,4 +244,7 @@ func (s *Space) Join(t testing.TB, link string, to *Space, prefix4, prefix6 stri
 		fmt.Sprintf("route add default via %s.1", prefix4),
 		fmt.Sprintf("route add default via %s::1", prefix6),
 	)
+	// Who asks for a link makes the kernel look after its carrier, which it would do within a second else: what a test sees first is what stays.
+	s.IP(t, "link show dev "+link)
+	to.IP(t, "link show dev eth0")
 }
