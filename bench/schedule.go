@@ -76,8 +76,9 @@ type pace struct {
 // most is the time that a lane never goes on after.
 func (p pace) most() time.Duration { return 5 * p.budget }
 
-// pause is between turns, so that what one lane does behind its answers is not measured with the next.
-const pause = 5 * time.Millisecond
+// pause is between turns, so that what one lane does behind its answers is not measured with the next: our engine waits some milliseconds, and then
+// goes through the kernel's table of connections, which takes as long.
+const pause = 10 * time.Millisecond
 
 // takeTurns runs the lanes until each has used its budget: a warm-up each, then turn after turn in random order. A lane that
 // fails stops; the others go on.

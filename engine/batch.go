@@ -15,6 +15,8 @@ type batch[T any] struct {
 	// rests: after each go it rests three times as long as that took, so that under a load without any pause most of a processor is left to
 	// those who wait for an answer. It does not rest while somebody waits for it.
 	rests bool
+	// first is how long it rests before it begins, when something comes after a pause and nobody waits for it.
+	first time.Duration
 	// loaded says whether there was something to do for others since it was called last: the rest goes on then, for as long as it may. nil: there never is.
 	loaded func() bool
 
@@ -41,6 +43,9 @@ func newRestingBatch[T any](work func([]T), loaded func() bool) *batch[T] {
 	return b
 }
 
+// afterLoad is how long a batch rests at first that had better begin when a load is over: a request that comes alone has its answer by then.
+const afterLoad = 2 * time.Millisecond
+
 // mostRest is how long a batch rests at most, so that nobody waits much longer for what it gives back.
 const mostRest = 100 * time.Millisecond
 
@@ -52,10 +57,15 @@ func (b *batch[T]) add(items ...T) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.waiting = append(b.waiting, items...)
-	if !b.busy {
-		b.busy = true
-		go b.run()
+	if b.busy {
+		return
 	}
+	b.busy = true
+	if b.first > 0 && !b.hasty {
+		b.lie(b.first, time.Now().Add(mostRest))
+		return
+	}
+	go b.run()
 }
 
 // run works off what waits, until there is nothing more or it is time to rest.

@@ -203,6 +203,7 @@ func newEngine(cfg Config) *Engine {
 	}
 	e.pairs = newBatch(e.removePairs)
 	e.purges = newRestingBatch(e.purge, e.loaded())
+	e.purges.first = afterLoad
 	e.fresh = newBatch(e.finish)
 	e.hails = newRestingBatch(e.announce, nil)
 	e.holds = newBatch(e.hold)

@@ -81,18 +81,3 @@ func (e *Engine) sweepThrough() {
 	e.sweep()
 	_ = e.lost.wait(context.Background(), every[string])
 }
-
-// TestLoaded: each batch is told of every load, also of one that another batch was told of meanwhile.
-func TestLoaded(t *testing.T) {
-	var e Engine
-	one, other := e.loaded(), e.loaded()
-	for range 2 {
-		if one() || other() {
-			t.Error("there is a load, and nobody asked for anything")
-		}
-		e.asked.Add(1)
-		if !one() || !other() {
-			t.Error("a request was no load")
-		}
-	}
-}
