@@ -268,20 +268,11 @@ func TestBadDaemons(t *testing.T) {
 // once runs a daemon that must end by itself.
 func (w *world) once(attr *syscall.SysProcAttr, args ...string) result {
 	w.t.Helper()
-	d := &daemon{w: w, done: make(chan struct{})}
-	d.cmd = exec.Command(program, args...)
-	d.cmd.Env, d.cmd.SysProcAttr = []string{"PATH="}, attr
-	d.cmd.Stderr = &d.log
-	if err := w.host.Start(d.cmd); err != nil {
-		w.t.Fatal(err)
-	}
-	go func() {
-		d.cmd.Wait()
-		close(d.done)
-	}()
-	defer d.kill()
-	d.wait()
-	return result{args: args, stderr: d.log.String(), code: d.cmd.ProcessState.ExitCode()}
+	cmd := exec.Command(program, args...)
+	cmd.Env, cmd.SysProcAttr = []string{"PATH="}, attr
+	d := w.host.Launch(w.t, cmd)
+	d.Wait()
+	return result{args: args, stderr: d.Log.String(), code: d.Cmd.ProcessState.ExitCode()}
 }
 
 // A second daemon on the same run directory is refused, and the first goes on.

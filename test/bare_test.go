@@ -37,17 +37,7 @@ func TestEmptyRoot(t *testing.T) {
 		return strings.TrimSpace(out.String())
 	}
 
-	d := &daemon{w: w, done: make(chan struct{})}
-	d.cmd = bare(root, "daemon", "--ipv6", "--state-dir", "/run/state")
-	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
-	if err := w.host.Start(d.cmd); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		d.cmd.Wait()
-		close(d.done)
-	}()
-	defer d.kill()
+	d := w.host.Launch(t, bare(root, "daemon", "--ipv6", "--state-dir", "/run/state"))
 	run("status", "--wait", "10s")
 
 	run("network", "create", "--ipv6", "mine")
@@ -67,9 +57,9 @@ func TestEmptyRoot(t *testing.T) {
 	}
 	run("sandbox", "rm", "c1", "c2")
 	run("network", "rm", "mine")
-	d.stop()
-	if strings.Contains(d.log.String(), "level=ERROR") || strings.Contains(d.log.String(), "level=WARN") {
-		t.Errorf("the daemon complained:\n%s", d.log.String())
+	d.Stop()
+	if strings.Contains(d.Log.String(), "level=ERROR") || strings.Contains(d.Log.String(), "level=WARN") {
+		t.Errorf("the daemon complained:\n%s", d.Log.String())
 	}
 }
 

@@ -30,14 +30,14 @@ func TestKilledInTheMiddle(t *testing.T) {
 				t.Fatalf("killing at event %d: %v", n, err)
 			}
 		}
-		d.kill()
+		d.Kill()
 		clients.Wait()
 		watched.close()
 		d = w.daemon("--ipv6")
 		w.consistent(t)
 		book.check(t, w)
 		if t.Failed() {
-			t.Fatalf("after killing the daemon at event %d; its log:\n%s", n, d.log.String())
+			t.Fatalf("after killing the daemon at event %d; its log:\n%s", n, d.Log.String())
 		}
 	}
 	// Everything can be given back.
@@ -219,7 +219,7 @@ func TestForeignNamespaceAfterCrash(t *testing.T) {
 			if err := w.attempt(steps{`POST sandboxes {"Name": "s"}`}); err == nil {
 				t.Fatal("the daemon was not killed")
 			}
-			w.d.wait()
+			w.d.Wait()
 			w.tell("")
 			if c.theirs {
 				w.host.Output(t, "ip", "netns", "add", "s")

@@ -295,7 +295,7 @@ func startsAfter() []operation {
 				if err := w.attempt(s); err == nil {
 					w.t.Fatalf("%s: not killed at %s", name, point)
 				}
-				w.d.wait()
+				w.d.Wait()
 				w.tell("")
 			},
 		}

@@ -135,7 +135,7 @@ func (c *crash) record() map[string]int {
 		w.shows(c.before)
 	}
 	if w.died() {
-		w.t.Fatalf("the daemon was killed without an order; its log:\n%s", w.d.log.String())
+		w.t.Fatalf("the daemon was killed without an order; its log:\n%s", w.d.Log.String())
 	}
 	w.tell("")
 	names := make(map[string]int)
@@ -193,7 +193,7 @@ func (c *crash) killAll(names map[string]int) (kills int) {
 			}
 			c.kill(at)
 			if c.w.t.Failed() {
-				c.w.t.Fatalf("after a kill at %s; the daemon's log:\n%s", at, c.w.d.log.String())
+				c.w.t.Fatalf("after a kill at %s; the daemon's log:\n%s", at, c.w.d.Log.String())
 			}
 			kills++
 		}
@@ -208,7 +208,7 @@ func (c *crash) kill(at string) {
 	w.tell(at)
 	acknowledged := c.do(w)
 	if c.dies {
-		w.d.wait()
+		w.d.Wait()
 	}
 	if !w.died() {
 		w.t.Errorf("the daemon was not killed at %s", at)

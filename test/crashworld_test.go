@@ -112,7 +112,7 @@ func (w *crashWorld) launch(flags []string) (ready bool) {
 	go func() { said <- w.hear("READY=1", lastNotice) == "READY=1" }()
 	select {
 	case ready = <-said:
-	case <-w.d.done: // what it has said is in the queue, and nothing of it must be taken for the next one's
+	case <-w.d.Ended: // what it has said is in the queue, and nothing of it must be taken for the next one's
 		if _, err := w.notify.WriteTo([]byte(lastNotice), w.notify.LocalAddr()); err != nil {
 			w.t.Fatal(err)
 		}
@@ -120,7 +120,7 @@ func (w *crashWorld) launch(flags []string) (ready bool) {
 			w.hear(lastNotice)
 		}
 	case <-time.After(flowtest.Patience):
-		w.t.Fatalf("the daemon does not get ready:\n%s", w.d.log.String())
+		w.t.Fatalf("the daemon does not get ready:\n%s", w.d.Log.String())
 	}
 	return ready
 }
@@ -148,7 +148,7 @@ func (w *crashWorld) hear(words ...string) string {
 func (w *crashWorld) begin(flags []string) {
 	w.t.Helper()
 	if !w.launch(flags) {
-		w.t.Fatalf("the daemon ended at once: %v\n%s", w.d.cmd.ProcessState, w.d.log.String())
+		w.t.Fatalf("the daemon ended at once: %v\n%s", w.d.Cmd.ProcessState, w.d.Log.String())
 	}
 	w.request("GET", "/bridged/v1/status", "") // it comes when the ports of the former daemon are reserved, or the daemon was killed meanwhile
 }
@@ -156,9 +156,9 @@ func (w *crashWorld) begin(flags []string) {
 // died ends the daemon with SIGTERM, so that it does what it does behind its answers, and reports whether it was killed meanwhile.
 func (w *crashWorld) died() bool {
 	w.t.Helper()
-	w.d.cmd.Process.Signal(syscall.SIGTERM)
-	w.d.wait()
-	status := w.d.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	w.d.Cmd.Process.Signal(syscall.SIGTERM)
+	w.d.Wait()
+	status := w.d.Cmd.ProcessState.Sys().(syscall.WaitStatus)
 	return status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
@@ -223,7 +223,7 @@ func (w *crashWorld) attempt(s steps) error {
 func (w *crashWorld) must(s steps) {
 	w.t.Helper()
 	if err := w.attempt(s); err != nil {
-		w.t.Fatalf("%v\n%s", err, w.d.log.String())
+		w.t.Fatalf("%v\n%s", err, w.d.Log.String())
 	}
 }
 
@@ -401,7 +401,7 @@ func (w *crashWorld) shows(views ...[]string) int {
 			for i, v := range views {
 				same(w.t, fmt.Sprintf("state %d", i), strings.Join(v, "\n"), strings.Join(now, "\n"))
 			}
-			w.t.Logf("log of the daemon:\n%s", w.d.log.String())
+			w.t.Logf("log of the daemon:\n%s", w.d.Log.String())
 			return -1
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,10 +17,8 @@ import (
 
 // daemon is a running `bridged daemon`.
 type daemon struct {
-	w    *world
-	cmd  *exec.Cmd
-	log  flowtest.Log
-	done chan struct{} // closed when the process has ended
+	*flowtest.Process
+	w *world
 }
 
 // daemon starts the daemon on the host with these flags and waits until it is ready. It is killed when the test ends; its
@@ -48,23 +45,8 @@ func (w *world) spawnOf(binary string, flags ...string) *daemon {
 // launch starts a command that is a daemon, or becomes one.
 func (w *world) launch(cmd *exec.Cmd) *daemon {
 	w.t.Helper()
-	d := &daemon{w: w, cmd: cmd, done: make(chan struct{})}
-	d.cmd.Env = append(d.cmd.Env, "PATH=", "GORACE=halt_on_error=1 atexit_sleep_ms=0")
-	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
-	if err := w.host.Start(d.cmd); err != nil {
-		w.t.Fatalf("cannot start the daemon: %v", err)
-	}
-	go func() {
-		d.cmd.Wait()
-		close(d.done)
-	}()
-	w.t.Cleanup(func() {
-		d.kill()
-		if w.t.Failed() {
-			w.t.Logf("log of %v:\n%s", d.cmd.Args, d.log.String())
-		}
-	})
-	return d
+	cmd.Env = append(cmd.Env, "PATH=", "GORACE=halt_on_error=1 atexit_sleep_ms=0")
+	return &daemon{w.host.Launch(w.t, cmd), w}
 }
 
 // ready waits until the daemon is, and ends the test if it never will be.
@@ -75,37 +57,11 @@ func (d *daemon) ready() {
 	select {
 	case r := <-answered:
 		if r.code != 0 {
-			d.w.t.Fatalf("the daemon does not get ready: %v\n%s", r, d.log.String())
+			d.w.t.Fatalf("the daemon does not get ready: %v\n%s", r, d.Log.String())
 		}
-	case <-d.done:
+	case <-d.Ended:
 		<-answered
-		d.w.t.Fatalf("the daemon ended at once: %v\n%s", d.cmd.ProcessState, d.log.String())
-	}
-}
-
-// stop ends the daemon with SIGTERM; it must end with status 0.
-func (d *daemon) stop() {
-	d.w.t.Helper()
-	d.cmd.Process.Signal(syscall.SIGTERM)
-	d.wait()
-	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
-		d.w.t.Errorf("the daemon ended with status %d after SIGTERM:\n%s", code, d.log.String())
-	}
-}
-
-// kill ends the daemon with SIGKILL.
-func (d *daemon) kill() {
-	d.cmd.Process.Kill()
-	<-d.done
-}
-
-// wait waits for the daemon's end.
-func (d *daemon) wait() {
-	d.w.t.Helper()
-	select {
-	case <-d.done:
-	case <-time.After(flowtest.Patience):
-		d.w.t.Fatalf("the daemon does not end:\n%s", d.log.String())
+		d.w.t.Fatalf("the daemon ended at once: %v\n%s", d.Cmd.ProcessState, d.Log.String())
 	}
 }
 

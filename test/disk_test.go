@@ -134,7 +134,7 @@ func TestRunDirectoryOutOfOrder(t *testing.T) {
 				before, text = w.told(), w.kernel()
 			}
 			// A start needs no space for what is there.
-			d.kill()
+			d.Kill()
 			if o.name == "full" {
 				d = w.daemon("--ipv6")
 			} else {
@@ -151,7 +151,7 @@ func TestRunDirectoryOutOfOrder(t *testing.T) {
 			w.create("-p", "8081:80", "c2")
 			w.bridged("network", "create", "second")
 			w.consistent(t)
-			d.kill()
+			d.Kill()
 			w.daemon("--ipv6")
 			w.consistent(t)
 			w.bridged("sandbox", "rm", "c1")
@@ -184,7 +184,7 @@ func TestStateDirectoryOutOfOrder(t *testing.T) {
 			w.create("c2") // sandboxes are recorded elsewhere
 			w.bridged("sandbox", "rm", "c2")
 			w.await(t, "the last link to go", func() bool { return len(w.sandboxLinks()) == 1 })
-			d.kill()
+			d.Kill()
 			if o.name == "full" {
 				d = w.daemon("--ipv6")
 			} else {
@@ -199,7 +199,7 @@ func TestStateDirectoryOutOfOrder(t *testing.T) {
 			w.bridged("network", "create", "second")
 			w.bridged("network", "rm", "spare")
 			w.consistent(t)
-			d.kill()
+			d.Kill()
 			w.daemon("--ipv6")
 			w.consistent(t)
 		})
@@ -279,13 +279,13 @@ func (w *world) unchanged(t *testing.T, before told) {
 func refusedStart(t *testing.T, w *world, words ...string) {
 	t.Helper()
 	d := w.spawn("--ipv6")
-	d.wait()
-	if code := d.cmd.ProcessState.ExitCode(); code != 69 {
-		t.Errorf("the daemon ended with status %d:\n%s", code, d.log.String())
+	d.Wait()
+	if code := d.Cmd.ProcessState.ExitCode(); code != 69 {
+		t.Errorf("the daemon ended with status %d:\n%s", code, d.Log.String())
 	}
 	for _, word := range words {
-		if !strings.Contains(d.log.String(), word) {
-			t.Errorf("%q is not in:\n%s", word, d.log.String())
+		if !strings.Contains(d.Log.String(), word) {
+			t.Errorf("%q is not in:\n%s", word, d.Log.String())
 		}
 	}
 }

@@ -288,7 +288,7 @@ func TestDockerEvents(t *testing.T) {
 		<-ended
 	})
 	defer func() { // it ends with the daemon
-		d.stop()
+		d.Stop()
 		select {
 		case <-ended:
 			if code := cmd.ProcessState.ExitCode(); code != 0 {

@@ -150,7 +150,7 @@ func TestEvents(t *testing.T) {
 	if e, ok := later.next(); !ok || e.String() != "network remove n" {
 		t.Errorf("since the last one: %+v", e)
 	}
-	d.stop()
+	d.Stop()
 	if e, ok := f.next(); ok {
 		t.Errorf("one more event: %+v", e)
 	}
@@ -178,7 +178,7 @@ func TestManyFollowers(t *testing.T) {
 		f.until("network create last")
 	}
 	began := time.Now()
-	d.stop()
+	d.Stop()
 	if took := time.Since(began); took > flowtest.Patience/2 { // the server's own limit for requests that do not end
 		t.Errorf("the stop took %s", took)
 	}

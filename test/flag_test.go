@@ -25,7 +25,7 @@ func TestNoMasquerade(t *testing.T) {
 		t.Errorf("the LAN saw %v", got)
 	}
 	flowtest.Reaches(t, m.Space, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1") // hairpin needs its masquerade all the same
-	d.stop()
+	d.Stop()
 	// The flag that changed is applied at once.
 	w.daemon("--ipv6")
 	if got := seen(); got != [2]netip.Addr{hostLAN4, hostLAN6} {
@@ -55,10 +55,10 @@ func TestICCChanged(t *testing.T) {
 		w.settled()
 	}
 	check(true)
-	d.stop()
+	d.Stop()
 	d = w.daemon("--ipv6", "--icc=false")
 	check(false)
-	d.kill()
+	d.Kill()
 	w.daemon("--ipv6")
 	check(true)
 }
@@ -118,7 +118,7 @@ func TestFlagsThatMoveSandboxes(t *testing.T) {
 	d := w.daemon("--ipv6")
 	m := w.member("c1", "bridge", "-p", "8080:80")
 	flowtest.Serve(t, m.Space, 80)
-	d.stop()
+	d.Stop()
 	for _, flags := range []string{"--ipv6 --bip 10.1.0.1/24", "", "-b none", "--ipv6 --bip6 2001:db8:99::1/64"} {
 		r := w.once(nil, append([]string{"daemon", "--state-dir", w.dir}, strings.Fields(flags)...)...)
 		if r.code <= 0 {
@@ -132,7 +132,7 @@ func TestFlagsThatMoveSandboxes(t *testing.T) {
 		t.Errorf("a new sandbox has %+v", linksOf(t, got.Space)["eth0"])
 	}
 	w.bridged("sandbox", "rm", "c1", "c2")
-	d.stop()
+	d.Stop()
 	w.daemon("--bip", "10.1.0.1/24")
 	if m := w.member("c3", "bridge"); m.gw4.String() != "10.1.0.1" || m.ip6.IsValid() {
 		t.Errorf("got %+v", m.endpointJSON)
@@ -145,7 +145,7 @@ func TestOwnAddressIsKept(t *testing.T) {
 	w := newWorld(t)
 	d := w.daemon("--ipv6")
 	first := linksOf(t, w.host)["docker0"].AddrInfo
-	d.stop()
+	d.Stop()
 	w.daemon("--ipv6")
 	second := linksOf(t, w.host)["docker0"].AddrInfo
 	if len(first) != len(second) || first[0] != second[0] {

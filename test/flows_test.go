@@ -250,14 +250,14 @@ func TestForwardingSwitchedOn(t *testing.T) {
 		t.Fatal("the daemon did not switch forwarding on")
 	}
 	w.crossing(t, false)
-	d.stop()
+	d.Stop()
 	w.crossing(t, false)
 	d = w.daemon("--ipv6")
 	w.crossing(t, false)
-	d.kill()
+	d.Kill()
 	d = w.daemon("--ipv6")
 	w.crossing(t, false)
-	d.stop()
+	d.Stop()
 	w.daemon("--ipv6", "--ip-forward-no-drop")
 	w.crossing(t, true)
 }

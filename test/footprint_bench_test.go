@@ -27,7 +27,7 @@ func BenchmarkFootprint(b *testing.B) {
 			return err
 		})
 		busy += d.memory(b, "VmRSS")
-		d.stop()
+		d.Stop()
 		d = w.daemon()
 		if s := decode[statusJSON](w, "status", "--json"); s.Ports != 10*sandboxes || len(s.Warnings) > 0 {
 			b.Fatalf("status is %+v", s)
@@ -36,7 +36,7 @@ func BenchmarkFootprint(b *testing.B) {
 		w.soak(b, d, sandboxes, func(ctx context.Context, c *client.Client, i int) error {
 			return c.RemoveSandbox(ctx, fmt.Sprintf("c%d", i))
 		})
-		d.stop()
+		d.Stop()
 	}
 	mib := func(kib int) float64 { return float64(kib) / float64(b.N) / 1024 }
 	b.ReportMetric(mib(idle), "idle-MiB")

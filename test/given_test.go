@@ -69,7 +69,7 @@ func TestGivenBridge(t *testing.T) {
 				}
 			}
 			t.Run("running", check)
-			d.stop()
+			d.Stop()
 			t.Run("stopped", check)
 			g.daemon(flags...)
 			g.settled()

@@ -91,7 +91,7 @@ func (w *world) dialDaemon(t testing.TB) *net.UnixConn {
 // memory is a line of the daemon's /proc/PID/status, in KiB.
 func (d *daemon) memory(t testing.TB, line string) int {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestHostileClients(t *testing.T) {
 		leave()
 	}
 	w.consistent(t)
-	d.stop()
+	d.Stop()
 }
 
 // What is no request is answered as such, at once, and a request behind an answer is answered in its turn.
@@ -323,7 +323,7 @@ func TestVanishingClients(t *testing.T) {
 // files is how many files the daemon has open.
 func (d *daemon) files(t testing.TB) int {
 	t.Helper()
-	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.cmd.Process.Pid))
+	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,14 +334,14 @@ func (d *daemon) files(t testing.TB) int {
 func (d *daemon) limitFiles(t testing.TB, n int) {
 	t.Helper()
 	var l unix.Rlimit
-	if err := unix.Prlimit(d.cmd.Process.Pid, unix.RLIMIT_NOFILE, nil, &l); err != nil {
+	if err := unix.Prlimit(d.Cmd.Process.Pid, unix.RLIMIT_NOFILE, nil, &l); err != nil {
 		t.Fatal(err)
 	}
 	l.Cur = l.Max
 	if n > 0 {
 		l.Cur = uint64(n)
 	}
-	if err := unix.Prlimit(d.cmd.Process.Pid, unix.RLIMIT_NOFILE, &l, nil); err != nil {
+	if err := unix.Prlimit(d.Cmd.Process.Pid, unix.RLIMIT_NOFILE, &l, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -410,7 +410,7 @@ func TestFewDescriptors(t *testing.T) {
 	w.create("c3")
 	w.consistent(t)
 	f.check(t, "afterwards")
-	if log := d.log.String(); strings.Contains(log, "panic") || strings.Count(log, "\n") > 100 {
+	if log := d.Log.String(); strings.Contains(log, "panic") || strings.Count(log, "\n") > 100 {
 		t.Errorf("the log is long:\n%s", log)
 	}
 }
@@ -438,7 +438,7 @@ func (w *world) exhaust(t testing.TB, d *daemon, sandbox string) {
 // cpu is how much time of processors the daemon has taken.
 func (d *daemon) cpu(t testing.TB) time.Duration {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.Cmd.Process.Pid))
 	_, rest, found := bytes.Cut(text, []byte(") "))
 	fields := strings.Fields(string(rest))
 	if err != nil || !found || len(fields) < 13 {

@@ -22,7 +22,7 @@ type asker struct{ http http.Client }
 
 func newAsker(b *testing.B, d *daemon) *asker {
 	b.Helper()
-	path := fmt.Sprintf("/proc/%d/root/run/bridged/bridged.sock", d.cmd.Process.Pid)
+	path := fmt.Sprintf("/proc/%d/root/run/bridged/bridged.sock", d.Cmd.Process.Pid)
 	transport := &http.Transport{MaxConnsPerHost: 1, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}}

@@ -82,12 +82,12 @@ func TestNoOpenRouter(t *testing.T) {
 	for _, flags := range []string{"", "", "--ip-forward=false", "-b none", "--ipv6", "--iptables=false"} {
 		d := w.daemon(strings.Fields(flags)...)
 		closed()
-		d.stop()
+		d.Stop()
 		closed()
 	}
 	d := w.daemon("--ip-forward-no-drop")
 	flowtest.Reaches(t, w.lan, "tcp", srv, "far")
-	d.kill()
+	d.Kill()
 	w.daemon()
 	closed()
 }

@@ -121,7 +121,7 @@ func (r start) run(t *testing.T) {
 		for _, line := range lines(p.commands) {
 			w.bridged(strings.Fields(line)...)
 		}
-		d.stop()
+		d.Stop()
 		w.sh(functions + p.then)
 		w.await(t, "the host's own addresses", complete)
 	}
@@ -221,7 +221,7 @@ func (r start) checkWarnings(t *testing.T, status statusJSON) {
 // checkLog reads the log of a daemon that has ended.
 func (r start) checkLog(t *testing.T, d *daemon) {
 	t.Helper()
-	log := d.log.String()
+	log := d.Log.String()
 	for _, want := range r.logs {
 		at := regexp.MustCompile(want).FindStringIndex(log)
 		if at == nil {
@@ -303,10 +303,10 @@ func (r start) checkLinks(t *testing.T, w *world, before map[string]link) {
 // again starts the daemon once more.
 func (r start) again(t *testing.T, w *world, d *daemon) {
 	t.Helper()
-	d.stop()
+	d.Stop()
 	r.checkLog(t, d)
 	before := w.hostSnapshot(t)
-	w.daemon(strings.Fields(r.flags)...).stop()
+	w.daemon(strings.Fields(r.flags)...).Stop()
 	unchanged(t, before, w.hostSnapshot(t))
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // restarts are the ways in which a daemon ends before the next one starts.
-var restarts = map[string]func(*daemon){"stopped": (*daemon).stop, "killed": (*daemon).kill}
+var restarts = map[string]func(*daemon){"stopped": (*daemon).Stop, "killed": (*daemon).Kill}
 
 // protections are the ways to keep the tables. Where the kernel can't own tables, there is only one.
 func protections(t *testing.T, f func(t *testing.T, flag string)) {

@@ -388,7 +388,7 @@ func typeOfFrame(f []byte) uint16 { return uint16(f[12])<<8 | uint16(f[13]) }
 // The network's ICC is switched by a restart: a link opens what that closes, and leaves nothing where it is not needed.
 func TestLinkAndICC(t *testing.T) {
 	h := newChain(t, true)
-	h.daemon.stop()
+	h.daemon.Stop()
 	d := h.world.daemon("--ipv6")
 	h.noRoutes(t, h.c1, h.c2)
 	for _, f := range families {
@@ -396,7 +396,7 @@ func TestLinkAndICC(t *testing.T) {
 		flowtest.Reaches(t, h.c2.Space, "tcp", netip.AddrPortFrom(h.c1.addr(f), 81), "c1")
 	}
 	h.settled()
-	d.stop()
+	d.Stop()
 	h.world.daemon("--ipv6", "--icc=false")
 	for _, f := range families {
 		flowtest.Reaches(t, h.c1.Space, "tcp", netip.AddrPortFrom(h.c2.addr(f), 80), "c2")
@@ -436,7 +436,7 @@ func TestLinkOfAContainerThatMeddles(t *testing.T) {
 		h.bridged("link", "rm", "c1", "c2")
 		h.bridged("link", "add", "c1", "c2")
 		h.bridged("link", "add", "c2", "c3")
-		h.daemon.kill()
+		h.daemon.Kill()
 		h.daemon = h.world.daemon("--ipv6", "--icc=false")
 		h.settled()
 		h.bridged("link", "rm", "c2", "c3")

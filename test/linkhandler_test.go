@@ -208,7 +208,7 @@ func TestKilledAmongLinks(t *testing.T) {
 				t.Fatalf("killing at event %d: %v", n, err)
 			}
 		}
-		h.daemon.kill()
+		h.daemon.Kill()
 		clients.Wait()
 		watched.close()
 		h.daemon = h.world.daemon("--ipv6", "--icc=false")
@@ -225,7 +225,7 @@ func TestKilledAmongLinks(t *testing.T) {
 					want = len(families)
 				}
 				if len(r) != want {
-					t.Fatalf("killed at event %d: %s has the routes %q; linked: %v\n%s", n, end[0].Name, r, linked, h.daemon.log.String())
+					t.Fatalf("killed at event %d: %s has the routes %q; linked: %v\n%s", n, end[0].Name, r, linked, h.daemon.Log.String())
 				}
 			}
 		}

@@ -135,7 +135,7 @@ func TestBurstIsOneRepair(t *testing.T) {
 			w.host.Input(t, "add table inet bridged\nadd chain inet bridged forward\nadd rule inet bridged forward accept\n", "nft", "-f", "-")
 		}
 	}
-	d.cmd.Process.Signal(syscall.SIGCONT)
+	d.Cmd.Process.Signal(syscall.SIGCONT)
 	w.await(t, "the repair", func() bool { return w.filter() == before })
 	if n := w.repairs(); n != 1 {
 		t.Errorf("%d repairs", n)
@@ -162,11 +162,11 @@ func TestBurstIsOneRepair(t *testing.T) {
 // freeze stops the daemon's process in its tracks.
 func (d *daemon) freeze(t testing.TB) {
 	t.Helper()
-	if err := d.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := d.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	for {
-		err := unix.Waitid(unix.P_PID, d.cmd.Process.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil)
+		err := unix.Waitid(unix.P_PID, d.Cmd.Process.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil)
 		if err == nil {
 			return
 		}
@@ -240,7 +240,7 @@ func TestStartWhileFlushed(t *testing.T) {
 			}
 		})
 		for range 5 {
-			d.kill()
+			d.Kill()
 			d = w.daemon("--ipv6", flag)
 		}
 		close(stop)

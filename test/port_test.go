@@ -232,7 +232,7 @@ func TestPortTakenMeanwhile(t *testing.T) {
 	d := w.daemon("--ipv6")
 	m := w.member("c1", "bridge", "-p", "8080:80")
 	flowtest.Serve(t, m.Space, 80)
-	d.kill()
+	d.Kill()
 	flowtest.ServeAt(t, w.host, netip.MustParseAddrPort("0.0.0.0:8080"))
 	w.daemon("--ipv6")
 	flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")

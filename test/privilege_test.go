@@ -75,11 +75,11 @@ func TestPrivileges(t *testing.T) {
 		}
 	}
 	d := w.daemon("--ipv6")
-	restricted(t, d.cmd.Process.Pid)
+	restricted(t, d.Cmd.Process.Pid)
 	for i := range 8 {
 		w.create("-p", fmt.Sprint(80+i), fmt.Sprint("c", i))
 	}
-	restricted(t, d.cmd.Process.Pid)
+	restricted(t, d.Cmd.Process.Pid)
 	if warnings := decode[statusJSON](w, "status", "--json").Warnings; len(warnings) > 0 {
 		t.Errorf("status warns: %q", warnings)
 	}
@@ -138,9 +138,9 @@ func TestEachCapability(t *testing.T) {
 	for _, must := range []string{"net_admin", "net_raw", "sys_admin"} {
 		t.Run(must, func(t *testing.T) {
 			d := newWorld(t).spawnOf(without(t, must))
-			d.wait()
-			if code := d.cmd.ProcessState.ExitCode(); code != 5 || !strings.Contains(d.log.String(), "the daemon lacks CAP_"+strings.ToUpper(must)) {
-				t.Errorf("status %d: %s", code, d.log.String())
+			d.Wait()
+			if code := d.Cmd.ProcessState.ExitCode(); code != 5 || !strings.Contains(d.Log.String(), "the daemon lacks CAP_"+strings.ToUpper(must)) {
+				t.Errorf("status %d: %s", code, d.Log.String())
 			}
 		})
 	}
@@ -158,7 +158,7 @@ func TestEachCapability(t *testing.T) {
 				t.Errorf("it needs no CAP_%s: %v", strings.ToUpper(name), r)
 			}
 			w.create("-p", "8080:80", "ordinary")
-			d.stop()
+			d.Stop()
 			w.daemon()
 			w.bridged(create...)
 			w.bridged("sandbox", "rm", "special")

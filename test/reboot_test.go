@@ -83,7 +83,7 @@ func newLastBoot(t *testing.T) *lastBoot {
 	w.bridged("sandbox", "rm", "c1") // its namespace moved to another path
 	w.host.Output(t, "ip", "netns", "add", "theirs")
 	w.bridged("sandbox", "create", "--netns", "/run/netns/theirs", "-p", "8081:80", "c8")
-	d.kill()
+	d.Kill()
 	return b
 }
 
@@ -213,7 +213,7 @@ func TestRebootKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		d.kill()
+		d.Kill()
 		watched.close()
 		next.daemon("--ipv6")
 		b.cameBack(t, next, "theirs")
@@ -227,7 +227,7 @@ func TestRebootIntoOverlap(t *testing.T) {
 	d := w.daemon("--ipv6")
 	w.bridged("network", "create", "--subnet", "10.77.0.0/24", "second")
 	before := w.bridgeAddresses(t)
-	d.kill()
+	d.Kill()
 	next := w.booted(false, "addr add 172.17.9.1/16 dev far0", "addr add 10.77.0.200/24 dev far0")
 	next.daemon("--ipv6")
 	after := next.bridgeAddresses(t)

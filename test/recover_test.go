@@ -46,7 +46,7 @@ func TestDamageWhileStopped(t *testing.T) {
 			d := w.daemon("--ipv6")
 			m := w.member("c1", "bridge", "-p", "8080:80", "-p", "8080:80/udp")
 			flowtest.Serve(t, m.Space, 80)
-			d.kill()
+			d.Kill()
 			damage(w, m)
 			w.daemon("--ipv6")
 			w.consistent(t)
@@ -85,8 +85,8 @@ func TestUnsuitableNamespaces(t *testing.T) {
 	w.host.Output(t, "ip", "-n", "full", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0peer")
 	before := w.snapshot(t)
 	for _, args := range []string{
-		fmt.Sprintf("--pid %d x", d.cmd.Process.Pid),
-		fmt.Sprintf("--netns /proc/%d/ns/net x", d.cmd.Process.Pid),
+		fmt.Sprintf("--pid %d x", d.Cmd.Process.Pid),
+		fmt.Sprintf("--netns /proc/%d/ns/net x", d.Cmd.Process.Pid),
 		"--netns /run/netns/c1 x",
 		"--netns /run/netns/full x",
 	} {

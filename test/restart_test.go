@@ -97,15 +97,15 @@ func TestReplaced(t *testing.T) {
 			binary string
 			rules  bool // are written
 		}{
-			{"stopped", (*daemon).stop, program, false},
-			{"killed", (*daemon).kill, program, false},
-			{"another version", (*daemon).stop, newVersion, false},
-			{"another version, back after a kill", (*daemon).kill, program, false},
-			{"another program", (*daemon).stop, newProgram, true},
-			{"the same program", (*daemon).kill, newProgram, false},
-			{"the first program again, after a kill", (*daemon).kill, program, true},
-			{"another program, after a kill", (*daemon).kill, newProgram, true},
-			{"the first program again", (*daemon).stop, program, true},
+			{"stopped", (*daemon).Stop, program, false},
+			{"killed", (*daemon).Kill, program, false},
+			{"another version", (*daemon).Stop, newVersion, false},
+			{"another version, back after a kill", (*daemon).Kill, program, false},
+			{"another program", (*daemon).Stop, newProgram, true},
+			{"the same program", (*daemon).Kill, newProgram, false},
+			{"the first program again, after a kill", (*daemon).Kill, program, true},
+			{"another program, after a kill", (*daemon).Kill, newProgram, true},
+			{"the first program again", (*daemon).Stop, program, true},
 		} {
 			g.take(t)
 			step.end(d)
@@ -141,7 +141,7 @@ func TestProtectionReplaced(t *testing.T) {
 	d := w.daemon("--ipv6")
 	l := w.load(t, 1000, slices.DeleteFunc(w.busy(t), func(f flow) bool { return !f.stands || f.proto != "tcp" })...)
 	for _, protection := range []string{"monitor", "owner+persist", "monitor", "auto"} {
-		d.stop()
+		d.Stop()
 		d = w.daemon("--ipv6", "--protection", protection)
 		w.settled()
 		if s := decode[statusJSON](w, "status", "--json"); protection != "auto" && s.Protection != protection || s.Transactions > 2 {
@@ -164,7 +164,7 @@ func TestRestartOfMany(t *testing.T) {
 		w.settled()
 		objects, filter, links, files := w.objects(), w.filter(), w.host.Output(t, "ip", "addr"), w.writtenFiles(t)
 		g := w.generations()
-		d.stop()
+		d.Stop()
 		began := time.Now()
 		w.daemon(flag)
 		t.Logf("ready after %v", time.Since(began).Round(time.Millisecond))
@@ -184,7 +184,7 @@ func TestRestartOfMany(t *testing.T) {
 // crowd makes sandboxes with published ports, several at a time.
 func (w *world) crowd(t testing.TB, d *daemon, sandboxes, ports int) {
 	t.Helper()
-	c, err := client.Dial(fmt.Sprintf("unix:///proc/%d/root/run/bridged/bridged.sock", d.cmd.Process.Pid))
+	c, err := client.Dial(fmt.Sprintf("unix:///proc/%d/root/run/bridged/bridged.sock", d.Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}

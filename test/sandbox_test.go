@@ -287,7 +287,7 @@ func TestProcessNamespace(t *testing.T) {
 	// The same while no daemon runs.
 	cmd = w.process()
 	w.bridged("sandbox", "create", "--pid", fmt.Sprint(cmd.Process.Pid), "-p", "8081:80", "c3")
-	d.kill()
+	d.Kill()
 	cmd.Process.Kill()
 	cmd.Wait()
 	w.daemon("--ipv6")

@@ -56,7 +56,7 @@ func (s *script) start(ts *testscript.TestScript, neg bool, args []string) {
 	s.running = s.daemon(args...)
 }
 
-func (s *script) end(ts *testscript.TestScript, neg bool, args []string) { s.running.stop() }
+func (s *script) end(ts *testscript.TestScript, neg bool, args []string) { s.running.Stop() }
 
 // outcome hands a command's output and status to the script.
 func outcome(ts *testscript.TestScript, neg bool, stdout, stderr string, err error) {

@@ -93,7 +93,7 @@ func (w *world) soak(t testing.TB, d *daemon, cycles int, cycle func(context.Con
 	var workers sync.WaitGroup
 	for range soakWorkers {
 		workers.Go(func() {
-			c, err := client.Dial(fmt.Sprintf("unix:///proc/%d/root/run/bridged/bridged.sock", d.cmd.Process.Pid))
+			c, err := client.Dial(fmt.Sprintf("unix:///proc/%d/root/run/bridged/bridged.sock", d.Cmd.Process.Pid))
 			if err != nil {
 				t.Error(err)
 				return
@@ -126,12 +126,12 @@ func (w *world) firstPorts(t testing.TB, d *daemon, kinds int, create ...string)
 // unbound is how many sockets the daemon has that hold no port.
 func (d *daemon) unbound(t testing.TB) (n int) {
 	t.Helper()
-	pid, err := unix.PidfdOpen(d.cmd.Process.Pid, 0)
+	pid, err := unix.PidfdOpen(d.Cmd.Process.Pid, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(pid)
-	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.cmd.Process.Pid))
+	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func (w *world) footprint(t testing.TB, d *daemon, limit footprint) footprint {
 
 func (w *world) measure(t testing.TB, d *daemon) footprint {
 	t.Helper()
-	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", d.cmd.Process.Pid))
+	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", d.Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,10 +289,10 @@ func (w *world) measure(t testing.TB, d *daemon) footprint {
 // goroutines ends the daemon with SIGQUIT, which shows them, and counts them by the function that made them.
 func (d *daemon) goroutines() map[string]int {
 	d.w.t.Helper()
-	d.cmd.Process.Signal(syscall.SIGQUIT)
-	d.wait()
+	d.Cmd.Process.Signal(syscall.SIGQUIT)
+	d.Wait()
 	counts := make(map[string]int)
-	for _, g := range regexp.MustCompile(`(?m)^goroutine \d+ `).Split(d.log.String(), -1)[1:] {
+	for _, g := range regexp.MustCompile(`(?m)^goroutine \d+ `).Split(d.Log.String(), -1)[1:] {
 		made := regexp.MustCompile(`created by (\S+)`).FindStringSubmatch(g)
 		if made == nil {
 			made = []string{"", "the runtime"}
@@ -300,7 +300,7 @@ func (d *daemon) goroutines() map[string]int {
 		counts[made[1]]++
 	}
 	if len(counts) == 0 {
-		d.w.t.Fatalf("SIGQUIT showed no goroutines:\n%s", d.log.String())
+		d.w.t.Fatalf("SIGQUIT showed no goroutines:\n%s", d.Log.String())
 	}
 	return counts
 }

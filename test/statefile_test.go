@@ -158,7 +158,7 @@ func TestLogDamaged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			load := h.load(t, 200, h.flows...)
-			h.daemon.kill()
+			h.daemon.Kill()
 			g := h.generations()
 			damage.do()
 			h.daemon = h.world.daemon("--ipv6")
@@ -176,7 +176,7 @@ func TestLogDamaged(t *testing.T) {
 				}
 			}
 			// The next start finds nothing to say.
-			h.daemon.kill()
+			h.daemon.Kill()
 			h.daemon = h.world.daemon("--ipv6")
 			if warnings := decode[statusJSON](h.world, "status", "--json").Warnings; len(warnings) > 0 {
 				t.Errorf("the start after that: %q", warnings)
@@ -203,7 +203,7 @@ func TestLogDamaged(t *testing.T) {
 // A log that lost its end, or has a flipped bit, at many places: the kernel has the rest.
 func TestLogSweep(t *testing.T) {
 	h := newInhabited(t)
-	h.daemon.kill()
+	h.daemon.Kill()
 	whole, length := h.read(runLog), h.read(runDir+"/length") // with its history
 	h.host.Output(t, "ln", runLog, "/run/kept")               // each start writes a new file
 	g := h.generations()
@@ -218,9 +218,9 @@ func TestLogSweep(t *testing.T) {
 			h.write(runDir+"/length", length)
 			h.daemon = h.world.daemon("--ipv6")
 			if x := cmp.Diff(h.before, h.told()); x != "" {
-				t.Fatalf("%s at byte %d of %d (-before +after):\n%s\n%s", name, at, len(whole), x, h.daemon.log.String())
+				t.Fatalf("%s at byte %d of %d (-before +after):\n%s\n%s", name, at, len(whole), x, h.daemon.Log.String())
 			}
-			h.daemon.kill()
+			h.daemon.Kill()
 		}
 	}
 	h.daemon = h.world.daemon("--ipv6")
@@ -234,13 +234,13 @@ func TestLogLostAndKilled(t *testing.T) {
 	if !strings.Contains(decode[statusJSON](h.world, "status", "--json").Protection, "owner") {
 		kills = 0 // a start shows no sign before it is done
 	}
-	h.daemon.kill()
+	h.daemon.Kill()
 	h.host.Output(t, "rm", runLog)
 	for range kills {
 		g := h.generations()
 		d := h.spawn("--ipv6")
 		h.await(t, "the daemon to adopt the tables", func() bool { return len(g.take(t)) > 0 })
-		d.kill()
+		d.Kill()
 	}
 	g := h.generations()
 	h.daemon = h.world.daemon("--ipv6")
@@ -252,7 +252,7 @@ func TestLogLostAmongHostile(t *testing.T) {
 	h := newInhabited(t)
 	label := linksOf(t, h.host)[h.endpoint("c3", "second").HostInterface]
 	evil := h.sandbox("c4")
-	h.daemon.kill()
+	h.daemon.Kill()
 	g := h.generations()
 	h.host.Output(t, "rm", runLog)
 	alias := h.host.Output(t, "cat", "/sys/class/net/"+label.Name+"/ifalias")
@@ -274,7 +274,7 @@ func TestLogLostAmongHostile(t *testing.T) {
 func TestLogLostInnerEndMoved(t *testing.T) {
 	h := newInhabited(t)
 	nested := flowtest.NewSpace(t, "nested", false)
-	h.daemon.kill()
+	h.daemon.Kill()
 	h.host.Output(t, "rm", runLog)
 	h.sandbox("c4").Output(t, "ip", "link", "set", "eth0", "netns", nested.Path())
 	h.daemon = h.world.daemon("--ipv6")
@@ -304,7 +304,7 @@ func TestNetworkFileDamaged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			load := h.load(t, 200, h.flows...)
-			h.daemon.kill()
+			h.daemon.Kill()
 			g := h.generations()
 			for path := range files {
 				damage(path)
@@ -340,7 +340,7 @@ func (w *world) networkFiles(t testing.TB) map[string]string {
 // Files of a newer version are refused, with the file and what to do; the data path stays, and the files, too.
 func TestNewerStateRefused(t *testing.T) {
 	h := newInhabited(t)
-	h.daemon.kill()
+	h.daemon.Kill()
 	before := h.kernel() // without a daemon, nobody owns the tables
 	var network string
 	for network = range h.networkFiles(t) {
@@ -363,13 +363,13 @@ func TestNewerStateRefused(t *testing.T) {
 		load := h.load(t, 200, h.flows...)
 		h.write(path, newer)
 		d := h.spawn("--ipv6")
-		d.wait()
-		if code := d.cmd.ProcessState.ExitCode(); code != 69 {
+		d.Wait()
+		if code := d.Cmd.ProcessState.ExitCode(); code != 69 {
 			t.Errorf("%s: the daemon ended with status %d", path, code)
 		}
 		for _, word := range []string{path, "newer version", "format 9", "start that version"} {
-			if !strings.Contains(d.log.String(), word) {
-				t.Errorf("%s: %q is not in:\n%s", path, word, d.log.String())
+			if !strings.Contains(d.Log.String(), word) {
+				t.Errorf("%s: %q is not in:\n%s", path, word, d.Log.String())
 			}
 		}
 		load.end(t)
@@ -437,7 +437,7 @@ func TestStatePermissions(t *testing.T) {
 		}
 	}
 	check()
-	d.stop()
+	d.Stop()
 	network := slices.IndexFunc(files, func(path string) bool { return filepath.Ext(path) == ".json" })
 	w.host.Output(t, "chmod", "000", runLog)
 	w.host.Output(t, "chmod", "666", files[network])

@@ -140,10 +140,10 @@ func (m *manager) start(flags ...string) *daemon {
 			if word == "READY=1" {
 				return d
 			}
-		case <-d.done:
-			m.w.t.Fatalf("the daemon ended at once: %v\n%s", d.cmd.ProcessState, d.log.String())
+		case <-d.Ended:
+			m.w.t.Fatalf("the daemon ended at once: %v\n%s", d.Cmd.ProcessState, d.Log.String())
 		case <-time.After(flowtest.Patience):
-			m.w.t.Fatalf("the daemon does not get ready:\n%s", d.log.String())
+			m.w.t.Fatalf("the daemon does not get ready:\n%s", d.Log.String())
 		}
 	}
 }
@@ -256,7 +256,7 @@ func TestHandOver(t *testing.T) {
 			attempts++
 		}
 	})
-	for round, end := range []func(*daemon){(*daemon).stop, (*daemon).kill, (*daemon).kill, (*daemon).stop, (*daemon).stop} {
+	for round, end := range []func(*daemon){(*daemon).Stop, (*daemon).Kill, (*daemon).Kill, (*daemon).Stop, (*daemon).Stop} {
 		end(d)
 		if err := w.deleteTable(); !errors.Is(err, unix.EPERM) {
 			t.Errorf("round %d, there is no daemon: another process deletes the table: %v", round, err)
@@ -286,7 +286,7 @@ func TestHandOver(t *testing.T) {
 	w.settled()
 
 	// Without somebody who keeps the socket, anybody can delete the table while there is no daemon.
-	d.stop()
+	d.Stop()
 	m.keep("nftables", nil)
 	if err := w.deleteTable(); err != nil {
 		t.Errorf("nobody keeps the socket: %v", err)
@@ -342,7 +342,7 @@ func TestUnfitHandOver(t *testing.T) {
 		}
 		w.create("-p", "8080:80", "c1")
 		w.bridged("sandbox", "rm", "c1")
-		d.stop()
+		d.Stop()
 		if err := w.deleteTable(); !errors.Is(err, unix.EPERM) {
 			t.Errorf("%s: afterwards another process deletes the table: %v", tt.name, err)
 		}
@@ -378,7 +378,7 @@ func TestHandOverToAnotherProtection(t *testing.T) {
 		}
 		w.settled()
 		flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(hostLAN4, 8080), "c1")
-		d.stop()
+		d.Stop()
 		owned := errors.Is(w.deleteTable(), unix.EPERM)
 		if want := protection == "owner+persist"; owned != want {
 			t.Errorf("after %s the table is owned: %t", protection, owned)

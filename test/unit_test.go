@@ -54,7 +54,7 @@ func TestUnits(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := m.start("--config", config)
-	restricted(t, d.cmd.Process.Pid)
+	restricted(t, d.Cmd.Process.Pid)
 	if warnings := decode[statusJSON](w, "status", "--json").Warnings; len(warnings) > 0 {
 		t.Errorf("warnings: %q", warnings)
 	}

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -73,7 +72,7 @@ func (h *host) do(f func() error) {
 }
 
 // bridgedHost is a host with a daemon that runs.
-func bridgedHost(t testing.TB) (*host, *daemon) {
+func bridgedHost(t testing.TB) (*host, *flowtest.Process) {
 	t.Helper()
 	h := newHost(t, plugins)
 	return h, h.daemon()
@@ -89,48 +88,16 @@ func referenceHost(t testing.TB) *host {
 	return newHost(t, filepath.Dir(path))
 }
 
-// daemon is a running `bridged daemon`.
-type daemon struct {
-	h    *host
-	cmd  *exec.Cmd
-	log  flowtest.Log
-	done chan struct{} // closed when the process has ended
-}
-
 // daemon starts the daemon and waits until it is ready. It is killed when the test ends; its log is shown when the test failed.
-func (h *host) daemon() *daemon {
+func (h *host) daemon() *flowtest.Process {
 	h.t.Helper()
-	d := &daemon{h: h, done: make(chan struct{})}
-	d.cmd = exec.Command(program, "daemon", "-b", "none", "--state-dir", h.dir)
-	d.cmd.Env = []string{"PATH=", "GORACE=halt_on_error=1 atexit_sleep_ms=0"}
-	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
-	if err := h.space.Start(d.cmd); err != nil {
-		h.t.Fatalf("cannot start the daemon: %v", err)
-	}
-	go func() {
-		_ = d.cmd.Wait() // killed, mostly
-		close(d.done)
-	}()
-	h.t.Cleanup(func() {
-		d.kill()
-		if h.t.Failed() {
-			h.t.Logf("log of the daemon:\n%s", d.log.String())
-		}
-	})
+	cmd := exec.Command(program, "daemon", "-b", "none", "--state-dir", h.dir)
+	cmd.Env = []string{"PATH=", "GORACE=halt_on_error=1 atexit_sleep_ms=0"}
+	d := h.space.Launch(h.t, cmd)
 	if r := h.run(nil, "", program, "status", "--wait", "10s"); r.status != 0 {
 		h.t.Fatalf("the daemon does not get ready: %v", r)
 	}
 	return d
-}
-
-// kill ends the daemon with SIGKILL.
-func (d *daemon) kill() {
-	_ = d.cmd.Process.Kill() // it may have ended
-	select {
-	case <-d.done:
-	case <-time.After(flowtest.Patience):
-		d.h.t.Fatalf("the daemon does not end:\n%s", d.log.String())
-	}
 }
 
 // answer is what a program did.

@@ -117,7 +117,7 @@ func TestNoDaemon(t *testing.T) {
 	made := h.plugin("ADD", withPorts)
 	made.works(t)
 	flowtest.Serve(t, p1, 80)
-	d.kill()
+	d.Kill()
 	h.plugin("STATUS", members).fails(t, 50, "bridged daemon")
 	h.plugin("ADD", members, "CNI_CONTAINERID=c2", "CNI_NETNS=/run/netns/p2").fails(t, 11, "bridged daemon")
 	h.plugin("CHECK", made.prev(withPorts)).fails(t, 11)
@@ -140,7 +140,7 @@ func TestRestart(t *testing.T) {
 	made := h.plugin("ADD", withPorts)
 	made.works(t)
 	flowtest.Serve(t, p1, 80)
-	d.kill()
+	d.Kill()
 	h.daemon()
 	h.plugin("CHECK", made.prev(withPorts)).works(t)
 	h.settled()
@@ -205,7 +205,7 @@ func TestChosenSubnet(t *testing.T) {
 		seen = append(seen, r)
 		flowtest.Serve(t, space, 80)
 		if i == 0 {
-			d.kill()
+			d.Kill()
 			h.daemon()
 		}
 	}

@@ -74,7 +74,7 @@ func TestPods(t *testing.T) {
 	restarted := func(work func()) {
 		var wg sync.WaitGroup
 		wg.Go(work)
-		d.kill()
+		d.Kill()
 		d = h.daemon()
 		wg.Wait()
 	}

@@ -14,7 +14,7 @@ func TestRemembered(t *testing.T) {
 	h, d := bridgedHost(t)
 	h.pod("p1")
 	h.plugin("ADD", withPorts).works(t)
-	d.kill()
+	d.Kill()
 	for range 2 {
 		h.plugin("DEL", withPorts).works(t)
 	}
@@ -39,7 +39,7 @@ func TestRememberedBefore(t *testing.T) {
 	made := h.plugin("ADD", withPorts)
 	made.works(t)
 	for _, age := range []time.Duration{time.Hour, -time.Minute} {
-		d.kill()
+		d.Kill()
 		when := time.Now().Add(-age)
 		h.do(func() error {
 			const file = "/run/bridged/detach/x.json"

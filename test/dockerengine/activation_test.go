@@ -64,7 +64,7 @@ func (h *holder) start() {
 	cmd := exec.Command("/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`}, d.Args...)...)
 	cmd.ExtraFiles = []*os.File{h.listener}
 	cmd.Env = append(d.Env, "LISTEN_FDS=1", "LISTEN_FDNAMES="+h.name)
-	h.ours = h.launch(cmd)
+	h.ours = h.host.Launch(h.t, cmd)
 	if r := h.tryBridged("status", "--wait", "10s"); r.code != 0 {
 		h.t.Fatal(r)
 	}
@@ -107,7 +107,7 @@ func TestSocketActivation(t *testing.T) {
 		h.start()
 		asking.Wait()
 	}
-	for _, end := range []func(*process){(*process).stop, (*process).kill} {
+	for _, end := range []func(*flowtest.Process){(*flowtest.Process).Stop, (*flowtest.Process).Kill} {
 		end(h.ours)
 		meanwhile(func() { h.docker("rm", "-f", "c2") })
 		h.published(bothFamilies("c1", "80/tcp", 8080)...)
@@ -115,10 +115,10 @@ func TestSocketActivation(t *testing.T) {
 		meanwhile(func() { h.run("c2", "--network", "n1", "-p", "8081:80") })
 		h.published(append(bothFamilies("c1", "80/tcp", 8080), bothFamilies("c2", "80/tcp", 8081)...)...)
 	}
-	h.engines.kill()
-	h.ours.kill()
+	h.engines.Kill()
+	h.ours.Kill()
 	meanwhile(func() { h.engines = h.engine("", bare...) })
-	if log := h.engines.log.String(); strings.Contains(log, "Unable to connect to plugin") {
+	if log := h.engines.Log.String(); strings.Contains(log, "Unable to connect to plugin") {
 		t.Errorf("the engine did not find the plugin:\n%s", log)
 	}
 	h.docker("rm", "-f", "c1", "c2")
@@ -130,7 +130,7 @@ func TestSocketActivation(t *testing.T) {
 // engine asks again without saying what (Docker 20.10 repeats a call without its body): that fails, can be done afterwards, and nothing is left. A stop
 // may meet the engine in the very instant in which it begins to write on a connection that is idle: Go's client takes that for an interruption, too.
 func TestEndedAllTheTime(t *testing.T) {
-	for name, end := range map[string]func(*process){"stopped": (*process).stop, "killed": (*process).kill} {
+	for name, end := range map[string]func(*flowtest.Process){"stopped": (*flowtest.Process).Stop, "killed": (*flowtest.Process).Kill} {
 		t.Run(name, func(t *testing.T) {
 			h := newWorld(t).hold()
 			h.start()

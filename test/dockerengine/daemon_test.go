@@ -15,9 +15,9 @@ import (
 )
 
 // daemon starts bridged as the plugin of the host's engine, and waits until it is ready.
-func (w *world) daemon(flags ...string) *process {
+func (w *world) daemon(flags ...string) *flowtest.Process {
 	w.t.Helper()
-	d := w.launch(daemonCommand(flags...))
+	d := w.host.Launch(w.t, daemonCommand(flags...))
 	if r := w.tryBridged("status", "--wait", "10s"); r.code != 0 {
 		w.t.Fatal(r)
 	}

@@ -44,7 +44,7 @@ func tool(t testing.TB, name string) string {
 var bare = []string{"--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none"}
 
 // engine starts Docker's engine with these flags, and waits until it is ready. path is searched for programs besides the engine's own.
-func (w *world) engine(path string, flags ...string) *process {
+func (w *world) engine(path string, flags ...string) *flowtest.Process {
 	w.t.Helper()
 	w.makeTools()
 	ready := w.notify("/run/engine/notify")
@@ -54,7 +54,7 @@ func (w *world) engine(path string, flags ...string) *process {
 		"--log-level", "warn", "--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", "/" + w.groups,
 	}, flags...)...)
 	cmd.Env = []string{"PATH=/run/engine/bin:" + path, "NOTIFY_SOCKET=/run/engine/notify"}
-	e := w.launch(cmd)
+	e := w.host.Launch(w.t, cmd)
 	ready(e)
 	return e
 }
@@ -83,7 +83,7 @@ func (w *world) makeTools() {
 }
 
 // notify listens for what a daemon tells its manager, as sd_notify(3) says. The function waits until it is ready.
-func (w *world) notify(path string) (ready func(*process)) {
+func (w *world) notify(path string) (ready func(*flowtest.Process)) {
 	w.t.Helper()
 	var c *net.UnixConn
 	err := w.host.Do(func() (err error) {
@@ -94,18 +94,18 @@ func (w *world) notify(path string) (ready func(*process)) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return func(p *process) {
+	return func(p *flowtest.Process) {
 		w.t.Helper()
 		defer c.Close()
 		go func() {
-			<-p.done
+			<-p.Ended
 			c.Close()
 		}()
 		c.SetReadDeadline(time.Now().Add(2 * flowtest.Patience))
 		for text := make([]byte, 4096); ; {
 			n, err := c.Read(text)
 			if err != nil {
-				w.t.Fatalf("%s does not get ready: %v", p.cmd.Args[0], err)
+				w.t.Fatalf("%s does not get ready: %v", p.Cmd.Args[0], err)
 			}
 			if bytes.Contains(text[:n], []byte("READY=1")) {
 				return

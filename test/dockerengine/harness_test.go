@@ -16,5 +16,5 @@ func TestHarness(t *testing.T) {
 	flowtest.Serve(t, c1.Space, 80)
 	flowtest.Reaches(t, w.lan, "tcp", netip.AddrPortFrom(host4, 8080), "c1")
 	w.docker("rm", "-f", "c1")
-	e.stop()
+	e.Stop()
 }

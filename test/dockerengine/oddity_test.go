@@ -32,7 +32,7 @@ func TestEngineRestarted(t *testing.T) {
 	w.docker(networkOptions("default", "--subnet", "172.28.0.0/24", "n2")...)
 	w.run("c1", append([]string{"--network", "n1", "--restart", "always"}, c1Ports...)...)
 	w.run("c2", "--network", "n2")
-	for _, end := range []func(*process){(*process).stop, (*process).kill} {
+	for _, end := range []func(*flowtest.Process){(*flowtest.Process).Stop, (*flowtest.Process).Kill} {
 		end(w.engines)
 		w.restartEngine()
 		w.traffic(t, w.container("c1")).goesOn(t)
@@ -57,7 +57,7 @@ func TestLiveRestore(t *testing.T) {
 	w := newPluginWorld(t, "--live-restore")
 	w.network("n1")
 	tr := w.traffic(t, w.run("c1", append([]string{"--network", "n1"}, c1Ports...)...))
-	for _, end := range []func(*process){(*process).stop, (*process).kill} {
+	for _, end := range []func(*flowtest.Process){(*flowtest.Process).Stop, (*flowtest.Process).Kill} {
 		tr.lossless(t, func() {
 			end(w.engines)
 			tr.goesOn(t)
@@ -81,7 +81,7 @@ func TestDaemonRestarted(t *testing.T) {
 	w.network("n1")
 	tr := w.traffic(t, w.run("c1", append([]string{"--network", "n1"}, c1Ports...)...))
 	w.run("c2", "--network", "n1")
-	for _, end := range []func(*process){(*process).stop, (*process).kill} {
+	for _, end := range []func(*flowtest.Process){(*flowtest.Process).Stop, (*flowtest.Process).Kill} {
 		tr.lossless(t, func() {
 			end(w.ours)
 			tr.goesOn(t)
@@ -103,7 +103,7 @@ func TestForgottenNetwork(t *testing.T) {
 	w := newPluginWorld(t)
 	id := w.network("--subnet", "172.28.0.0/24", "--subnet", "fd00:28::/64", "n1")
 	w.run("c1", append([]string{"--network", "n1"}, c1Ports...)...)
-	w.engines.kill()
+	w.engines.Kill()
 	w.host.Output(t, "sh", "-c", "rm -r /run/engine/data/network")
 	w.restartEngine()
 	if out := w.docker("network", "ls", "-q", "--filter", "driver=bridged"); out != "" {

@@ -17,8 +17,8 @@ import (
 // crash ends all processes and takes away what a reboot takes: links, rules, forwarding, what is in /run of the daemons, and the boot's id.
 func (w *world) crash() {
 	w.t.Helper()
-	w.ours.kill()
-	w.engines.kill()
+	w.ours.Kill()
+	w.engines.Kill()
 	for _, p := range nstest.Processes() {
 		if err := p.Kill(); err != nil {
 			w.t.Error(err)

@@ -31,8 +31,8 @@ type world struct {
 	host *flowtest.Space
 	lan  *flowtest.Space // a neighbour; its default route is the host
 
-	ours    *process // bridged
-	engines *process // Docker's engine
+	ours    *flowtest.Process // bridged
+	engines *flowtest.Process // Docker's engine
 
 	groups string // the control group of the containers, below every hierarchy's root
 }
