@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -14,7 +13,6 @@ import (
 // container is a network namespace that is attached and detached.
 type container struct {
 	*space
-	number int
 	// address and link, the host's end of the pair, are those to be given where the peer lets us choose.
 	address netip.Prefix
 	link    string
@@ -22,20 +20,14 @@ type container struct {
 	idle int
 }
 
-// containers makes namespaces of a world with nothing in them.
-func (w *world) containers(n int) ([]*container, error) {
-	all := make([]*container, 0, n)
-	for i := range n {
-		s, err := newSpace(fmt.Sprintf("%s-c%d", w.name, i))
-		if err != nil {
-			return all, err
-		}
-		address := netip.AddrFrom4([4]byte{172, 20, byte(1 + i/250), byte(2 + i%250)})
-		all = append(all, &container{
-			space: s, number: i, address: netip.PrefixFrom(address, bridgeAddr.Bits()), link: fmt.Sprintf("bv1%011d", i),
-		})
+// newContainer makes a namespace of a world with nothing in it.
+func (w *world) newContainer() (*container, error) {
+	s, err := newSpace(w.name + "-c")
+	if err != nil {
+		return nil, err
 	}
-	return all, nil
+	address := netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 20, 1, 2}), bridgeAddr.Bits())
+	return &container{space: s, address: address, link: "bv100000000000"}, nil
 }
 
 // mac is derived from the address, as the engine's are.
@@ -67,12 +59,4 @@ func (c *container) awaitBare() error {
 			return fmt.Errorf("links %v are left in %s", links, c.name)
 		}
 	}
-}
-
-func closeAll(containers []*container) error {
-	var err error
-	for _, c := range containers {
-		err = errors.Join(err, c.close())
-	}
-	return err
 }

@@ -23,18 +23,15 @@ func (r *run) attachers() []peer {
 	return slices.DeleteFunc(slices.Clone(r.peers), func(p peer) bool { return p.attach == nil })
 }
 
-// pool is how many containers of a host are attached in turn.
-const pool = 16
-
-// attachHost is a host where containers are attached.
+// attachHost is a host where a container is attached and detached, again and again.
 type attachHost struct {
 	attacher
-	peer       peer
-	containers []*container
-	published  []uint16 // by others on the host
-	next       int      // of the containers' ports
-	endpoints  int      // of others on the host
-	before     func(workload string) error
+	peer      peer
+	container *container
+	published []uint16 // by others on the host
+	next      int      // of the container's ports
+	endpoints int      // of others on the host
+	before    func(workload string) error
 }
 
 func (r *run) attachHost(p peer) (*attachHost, error) {
@@ -44,23 +41,20 @@ func (r *run) attachHost(p peer) (*attachHost, error) {
 		return nil, err
 	}
 	b := &attachHost{attacher: made, peer: p}
-	if b.containers, err = made.world().containers(pool); err != nil {
-		return nil, errors.Join(err, b.close())
+	if b.container, err = made.world().newContainer(); err != nil {
+		return nil, errors.Join(err, made.close())
 	}
 	return b, nil
 }
 
-func (b *attachHost) close() error { return errors.Join(closeAll(b.containers), b.attacher.close()) }
+func (b *attachHost) close() error { return errors.Join(b.container.close(), b.attacher.close()) }
 
 func (r *run) attach() error {
 	hosts := r.attachHosts("attach", r.attachers())
 	defer func() { hosts.close(r) }()
 	var lanes []*lane
 	for _, b := range hosts {
-		lanes = append(lanes, &lane{
-			key: report.Key{Workload: "attach", Peer: b.peer.name, Size: 1}, most: pool,
-			cycle: func(n int, s samples) error { return b.cycle("", n, 1, s) },
-		})
+		lanes = append(lanes, b.lane(report.Key{Workload: "attach", Size: 1}, ""))
 	}
 	lanes = append(lanes, r.crowdedLanes(&hosts)...)
 	r.run(report.Raw, lanes, hosts.pings()...)
@@ -68,54 +62,44 @@ func (r *run) attach() error {
 	return nil
 }
 
-// cycle attaches n containers with so many ports each, and detaches them. The prefix is of the workloads' names.
-func (b *attachHost) cycle(prefix string, n, ports int, s samples) error {
-	return b.with(prefix, n, ports, s, func([]uint16) error { return nil })
+// lane attaches and detaches the container, with as many ports as the key has. The prefix is of the workloads' names.
+//
+// It does so once in a turn: in a row code and data are warm, which containers that come and go do not find, and quick peers would have longer rows than
+// others.
+func (b *attachHost) lane(key report.Key, prefix string) *lane {
+	key.Peer, key.Endpoints = b.peer.name, b.endpoints
+	return &lane{key: key, most: 1, cycle: func(_ int, s samples) error {
+		return b.with(prefix, key.Size, s, func([]uint16) error { return nil })
+	}}
 }
 
-// with runs f while n containers are attached, with the ports of the last one.
-func (b *attachHost) with(prefix string, n, size int, s samples, f func([]uint16) error) error {
-	ports := make([][]uint16, n)
-	for i := range ports {
-		ports[i] = b.take(size)
-	}
-	if err := b.each(prefix+"attach", n, ports, s, b.attacher.attach); err != nil {
+// with runs f while the container is attached, with its ports.
+func (b *attachHost) with(prefix string, size int, s samples, f func([]uint16) error) error {
+	ports := b.take(size)
+	if err := b.one(prefix+"attach", ports, s, b.attacher.attach); err != nil {
 		return err
 	}
-	if err := f(ports[n-1]); err != nil {
+	if err := f(ports); err != nil {
 		return err
 	}
-	if err := b.each(prefix+"detach", n, ports, s, b.attacher.detach); err != nil {
+	if err := b.one(prefix+"detach", ports, s, b.attacher.detach); err != nil {
 		return err
 	}
-	for _, c := range b.containers[:n] {
-		if err := c.awaitBare(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.container.awaitBare()
 }
 
-// each makes one operation with each of n containers, prepared beforehand.
-func (b *attachHost) each(workload string, n int, ports [][]uint16, s samples, prepare func(*container, []uint16) ([]step, error)) error {
-	ops := make([][]step, n)
-	for i, c := range b.containers[:n] {
-		var err error
-		if ops[i], err = prepare(c, ports[i]); err != nil {
+// one makes one operation with the container, prepared beforehand.
+func (b *attachHost) one(workload string, ports []uint16, s samples, prepare func(*container, []uint16) ([]step, error)) error {
+	steps, err := prepare(b.container, ports)
+	if err != nil {
+		return err
+	}
+	if b.before != nil {
+		if err := b.before(workload); err != nil {
 			return err
 		}
 	}
-	for _, steps := range ops {
-		if b.before != nil {
-			if err := b.before(workload); err != nil {
-				return err
-			}
-		}
-		if err := s.steps(workload, steps); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.steps(workload, steps)
 }
 
 // steps times an operation, and its steps when there are several.
@@ -146,7 +130,7 @@ func (b *attachHost) take(n int) []uint16 {
 	return some(fleetFirst+b.next-n, n)
 }
 
-// fleetFirst is the first of the containers' ports; those published beforehand are below.
+// fleetFirst is the first of the container's ports; those published beforehand are below.
 const fleetFirst = firstPort + 30_000
 
 // attachHosts are those of a workload.
@@ -177,7 +161,7 @@ func (bs attachHosts) pings() (beside []*lane) {
 	return beside
 }
 
-// check attaches a container once more, sends packets to it, and compares what the kernel holds before, meanwhile and after with what it should.
+// check attaches the container once more, sends packets to it, and compares what the kernel holds before, meanwhile and after with what it should.
 func (bs attachHosts) check(r *run) {
 	for _, b := range bs {
 		r.progress.doing("%s: comparing the kernel with what it should hold", b.peer.name)
@@ -191,16 +175,16 @@ func (b *attachHost) check() error {
 	if err := b.holds(); err != nil {
 		return err
 	}
-	err := b.with("", 1, 1, newSamples(), func(ports []uint16) error {
+	err := b.with("", 1, newSamples(), func(ports []uint16) error {
 		if b.peer.name == report.Link {
 			return nil // it publishes nothing
 		}
-		return errors.Join(b.holds(ports...), b.world().reaches(b.containers[0].space, ports[0]))
+		return errors.Join(b.holds(ports...), b.world().reaches(b.container.space, ports[0]))
 	})
 	return errors.Join(err, b.holds())
 }
 
-// holds says how the kernel differs from the ports that others have published and these, which lead to the first container.
+// holds says how the kernel differs from the ports that others have published and these, which lead to the container.
 func (b *attachHost) holds(ports ...uint16) error {
 	held, err := b.held()
 	if err != nil {

@@ -43,10 +43,7 @@ func (r *run) crowdedLanes(all *attachHosts) (lanes []*lane) {
 			r.fail("attach, %s: %w", p.name, err)
 			continue
 		}
-		lanes = append(lanes, &lane{
-			key: report.Key{Workload: "attach", Peer: p.name, Size: 1, Endpoints: b.endpoints}, most: pool,
-			cycle: func(n int, s samples) error { return b.cycle("", n, 1, s) },
-		})
+		lanes = append(lanes, b.lane(report.Key{Workload: "attach", Size: 1}, ""))
 	}
 	return lanes
 }

@@ -58,10 +58,7 @@ func (r *run) fleet() error {
 					r.skip("fleet, %s with %d ports at %d ports: it takes minutes", p.name, size, ports)
 					continue
 				}
-				lanes = append(lanes, &lane{
-					key: report.Key{Workload: "fleet", Peer: b.peer.name, Ports: ports, Size: size}, most: pool,
-					cycle: func(n int, s samples) error { return b.cycle("fleet ", n, size, s) },
-				})
+				lanes = append(lanes, b.lane(report.Key{Workload: "fleet", Ports: ports, Size: size}, "fleet "))
 			}
 		}
 		r.runAt(r.fleetPace(), report.Raw, lanes)
@@ -74,7 +71,7 @@ func (r *run) fleet() error {
 // populate publishes the ports of the others. What can't be done is recorded, and the host closed.
 func (r *run) populate(b *attachHost, ports int) bool {
 	r.progress.doing("%s: publishing %d ports", b.peer.name, ports)
-	err := r.room(b.peer, ports+pool*slices.Max(r.fleetShapes()))
+	err := r.room(b.peer, ports+slices.Max(r.fleetShapes()))
 	if err != nil {
 		r.skip("fleet, %s at %d ports: %w", b.peer.name, ports, err)
 	} else if err = b.publish(ports); err != nil {
