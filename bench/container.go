@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -13,6 +14,7 @@ import (
 // container is a network namespace that is attached and detached.
 type container struct {
 	*space
+	number int
 	// address and link, the host's end of the pair, are those to be given where the peer lets us choose.
 	address netip.Prefix
 	link    string
@@ -20,14 +22,28 @@ type container struct {
 	idle int
 }
 
-// newContainer makes a namespace of a world with nothing in it.
-func (w *world) newContainer() (*container, error) {
-	s, err := newSpace(w.name + "-c")
-	if err != nil {
-		return nil, err
+// containers makes namespaces of a world with nothing in them.
+func (w *world) containers(n int) ([]*container, error) {
+	all := make([]*container, 0, n)
+	for i := range n {
+		s, err := newSpace(fmt.Sprintf("%s-c%d", w.name, i))
+		if err != nil {
+			return all, err
+		}
+		address := netip.AddrFrom4([4]byte{172, 20, 1, byte(2 + i)})
+		all = append(all, &container{
+			space: s, number: i, address: netip.PrefixFrom(address, bridgeAddr.Bits()), link: fmt.Sprintf("bv1%011d", i),
+		})
 	}
-	address := netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 20, 1, 2}), bridgeAddr.Bits())
-	return &container{space: s, address: address, link: "bv100000000000"}, nil
+	return all, nil
+}
+
+func closeAll(containers []*container) error {
+	var err error
+	for _, c := range containers {
+		err = errors.Join(err, c.close())
+	}
+	return err
 }
 
 // mac is derived from the address, as the engine's are.
@@ -47,13 +63,17 @@ func (s *space) links() (names []string, err error) {
 	return names, err
 }
 
-// awaitBare waits until no further link is left in the container: what is done behind the answer to a detach.
+// awaitBare waits for what is done behind the answer to a detach: no further link is left in the container, and the kernel has let go of the lock of links
+// that it holds for a grace period then, for which the next attach on any host would wait.
 func (c *container) awaitBare() error {
 	const glance = time.Millisecond
 	for end := time.Now().Add(patience); ; time.Sleep(glance) {
 		links, err := c.links()
-		if err != nil || len(links) == c.idle {
+		switch {
+		case err != nil:
 			return err
+		case len(links) == c.idle:
+			return up(c.space, "lo") // which takes the lock
 		}
 		if time.Now().After(end) {
 			return fmt.Errorf("links %v are left in %s", links, c.name)

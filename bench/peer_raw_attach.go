@@ -61,7 +61,7 @@ func routeSocket() (int, error) {
 }
 
 // innerIndex is the index that the inner end asks for, so that the second datagram can be built before the first is sent. The kernel listens
-// only when the outer end asks for one, too: outerIndex.
+// only when the outer end asks for one, too: from outerIndex on.
 const (
 	innerIndex = 100
 	outerIndex = 100_000
@@ -133,7 +133,7 @@ func (a *rawAttacher) pair(c *container) []byte {
 	outside[0] = 0xfe
 	var b rtnl.Batch
 	b.Begin(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
-	b.Link(unix.AF_UNSPEC, outerIndex, unix.IFF_UP, unix.IFF_UP)
+	b.Link(unix.AF_UNSPEC, outerIndex+c.number, unix.IFF_UP, unix.IFF_UP)
 	end(&b, c.link, outside)
 	b.Uint32(unix.IFLA_MASTER, uint32(a.bridge))
 	b.Nest(unix.IFLA_LINKINFO, func() {

@@ -23,15 +23,19 @@ func (r *run) attachers() []peer {
 	return slices.DeleteFunc(slices.Clone(r.peers), func(p peer) bool { return p.attach == nil })
 }
 
-// attachHost is a host where a container is attached and detached, again and again.
+// pool is how many containers of a host are attached in turn: from one that was just detached the kernel takes its link for some time yet.
+const pool = 8
+
+// attachHost is a host where containers are attached and detached.
 type attachHost struct {
 	attacher
-	peer      peer
-	container *container
-	published []uint16 // by others on the host
-	next      int      // of the container's ports
-	endpoints int      // of others on the host
-	before    func(workload string) error
+	peer       peer
+	containers []*container
+	turn       int
+	published  []uint16 // by others on the host
+	next       int      // of the containers' ports
+	endpoints  int      // of others on the host
+	before     func(workload string) error
 }
 
 func (r *run) attachHost(p peer) (*attachHost, error) {
@@ -41,13 +45,13 @@ func (r *run) attachHost(p peer) (*attachHost, error) {
 		return nil, err
 	}
 	b := &attachHost{attacher: made, peer: p}
-	if b.container, err = made.world().newContainer(); err != nil {
-		return nil, errors.Join(err, made.close())
+	if b.containers, err = made.world().containers(pool); err != nil {
+		return nil, errors.Join(err, b.close())
 	}
 	return b, nil
 }
 
-func (b *attachHost) close() error { return errors.Join(b.container.close(), b.attacher.close()) }
+func (b *attachHost) close() error { return errors.Join(closeAll(b.containers), b.attacher.close()) }
 
 func (r *run) attach() error {
 	hosts := r.attachHosts("attach", r.attachers())
@@ -62,35 +66,36 @@ func (r *run) attach() error {
 	return nil
 }
 
-// lane attaches and detaches the container, with as many ports as the key has. The prefix is of the workloads' names.
+// lane attaches and detaches containers, with as many ports each as the key has. The prefix is of the workloads' names.
 //
 // It does so once in a turn: in a row code and data are warm, which containers that come and go do not find, and quick peers would have longer rows than
 // others.
 func (b *attachHost) lane(key report.Key, prefix string) *lane {
 	key.Peer, key.Endpoints = b.peer.name, b.endpoints
 	return &lane{key: key, most: 1, cycle: func(_ int, s samples) error {
-		return b.with(prefix, key.Size, s, func([]uint16) error { return nil })
+		return b.with(prefix, key.Size, s, func(*container, []uint16) error { return nil })
 	}}
 }
 
-// with runs f while the container is attached, with its ports.
-func (b *attachHost) with(prefix string, size int, s samples, f func([]uint16) error) error {
-	ports := b.take(size)
-	if err := b.one(prefix+"attach", ports, s, b.attacher.attach); err != nil {
+// with runs f while the next container is attached, with its ports.
+func (b *attachHost) with(prefix string, size int, s samples, f func(*container, []uint16) error) error {
+	c, ports := b.containers[b.turn%pool], b.take(size)
+	b.turn++
+	if err := b.one(prefix+"attach", c, ports, s, b.attacher.attach); err != nil {
 		return err
 	}
-	if err := f(ports); err != nil {
+	if err := f(c, ports); err != nil {
 		return err
 	}
-	if err := b.one(prefix+"detach", ports, s, b.attacher.detach); err != nil {
+	if err := b.one(prefix+"detach", c, ports, s, b.attacher.detach); err != nil {
 		return err
 	}
-	return b.container.awaitBare()
+	return c.awaitBare()
 }
 
-// one makes one operation with the container, prepared beforehand.
-func (b *attachHost) one(workload string, ports []uint16, s samples, prepare func(*container, []uint16) ([]step, error)) error {
-	steps, err := prepare(b.container, ports)
+// one makes one operation with a container, prepared beforehand.
+func (b *attachHost) one(workload string, c *container, ports []uint16, s samples, prepare func(*container, []uint16) ([]step, error)) error {
+	steps, err := prepare(c, ports)
 	if err != nil {
 		return err
 	}
@@ -130,7 +135,7 @@ func (b *attachHost) take(n int) []uint16 {
 	return some(fleetFirst+b.next-n, n)
 }
 
-// fleetFirst is the first of the container's ports; those published beforehand are below.
+// fleetFirst is the first of the containers' ports; those published beforehand are below.
 const fleetFirst = firstPort + 30_000
 
 // attachHosts are those of a workload.
@@ -161,7 +166,7 @@ func (bs attachHosts) pings() (beside []*lane) {
 	return beside
 }
 
-// check attaches the container once more, sends packets to it, and compares what the kernel holds before, meanwhile and after with what it should.
+// check attaches a container once more, sends packets to it, and compares what the kernel holds before, meanwhile and after with what it should.
 func (bs attachHosts) check(r *run) {
 	for _, b := range bs {
 		r.progress.doing("%s: comparing the kernel with what it should hold", b.peer.name)
@@ -175,16 +180,16 @@ func (b *attachHost) check() error {
 	if err := b.holds(); err != nil {
 		return err
 	}
-	err := b.with("", 1, newSamples(), func(ports []uint16) error {
+	err := b.with("", 1, newSamples(), func(c *container, ports []uint16) error {
 		if b.peer.name == report.Link {
 			return nil // it publishes nothing
 		}
-		return errors.Join(b.holds(ports...), b.world().reaches(b.container.space, ports[0]))
+		return errors.Join(b.holds(ports...), b.world().reaches(c.space, ports[0]))
 	})
 	return errors.Join(err, b.holds())
 }
 
-// holds says how the kernel differs from the ports that others have published and these, which lead to the container.
+// holds says how the kernel differs from the ports that others have published and these, which lead to a container.
 func (b *attachHost) holds(ports ...uint16) error {
 	held, err := b.held()
 	if err != nil {
