@@ -163,8 +163,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Each lane gets its budget and its least number of operations; one that fails stops and does not stop the others, and one that is too slow for
-// its budget is measured once.
+// Each lane gets its budget and its least number of operations; one that fails stops and does not stop the others, one that is too slow for
+// its budget is measured once, and one that stays has as many turns as any other.
 func TestTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sleep := func(d time.Duration) func(int, samples) error {
@@ -182,11 +182,12 @@ func TestTakeTurns(t *testing.T) {
 			{key: report.Key{Peer: "few at a time"}, most: 8, cycle: sleep(10 * time.Microsecond)},
 			{key: report.Key{Peer: "slow"}, most: 1000, cycle: sleep(3 * time.Millisecond)},
 			{key: report.Key{Peer: "very slow"}, most: 1000, cycle: sleep(time.Second)},
+			{key: report.Key{Peer: "staying"}, most: 1, stays: true, cycle: sleep(3 * time.Millisecond)},
 			{key: report.Key{Peer: "broken"}, most: 1000, cycle: func(int, samples) error { return errors.New("no") }},
 		}
 		takeTurns(t.Context(), pace{budget: 4 * time.Millisecond, slice: time.Millisecond, least: 5}, lanes, func() {})
 		// The quick lane's turns have 64 operations, which take more than half a slice.
-		for i, want := range []int{7 * 64, 50 * 8, 5, 1, 0} {
+		for i, want := range []int{7 * 64, 50 * 8, 5, 1, 50, 0} {
 			if n := lanes[i].count(); n != want {
 				t.Errorf("lane %q made %d operations, want %d", lanes[i].key.Peer, n, want)
 			}
@@ -196,7 +197,7 @@ func TestTakeTurns(t *testing.T) {
 		}
 		all := rows("quick", lanes)
 		i := slices.IndexFunc(all, func(r report.Row) bool { return r.Peer == "slow" })
-		if len(all) != 4 || i < 0 || all[i].Ratio != 300 || all[i].Floor != "quick" {
+		if len(all) != 5 || i < 0 || all[i].Ratio != 300 || all[i].Floor != "quick" {
 			t.Errorf("rows: %+v", all)
 		}
 	})

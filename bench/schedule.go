@@ -18,6 +18,9 @@ type lane struct {
 	cycle func(n int, s samples) error
 	// most is how many operations a cycle can have.
 	most int
+	// stays: it goes on until the others are done, so that those that are held against it have all their turns beside its own: a turn after one of other
+	// processes finds less in the caches.
+	stays bool
 	// bytes are moved by one operation; 0: none.
 	bytes int
 
@@ -104,14 +107,20 @@ func takeTurns(ctx context.Context, p pace, lanes []*lane, tick func()) {
 }
 
 func unfinished(p pace, lanes []*lane) []*lane {
-	var live []*lane
+	var live, staying []*lane
 	for _, l := range lanes {
-		done := l.spent >= p.budget && l.count() >= p.least || l.spent >= p.most()
-		if l.err == nil && !done {
+		switch done := l.spent >= p.budget && l.count() >= p.least || l.spent >= p.most(); {
+		case l.err != nil:
+		case !done:
 			live = append(live, l)
+		case l.stays:
+			staying = append(staying, l)
 		}
 	}
-	return live
+	if len(live) == 0 {
+		return nil
+	}
+	return append(live, staying...)
 }
 
 // count is how many operations were measured.

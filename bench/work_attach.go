@@ -72,9 +72,13 @@ func (r *run) attach() error {
 // others.
 func (b *attachHost) lane(key report.Key, prefix string) *lane {
 	key.Peer, key.Endpoints = b.peer.name, b.endpoints
-	return &lane{key: key, most: 1, cycle: func(_ int, s samples) error {
-		return b.with(prefix, key.Size, s, func(*container, []uint16) error { return nil })
-	}}
+	return &lane{
+		key: key, most: 1,
+		stays: key.Peer == report.Raw || key.Peer == report.Link, // a detach of theirs takes as long as many attaches
+		cycle: func(_ int, s samples) error {
+			return b.with(prefix, key.Size, s, func(*container, []uint16) error { return nil })
+		},
+	}
 }
 
 // with runs f while the next container is attached, with its ports.
