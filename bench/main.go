@@ -47,7 +47,7 @@ func main() {
 	flag.StringVar(&o.htmlFile, "html", "", "write the report as a page with plots to this `file`")
 	flag.StringVar(&o.from, "from", "", "measure nothing: print the report of this JSON `file`")
 	flag.StringVar(&o.daemon, "bridged", "", "the daemon's `binary`; built from this source by default")
-	flag.DurationVar(&o.budget, "budget", 0, "how long each peer is measured in each workload at each size (default 1s, with --quick 100ms)")
+	flag.DurationVar(&o.budget, "budget", 0, "how long each peer is measured in each workload at each size (default 1s, with --quick 80ms)")
 	flag.Parse()
 	if err := execute(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -161,7 +161,7 @@ func (r *run) sizes() []int {
 func (r *run) pace() pace {
 	p := pace{budget: time.Second, slice: 20 * time.Millisecond, least: 10}
 	if r.quick {
-		p = pace{budget: 100 * time.Millisecond, slice: 10 * time.Millisecond, least: 5}
+		p = pace{budget: 80 * time.Millisecond, slice: 10 * time.Millisecond, least: 5}
 	}
 	if r.budget > 0 {
 		p.budget, p.slice = r.budget, min(p.slice, r.budget)
