@@ -69,7 +69,9 @@ type Engine struct {
 	index    *index
 	unpurged []purge                // for the next sweep
 	mending  map[suspicion]struct{} // that wait to be mended
-	unmended map[suspicion]struct{} // that could not be: for the next sweep
+	// unmended are suspicions of what could not be mended, for the next sweep. true: not before that, because what the kernel tells is of the attempt: a
+	// container that has something in the way of its link would keep the daemon and the host's links busy.
+	unmended map[suspicion]bool
 	warnings []string
 	since    time.Time
 
@@ -195,7 +197,7 @@ func newEngine(cfg Config) *Engine {
 		ended:   make(chan struct{}),
 		index:   newIndex(),
 		book:    newBook(),
-		mending: make(map[suspicion]struct{}), unmended: make(map[suspicion]struct{}),
+		mending: make(map[suspicion]struct{}), unmended: make(map[suspicion]bool),
 	}
 	e.index.departed = newDeparted()
 	if !cfg.NoFirewall {

@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/internal/netns"
@@ -75,6 +77,53 @@ func TestRepairGoesOn(t *testing.T) {
 	if w := e.Status().Warnings; !strings.Contains(strings.Join(w, "\n"), "eth0") {
 		t.Errorf("a start beside a container that broke its interface says %q", w)
 	}
+}
+
+// TestObstacleKeepsNobodyBusy: a container whose link can't be set up inside gets a new one with each sweep, not one after the other, each of which
+// would hold the host's links up.
+func TestObstacleKeepsNobodyBusy(t *testing.T) {
+	host := giveNamespace(t)
+	e, stop := startIn(t, host, testConfig(t))
+	defer stop()
+	hostile, web := giveNamespace(t), giveNamespace(t)
+	for name, path := range map[string]string{"hostile": hostile, "web": web} {
+		if _, err := e.CreateSandbox(t.Context(), bridged.SandboxSpec{Name: name, NetNS: path}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, command := range []string{
+		"link add x type veth peer name y", "link set x up", "link set y up", "addr add 192.0.2.1/24 dev x",
+		"route replace default via 192.0.2.2", "link del eth0",
+	} {
+		in(t, hostile, "ip", strings.Fields(command)...)
+	}
+	before := linksMade(t, host)
+	const rounds = 20
+	for range rounds {
+		events := e.Events(t.Context(), time.Time{})
+		in(t, web, "ip", "link", "del", "eth0")
+		for event := range events {
+			if event.Action == "repair" && event.Name == "web" {
+				break
+			}
+		}
+	}
+	if n := linksMade(t, host) - before - rounds; n > rounds/2 {
+		t.Errorf("while the link of another one was put back %d times, that of the hostile one was made %d times", rounds, n)
+	}
+}
+
+// linksMade is how many links were made in the namespace so far, this one included: the kernel numbers them.
+func linksMade(t *testing.T, host string) int {
+	t.Helper()
+	in(t, host, "ip", "link", "add", "count", "type", "bridge")
+	defer in(t, host, "ip", "link", "del", "count")
+	number, _, _ := strings.Cut(in(t, host, "ip", "-o", "link", "show", "count"), ":")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // TestUnjoinedPairIsFinished: a crash between the two datagrams of an attach that a start makes.

@@ -179,14 +179,14 @@ func (e *Engine) carryOutAll(ctx context.Context, plan Plan) (steps int, err err
 			return steps, e.inOldWords(s, err)
 		}
 		e.warn(fmt.Sprintf("a sandbox or a given bridge is not as it should be: %v", err))
+		half, joining := s.(join)
 		e.mu.Lock()
-		e.unmended[suspicion{link: link}] = struct{}{}
+		e.unmended[suspicion{link: link}] = joining
 		e.mu.Unlock()
-		switch s := s.(type) {
-		case addPair:
+		if joining {
+			e.pairs.add(half.pair) // one that is half there would be taken for a whole one
+		} else if _, ok := s.(addPair); ok {
 			missing[link] = true
-		case join:
-			e.pairs.add(s.pair) // one that is half there would be taken for a whole one
 		}
 	}
 	return steps, nil

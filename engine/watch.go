@@ -119,8 +119,11 @@ func (e *Engine) mend(suspicions []suspicion) {
 		group.Go(func() error {
 			e.mu.Lock()
 			delete(e.mending, s) // what comes from now on is to be looked at again
+			waits := e.unmended[s]
 			e.mu.Unlock()
-			e.lost.add(e.mendOne(s)...)
+			if !waits {
+				e.lost.add(e.mendOne(s)...)
+			}
 			return nil
 		})
 	}
