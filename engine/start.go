@@ -162,8 +162,9 @@ func (e *Engine) difference(ctx context.Context, listed *listing) (p Plan, lost 
 }
 
 // carryOutAll makes every step that can be made. What fails on one sandbox's link, whose namespace is not ours to rule, or on a bridge that was
-// given, must not keep the rules from coming back: it is a warning, and the next sweep has another look at it. Other failures end it.
-func (e *Engine) carryOutAll(ctx context.Context, plan Plan) (steps int, err error) {
+// given, must not keep the rules from coming back: it is a warning, and the next sweep has another look at it. Other failures end it. It returns the
+// steps that were made and stay.
+func (e *Engine) carryOutAll(ctx context.Context, plan Plan) (done Plan, err error) {
 	missing := make(map[string]bool) // pairs, by their host ends
 	for _, s := range plan {
 		if p, ok := s.(join); ok && missing[p.Host] {
@@ -171,12 +172,12 @@ func (e *Engine) carryOutAll(ctx context.Context, plan Plan) (steps int, err err
 		}
 		_, err := e.carryOut(ctx, Plan{s})
 		if err == nil {
-			steps++
+			done = append(done, s)
 			continue
 		}
 		link, mayFail := ofOthers(s)
 		if !mayFail {
-			return steps, e.inOldWords(s, err)
+			return done, e.inOldWords(s, err)
 		}
 		e.warn(fmt.Sprintf("a sandbox or a given bridge is not as it should be: %v", err))
 		half, joining := s.(join)
@@ -185,11 +186,12 @@ func (e *Engine) carryOutAll(ctx context.Context, plan Plan) (steps int, err err
 		e.mu.Unlock()
 		if joining {
 			e.pairs.add(half.pair) // one that is half there would be taken for a whole one
+			done = slices.DeleteFunc(done, func(s step) bool { made, ok := s.(addPair); return ok && made.Host == link })
 		} else if _, ok := s.(addPair); ok {
 			missing[link] = true
 		}
 	}
-	return steps, nil
+	return done, nil
 }
 
 // ofOthers says whether the step concerns one sandbox, or a bridge that is not ours, and the link: the host end, or the bridge.

@@ -186,18 +186,18 @@ func (e *Engine) suspectMembers(c bridged.Change, p Plan) {
 
 // repairWith carries the plan of a repair out, counts it, and tells of it as an event of the subject.
 func (e *Engine) repairWith(ctx context.Context, p Plan, subject bridged.Event) {
-	steps, err := e.carryOutAll(ctx, p)
+	done, err := e.carryOutAll(ctx, p)
 	if err != nil {
 		e.log.Error("cannot make the kernel equal to the state", "error", err)
 		e.doubtful.Store(true)
 	}
-	if steps == 0 {
+	if len(done) == 0 {
 		return
 	}
 	e.repaired.Add(1)
 	subject.Action = "repair"
-	subject.Attributes = map[string]string{"did": p.brief(), "steps": strconv.Itoa(steps)}
-	e.log.Warn("repaired what others had changed", subject.Type, subject.Name, "steps", steps, "did", p.brief())
+	subject.Attributes = map[string]string{"did": done.brief(), "steps": strconv.Itoa(len(done))}
+	e.log.Warn("repaired what others had changed", subject.Type, subject.Name, "steps", len(done), "did", done.brief())
 	e.events.add(subject)
 }
 
