@@ -418,6 +418,10 @@ func TestFewDescriptors(t *testing.T) {
 // exhaust leaves the daemon no descriptor. It publishes ports until there is no socket for another.
 func (w *world) exhaust(t testing.TB, d *daemon, sandbox string) {
 	t.Helper()
+	// A port that is published again waits for the purge behind its end, and so for all before it: none of them gives a descriptor back later.
+	w.bridged("port", "add", sandbox, "9799:9799")
+	w.bridged("port", "rm", sandbox, "9799:9799")
+	w.bridged("port", "add", sandbox, "9799:9799")
 	limit := 0
 	for port := 9800; ; port++ {
 		if kept := d.unbound(t); kept > 16 {

@@ -57,19 +57,29 @@ func (p *Purger) Purge(flows []Flow, addrs []netip.Addr) (n int, err error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	err = p.open()
-	if err == nil && p.conn == nil {
+	if err = p.open(); err != nil {
+		return 0, purgeError(err)
+	}
+	if p.conn == nil {
 		return 0, nil
 	}
-	if err == nil {
-		n, err = purgeSelected(p.conn, newSelector(flows, addrs))
+	s := newSelector(flows, addrs)
+	if s.needsLocal() {
+		h, err := route.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return 0, purgeError(err)
+		}
+		defer h.Close()
+		s.local = localLookup(h)
 	}
-	if err != nil {
+	if n, err = purge(p.conn, s); err != nil {
 		_ = p.close() // answers may be left in it; the next one begins anew
-		return n, fmt.Errorf("cannot purge connection tracking entries: %w", err)
+		return n, purgeError(err)
 	}
 	return n, nil
 }
+
+func purgeError(err error) error { return fmt.Errorf("cannot purge connection tracking entries: %w", err) }
 
 // Open opens the socket, in the network namespace of the calling thread. Purge does it where it was not done, or the socket failed.
 func (p *Purger) Open() error {
@@ -107,18 +117,6 @@ func (p *Purger) close() error {
 	c := p.conn
 	p.conn = nil
 	return c.Close()
-}
-
-func purgeSelected(c *netlink.Conn, s *selector) (int, error) {
-	if s.needsLocal() {
-		h, err := route.NewHandle(unix.NETLINK_ROUTE)
-		if err != nil {
-			return 0, err
-		}
-		defer h.Close()
-		s.local = localLookup(h)
-	}
-	return purge(c, s)
 }
 
 func purge(c *netlink.Conn, s *selector) (int, error) {
