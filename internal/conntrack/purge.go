@@ -79,7 +79,9 @@ func (p *Purger) Purge(flows []Flow, addrs []netip.Addr) (n int, err error) {
 	return n, nil
 }
 
-func purgeError(err error) error { return fmt.Errorf("cannot purge connection tracking entries: %w", err) }
+func purgeError(err error) error {
+	return fmt.Errorf("cannot purge connection tracking entries: %w", err)
+}
 
 // Open opens the socket, in the network namespace of the calling thread. Purge does it where it was not done, or the socket failed.
 func (p *Purger) Open() error {
