@@ -19,12 +19,15 @@ func TestBridgeTaken(t *testing.T) {
 	defer stop()
 	spec := podnet("c", giveNamespace(t))
 	mustAttach(t, e, spec)
-	before := in(t, host, "ip", "address", "show", "cni0")
+	shown := func() string { // who asks for a link makes the kernel look after its carrier, which it would do in its own time else
+		return in(t, host, "ip", "link", "show", "cni0") + in(t, host, "ip", "address", "show", "cni0")
+	}
+	before := shown()
 	_, _, err := e.CreateNetwork(t.Context(), bridged.NetworkSpec{Name: "other", Options: map[string]string{bridged.OptionBridgeName: "cni0"}})
 	if !errors.Is(err, bridged.ErrConflict) {
 		t.Errorf("a second network on a bridge: %v", err)
 	}
-	if after := in(t, host, "ip", "address", "show", "cni0"); after != before {
+	if after := shown(); after != before {
 		t.Errorf("the bridge has become\n%sfrom\n%s", after, before)
 	}
 	begin := time.Now()

@@ -15,8 +15,8 @@ import (
 func (w *world) snapshot(t testing.TB) map[string]string {
 	t.Helper()
 	s := w.stateFiles(t)
+	s["addresses"] = w.host.Addresses(t)
 	s["links"] = w.host.Output(t, "ip", "link")
-	s["addresses"] = w.host.Output(t, "ip", "addr")
 	s["routes"] = w.host.Output(t, "ip", "route", "show", "table", "all") + w.host.Output(t, "ip", "-6", "route", "show", "table", "all")
 	s["packet filter"] = w.nft("list", "ruleset")
 	s["namespaces"] = strings.Join(w.names("/run/netns"), " ")

@@ -249,7 +249,7 @@ func (w *world) useUp(t *testing.T) {
 // kernelAlone is kernel where there are no tables of ours.
 func (w *world) kernelAlone() string {
 	w.t.Helper()
-	return w.nft("list", "ruleset") + w.host.Output(w.t, "ip", "addr") + strings.Join(w.names("/run/netns"), " ")
+	return w.nft("list", "ruleset") + w.host.Addresses(w.t) + strings.Join(w.names("/run/netns"), " ")
 }
 
 // refused makes calls that the disk does not let through: each says which file it is about, why, and what to do.

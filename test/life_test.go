@@ -29,7 +29,7 @@ func TestRestartWritesNothing(t *testing.T) {
 		d := w.daemon("--ipv6", flag)
 		w.populate()
 		for name, end := range restarts {
-			objects, filter, links := w.objects(), w.nft("list", "ruleset"), w.host.Output(t, "ip", "addr")
+			objects, filter, links := w.objects(), w.nft("list", "ruleset"), w.host.Addresses(t)
 			g := w.generations()
 			end(d)
 			if all := g.take(t); len(all) != 0 {
@@ -50,7 +50,7 @@ func TestRestartWritesNothing(t *testing.T) {
 			w.settled()
 			same(t, name+": objects", objects, w.objects())
 			same(t, name+": packet filter", filter, w.nft("list", "ruleset"))
-			same(t, name+": links", links, w.host.Output(t, "ip", "addr"))
+			same(t, name+": links", links, w.host.Addresses(t))
 			if s := decode[statusJSON](w, "status", "--json"); s.Repairs != 0 || !s.Ready {
 				t.Errorf("%s: status after the restart: %+v", name, s)
 			}

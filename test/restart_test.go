@@ -162,7 +162,7 @@ func TestRestartOfMany(t *testing.T) {
 			t.Fatalf("the status is %+v", s)
 		}
 		w.settled()
-		objects, filter, links, files := w.objects(), w.filter(), w.host.Output(t, "ip", "addr"), w.writtenFiles(t)
+		objects, filter, links, files := w.objects(), w.filter(), w.host.Addresses(t), w.writtenFiles(t)
 		g := w.generations()
 		d.Stop()
 		began := time.Now()
@@ -176,7 +176,7 @@ func TestRestartOfMany(t *testing.T) {
 		w.settled()
 		same(t, "objects", objects, w.objects())
 		same(t, "packet filter", filter, w.filter())
-		same(t, "links", links, w.host.Output(t, "ip", "addr"))
+		same(t, "links", links, w.host.Addresses(t))
 		same(t, "files", files, w.writtenFiles(t))
 	})
 }

@@ -321,12 +321,12 @@ func TestModes(t *testing.T) {
 	if s := w.inspect("c1"); s.Mode != "none" || len(s.Networks) > 1 {
 		t.Errorf("inspect says %+v", s)
 	}
-	before := w.host.Output(t, "ip", "addr")
+	before := w.host.Addresses(t)
 	w.bridged("sandbox", "create", "--network", "host", "c2")
 	if s := w.inspect("c2"); s.Mode != "host" {
 		t.Errorf("inspect says %+v", s)
 	}
-	same(t, "the host's links", before, w.host.Output(t, "ip", "addr"))
+	same(t, "the host's links", before, w.host.Addresses(t))
 	for _, args := range []string{"sandbox create --network host -p 80:80 c3", "port add c2 80:80", "sandbox create --network none -p 80:80 c3"} {
 		if r := w.try(strings.Fields(args)...); r.code == 0 {
 			t.Errorf("should be refused: %v", r)

@@ -116,7 +116,7 @@ func (w *world) told() told {
 // kernel is our part of the kernel, as others show it.
 func (w *world) kernel() string {
 	w.t.Helper()
-	return w.filter() + w.host.Output(w.t, "ip", "addr") + strings.Join(w.names("/run/netns"), " ")
+	return w.filter() + w.host.Addresses(w.t) + strings.Join(w.names("/run/netns"), " ")
 }
 
 // as checks that everything is as it was, and was not touched: the restart wrote nothing but the adoption of the tables.

@@ -186,6 +186,15 @@ func (s *Space) IP(t testing.TB, lines ...string) {
 	s.Input(t, strings.Join(lines, "\n")+"\n", "ip", "-batch", "-")
 }
 
+// Addresses is what the ip command shows of the space's links and their addresses. Who asks for one link makes the kernel look after its
+// carrier, which it would do in its own time else: what is shown is what stays. A bridge's carrier follows those of its ports, hence twice;
+// a link may go meanwhile.
+func (s *Space) Addresses(t testing.TB) string {
+	t.Helper()
+	const ask = `ip -o link | sed -E 's/^[0-9]+: ([^:@]+).*/link show dev \1/' | ip -force -batch - > /dev/null 2>&1 || true; `
+	return s.Output(t, "sh", "-c", ask+ask+"ip addr")
+}
+
 // Sysctl writes one setting, named by its path under /proc/sys.
 func (s *Space) Sysctl(t testing.TB, name, value string) {
 	t.Helper()
