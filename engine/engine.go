@@ -69,9 +69,7 @@ type Engine struct {
 	index    *index
 	unpurged []purge                // for the next sweep
 	mending  map[suspicion]struct{} // that wait to be mended
-	// unmended are suspicions of what could not be mended, for the next sweep. true: not before that, because what the kernel tells is of the attempt: a
-	// container that has something in the way of its link would keep the daemon and the host's links busy.
-	unmended map[suspicion]bool
+	unmended map[suspicion]*unmended
 	warnings []string
 	since    time.Time
 
@@ -197,7 +195,7 @@ func newEngine(cfg Config) *Engine {
 		ended:   make(chan struct{}),
 		index:   newIndex(),
 		book:    newBook(),
-		mending: make(map[suspicion]struct{}), unmended: make(map[suspicion]bool),
+		mending: make(map[suspicion]struct{}), unmended: make(map[suspicion]*unmended),
 	}
 	e.index.departed = newDeparted()
 	if !cfg.NoFirewall {
@@ -277,12 +275,16 @@ func (e *Engine) close() {
 // warn keeps warnings for `status`. What is warned of again and again, because it is tried again and again, is in the log once.
 func (e *Engine) warn(warnings ...string) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	had := len(e.warnings)
 	for _, w := range warnings {
 		if !slices.Contains(e.warnings, w) {
-			e.log.Warn(w)
 			e.warnings = append(e.warnings, w)
 		}
+	}
+	added := slices.Clone(e.warnings[had:])
+	e.mu.Unlock()
+	for _, w := range added { // who reads the log may be slow
+		e.log.Warn(w)
 	}
 }
 

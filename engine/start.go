@@ -162,8 +162,7 @@ func (e *Engine) difference(ctx context.Context, listed *listing) (p Plan, lost 
 }
 
 // carryOutAll makes every step that can be made. What fails on one sandbox's link, whose namespace is not ours to rule, or on a bridge that was
-// given, must not keep the rules from coming back: it is a warning, and the next sweep has another look at it. Other failures end it. It returns the
-// steps that were made and stay.
+// given, must not keep the rules from coming back: it is left unmended. Other failures end it. It returns the steps that were made and stay.
 func (e *Engine) carryOutAll(ctx context.Context, plan Plan) (done Plan, err error) {
 	missing := make(map[string]bool) // pairs, by their host ends
 	for _, s := range plan {
@@ -179,11 +178,8 @@ func (e *Engine) carryOutAll(ctx context.Context, plan Plan) (done Plan, err err
 		if !mayFail {
 			return done, e.inOldWords(s, err)
 		}
-		e.warn(fmt.Sprintf("a sandbox or a given bridge is not as it should be: %v", err))
 		half, joining := s.(join)
-		e.mu.Lock()
-		e.unmended[suspicion{link: link}] = joining
-		e.mu.Unlock()
+		e.leaveUnmended(suspicion{link: link}, err, joining)
 		if joining {
 			e.pairs.add(half.pair) // one that is half there would be taken for a whole one
 			done = slices.DeleteFunc(done, func(s step) bool { made, ok := s.(addPair); return ok && made.Host == link })

@@ -27,7 +27,7 @@ func (e *Engine) Status() bridged.Status {
 	s.Since, s.ICCBy = e.since, e.iccBy()
 	s.Networks, s.Sandboxes = len(e.index.Networks), len(e.index.sandboxNames)
 	s.Endpoints, s.Ports = len(e.index.Endpoints), len(e.index.Ports)
-	s.Warnings = append(slices.Clone(e.warnings), e.lackWarnings()...)
+	s.Warnings = slices.Concat(e.warnings, e.unmendedWarnings(), e.lackWarnings())
 	return s
 }
 

@@ -2,8 +2,6 @@ package engine
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -72,14 +70,12 @@ func (e *Engine) sweep() {
 	e.lacks.bridgeFilter = d.bridgeFilter
 	again := e.unpurged
 	e.unpurged = nil
-	unmended := slices.Collect(maps.Keys(e.unmended))
-	clear(e.unmended)
 	e.mu.Unlock()
 	e.purges.add(again...)
 	for _, name := range d.bridges {
 		e.suspect(suspicion{link: name})
 	}
-	for _, s := range unmended {
+	for _, s := range e.dueAgain() {
 		e.suspect(s)
 	}
 	e.lost.add(d.lost...)

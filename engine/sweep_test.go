@@ -48,7 +48,8 @@ func TestScarcePurgeIsMadeUpFor(t *testing.T) {
 	checkKernel(t, e, h)
 }
 
-// TestFailedRepairIsMadeUpFor: a sandbox's link that could not be put back is when the next sweep comes by, without another event.
+// TestFailedRepairIsMadeUpFor: a sandbox's link that could not be put back is when the next sweep comes by, without another event. The status
+// warns of it until then, or until its sandbox is removed.
 func TestFailedRepairIsMadeUpFor(t *testing.T) {
 	h := newFakeHost()
 	e, stop := startFake(t, testConfig(t), h)
@@ -57,23 +58,41 @@ func TestFailedRepairIsMadeUpFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	there := func() bool { return len(h.links()) == 1 }
-	for failed, what := range []string{"making it", "setting it up"} {
+	warned := func(times int) {
+		t.Helper()
+		if w := e.Status().Warnings; len(w) != times {
+			t.Errorf("the status warns %d times, not %d: %q", len(w), times, w)
+		}
+	}
+	lose := func(failed int) {
 		e.settled()
 		_ = h.delPairs([]string{h.links()[0].Name})
 		h.failNext(1 + failed)
 		e.suspect(suspicion{})
 		_ = e.repairs.wait(t.Context(), every[struct{}])
 		e.settle()
+	}
+	for failed, what := range []string{"making it", "setting it up"} {
+		lose(failed)
 		if there() {
 			t.Fatalf("%s did not fail", what)
 		}
+		warned(1)
 		e.sweepThrough()
 		_ = e.mends.wait(t.Context(), every[suspicion])
 		if !there() {
 			t.Errorf("%s failed, and nobody tried again", what)
 		}
+		warned(0)
 		checkKernel(t, e, h)
 	}
+	lose(0)
+	warned(1)
+	if err := e.RemoveSandbox(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+	e.sweepThrough()
+	warned(0)
 }
 
 // sweepThrough is a sweep, and what it finds.

@@ -119,7 +119,8 @@ func (e *Engine) mend(suspicions []suspicion) {
 		group.Go(func() error {
 			e.mu.Lock()
 			delete(e.mending, s) // what comes from now on is to be looked at again
-			waits := e.unmended[s]
+			left := e.unmended[s]
+			waits := left != nil && left.waits
 			e.mu.Unlock()
 			if !waits {
 				e.lost.add(e.mendOne(s)...)
@@ -144,12 +145,14 @@ func (e *Engine) mendOne(s suspicion) (lost []string) {
 	}
 	e.mu.Lock()
 	c, ok := e.concerned(s) // what it is now that nobody else is at it
+	before := map[suspicion]*unmended{s: e.unmended[s]}
 	var want objects
 	if ok {
 		want = e.compiler().want(c.Change, e.index.touch(c.Change, c.Change))
 	}
 	e.mu.Unlock()
 	if !ok {
+		e.mended(before)
 		return nil
 	}
 	if len(c.Networks) > 0 {
@@ -163,7 +166,7 @@ func (e *Engine) mendOne(s suspicion) (lost []string) {
 	}
 	lost = e.dropLost(have, &want)
 	plan := diff(have, want)
-	e.repairWith(context.Background(), plan, c.subject)
+	e.repairWith(context.Background(), plan, c.subject, before)
 	e.suspectMembers(c.Change, plan)
 	return lost
 }
@@ -184,12 +187,15 @@ func (e *Engine) suspectMembers(c bridged.Change, p Plan) {
 	}
 }
 
-// repairWith carries the plan of a repair out, counts it, and tells of it as an event of the subject.
-func (e *Engine) repairWith(ctx context.Context, p Plan, subject bridged.Event) {
+// repairWith carries the plan of a repair out, counts it, and tells of it as an event of the subject. What was unmended before and was to be mended
+// by it is, unless it is left again.
+func (e *Engine) repairWith(ctx context.Context, p Plan, subject bridged.Event, before map[suspicion]*unmended) {
 	done, err := e.carryOutAll(ctx, p)
 	if err != nil {
 		e.log.Error("cannot make the kernel equal to the state", "error", err)
 		e.doubtful.Store(true)
+	} else {
+		e.mended(before)
 	}
 	if len(done) == 0 {
 		return
@@ -240,7 +246,7 @@ func (e *Engine) repairRules([]struct{}) {
 		return
 	}
 	if tx := nft.Diff(have.Ruleset(), nft.Ruleset{Tables: want.tables, Elements: want.elements}); !tx.Empty() {
-		e.repairWith(ctx, Plan{commit{tx}}, bridged.Event{Type: bridged.EventDaemon})
+		e.repairWith(ctx, Plan{commit{tx}}, bridged.Event{Type: bridged.EventDaemon}, nil)
 	}
 }
 
@@ -254,6 +260,9 @@ func (e *Engine) repairAll() (lost []string) {
 		return nil
 	}
 	ctx := context.Background()
+	e.mu.Lock()
+	before := maps.Clone(e.unmended)
+	e.mu.Unlock()
 	// The tables are ours, unless the socket that they belonged to died.
 	err := e.host.adopt(ctx)
 	var plan Plan
@@ -265,7 +274,7 @@ func (e *Engine) repairAll() (lost []string) {
 		e.doubtful.Store(true)
 		return nil
 	}
-	e.repairWith(ctx, plan, bridged.Event{Type: bridged.EventDaemon})
+	e.repairWith(ctx, plan, bridged.Event{Type: bridged.EventDaemon}, before)
 	return lost
 }
 
