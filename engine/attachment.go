@@ -16,6 +16,7 @@ import (
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/addr"
+	"github.com/bridged/bridged/internal/caller"
 	"github.com/bridged/bridged/internal/failpoint"
 	"github.com/bridged/bridged/internal/ordered"
 	"github.com/bridged/bridged/link"
@@ -26,7 +27,8 @@ import (
 // last one that goes takes it along; the first of a network makes the network, which stays.
 
 // Attach makes an attachment: all of it or nothing. A namespace that is not there is [bridged.ErrNotFound]; a second attachment of that
-// container and interface, and a network that differs in what can't be changed, are [bridged.ErrConflict].
+// container and interface, and a network that differs in what can't be changed, are [bridged.ErrConflict]. One whose client has closed its connection
+// before it begins, as a runtime's plugin that was killed, is not made.
 func (e *Engine) Attach(ctx context.Context, spec bridged.AttachmentSpec) (bridged.Attachment, error) {
 	leave, err := e.enter(ctx)
 	if err != nil {
@@ -47,6 +49,9 @@ func (e *Engine) Attach(ctx context.Context, spec bridged.AttachmentSpec) (bridg
 
 func (e *Engine) attachNew(ctx context.Context, a attachment) (done bridged.Attachment, err error) {
 	defer e.locks.lock("sandbox " + a.spec.Key.Container)()
+	if caller.Gone(ctx) { // what takes the attachment back may have been here before
+		return done, bridged.Errorf(bridged.ErrUnavailable, "whoever asked for it has gone")
+	}
 	s, err := e.container(ctx, a)
 	if err != nil {
 		return done, err

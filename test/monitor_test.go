@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/bridged/bridged/internal/flowtest"
 )
 
@@ -126,7 +124,7 @@ func TestBurstIsOneRepair(t *testing.T) {
 	w, d := watchedWorld(t)
 	before := w.filter()
 	g := w.generations()
-	d.freeze(t)
+	d.Freeze()
 	const damages = 100
 	for i := range damages {
 		if i%2 == 0 {
@@ -157,23 +155,6 @@ func TestBurstIsOneRepair(t *testing.T) {
 	vandals.Wait()
 	w.await(t, "the repair", func() bool { return w.filter() == before })
 	t.Logf("%d flushes led to %d repairs", damages, w.repairs()-1)
-}
-
-// freeze stops the daemon's process in its tracks.
-func (d *daemon) freeze(t testing.TB) {
-	t.Helper()
-	if err := d.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	for {
-		err := unix.Waitid(unix.P_PID, d.Cmd.Process.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil)
-		if err == nil {
-			return
-		}
-		if err != unix.EINTR {
-			t.Fatalf("waiting for the daemon to stop: %v", err)
-		}
-	}
 }
 
 // Requests go on while others flush: each is done or it is refused, with a reason to try again; and in the end all is as was said.

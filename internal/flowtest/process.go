@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process is a daemon that runs in a Space, at most for the length of a test.
@@ -53,6 +55,31 @@ func (p *Process) Stop() {
 func (p *Process) Kill() {
 	_ = p.Cmd.Process.Kill() // it may have ended
 	p.Wait()
+}
+
+// Freeze stops the process in its tracks.
+func (p *Process) Freeze() {
+	p.t.Helper()
+	if err := p.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		p.t.Fatal(err)
+	}
+	for {
+		err := unix.Waitid(unix.P_PID, p.Cmd.Process.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil)
+		if err == nil {
+			return
+		}
+		if err != unix.EINTR {
+			p.t.Fatalf("waiting for %v to stop: %v", p.Cmd.Args, err)
+		}
+	}
+}
+
+// Thaw lets it go on.
+func (p *Process) Thaw() {
+	p.t.Helper()
+	if err := p.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // Wait waits for the process's end.

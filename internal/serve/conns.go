@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged"
+	"github.com/bridged/bridged/internal/caller"
 )
 
 // How many connections there can be at a time.
@@ -291,9 +292,25 @@ var errGivenUp = errors.New("the connection was given up for another one")
 
 type connKey struct{}
 
-// withConn is the [net/http.Server]'s ConnContext: requests know their connection.
+// withConn is the [net/http.Server]'s ConnContext: requests know their connection, and whether the client is still there.
 func withConn(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, c)
+	return caller.With(context.WithValue(ctx, connKey{}, c), c.(*conn).hungUp)
+}
+
+// hungUp reports whether the client has closed its end, or was killed. One that only sends nothing any more has not. The kernel knows before
+// net/http does.
+func (c *conn) hungUp() bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	gone := true // also when our end is closed
+	_ = raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd)}} // POLLHUP needs not be asked for
+		_, err := unix.Poll(p, 0)
+		gone = err == nil && p[0].Revents&unix.POLLHUP != 0
+	})
+	return gone
 }
 
 // connOf is the connection of a request.

@@ -1,8 +1,13 @@
 package cni
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/bridged/bridged/internal/flowtest"
 )
 
 // TestRivals: several callers want the same interface of the same container at once, and others take it away. One at a time has it, and nothing
@@ -62,4 +69,66 @@ func TestKilledPlugin(t *testing.T) {
 	t.Logf("%d of 40 were faster", done)
 	h.empty("after the kills")
 	h.plugin("ADD", withPorts).works(t)
+}
+
+// TestPluginGone: what a plugin asked for that was killed may still be in the daemon's socket when its DEL comes. Whichever of the two the daemon sees
+// first, nothing is left.
+func TestPluginGone(t *testing.T) {
+	h, d := bridgedHost(t)
+	h.pod("p1")
+	const add = `{"Key": {"Network": "podnet", "Container": "c1", "Interface": "eth0"}, "NetNS": "/run/netns/p1",
+		"Network": {"Bridge": "cni0", "Gateway": true, "IPv4": {"Prefix": "10.88.0.0/24"}}}`
+	const del = "/bridged/v1/attachments?network=podnet&container=c1&interface=eth0"
+	for i := range 20 {
+		d.Freeze()
+		var added, deleted net.Conn
+		if i%2 == 0 { // the daemon comes to the second one later, as a rule
+			deleted = h.request("DELETE", del, "")
+		}
+		added = h.request("POST", "/bridged/v1/attachments", add)
+		added.Close()
+		if i%2 == 1 {
+			deleted = h.request("DELETE", del, "")
+		}
+		d.Thaw()
+		h.answered(deleted, http.StatusNoContent)
+		h.empty("after the plugin's end")
+	}
+	d.Freeze()
+	deleted, added := h.request("DELETE", del, ""), h.request("POST", "/bridged/v1/attachments", add)
+	if err := added.(*net.UnixConn).CloseWrite(); err != nil { // says all that it has to say, and waits
+		t.Fatal(err)
+	}
+	d.Thaw()
+	h.answered(deleted, http.StatusNoContent)
+	h.answered(added, http.StatusCreated)
+}
+
+// request sends one to the daemon, whose answer is awaited or not.
+func (h *host) request(method, path, body string) (c net.Conn) {
+	h.t.Helper()
+	h.do(func() (err error) {
+		if c, err = net.Dial("unix", "/run/bridged/bridged.sock"); err == nil {
+			_, err = fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: bridged\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", method, path, len(body), body)
+		}
+		return err
+	})
+	h.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// answered wants an answer of this status.
+func (h *host) answered(c net.Conn, status int) {
+	h.t.Helper()
+	if err := c.SetDeadline(flowtest.Deadline()); err != nil {
+		h.t.Fatal(err)
+	}
+	r, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if text, err := io.ReadAll(r.Body); err != nil || r.StatusCode != status {
+		h.t.Errorf("%s: %s, %v", r.Status, text, err)
+	}
 }
