@@ -140,6 +140,9 @@ func (x *index) mayAdapt(old, n bridged.Network, force bool) error {
 		if !force {
 			return bridged.Errorf(bridged.ErrConflict, "%s: set forceAddress to change the network, or remove it", difference)
 		}
+		if err := x.leavingOf(old.ID); err != nil {
+			return err
+		}
 	}
 	return nil
 }

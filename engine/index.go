@@ -207,6 +207,11 @@ func (x *index) setNetwork(id string, n *bridged.Network) {
 		for e := range x.members[id] {
 			x.hold(x.Endpoints[e])
 		}
+		for _, l := range x.leaving {
+			if l.Network == id {
+				x.hold(l.Endpoint)
+			}
+		}
 	}
 }
 

@@ -30,7 +30,7 @@ type leavingError struct {
 
 func (l leavingError) Error() string { return "what " + l.what + " has is not free yet" }
 
-// transactWhenFree is transact for a change that gives addresses or subnets out: those of what is on its way out are waited for.
+// transactWhenFree is transact for a change that gives addresses or subnets out, or back: those of what is on its way out are waited for.
 func (e *Engine) transactWhenFree(ctx context.Context, change func(*index) (bridged.Change, error)) error {
 	for {
 		err := e.transact(ctx, change)
@@ -95,6 +95,16 @@ func (x *index) freeAddrs(endpoint string) {
 func (x *index) leavingWith(network string, a, like netip.Addr) error {
 	for _, l := range x.leaving {
 		if has := l.Addr(like); l.Network == network && has.IsValid() && (!a.IsValid() || a == has) {
+			return leavingError{l.Endpoint.String(), l.gone}
+		}
+	}
+	return nil
+}
+
+// leavingOf is the error for a network from which an endpoint is on its way out: who has its subnet next has its addresses. Nil: there is none.
+func (x *index) leavingOf(network string) error {
+	for _, l := range x.leaving {
+		if l.Network == network {
 			return leavingError{l.Endpoint.String(), l.gone}
 		}
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -137,5 +138,79 @@ func TestSubnetsAreFreeInTheEnd(t *testing.T) {
 				checkKernel(t, e, h.fakeHost)
 			})
 		}
+	}
+}
+
+// TestAddressesStayTaken: an address whose connections are not purged yet is nobody's, also where its network is removed and another one has its subnet,
+// and where the network's range changes.
+func TestAddressesStayTaken(t *testing.T) {
+	subnet := func(ranged string) bridged.Subnet {
+		return bridged.Subnet{Prefix: netip.MustParsePrefix("10.88.0.0/24"), Range: netip.MustParsePrefix(ranged)}
+	}
+	attach := func(e *Engine, h *heldHost, name, ranged string) (bridged.AttachmentKey, netip.Addr, error) {
+		spec := podnet(name, h.give())
+		spec.Network.IPv4, spec.Network.IPv6 = subnet(ranged), bridged.Subnet{}
+		a, err := e.Attach(context.Background(), spec)
+		if err != nil {
+			return spec.Key, netip.Addr{}, err
+		}
+		return spec.Key, a.IPs[0].Address.Addr(), nil
+	}
+	for what, again := range map[string]func(e *Engine, h *heldHost) (netip.Addr, error){
+		"removed and made again": func(e *Engine, h *heldHost) (netip.Addr, error) {
+			if err := e.RemoveNetwork(context.Background(), "podnet"); err != nil {
+				return netip.Addr{}, err
+			}
+			_, a, err := attach(e, h, "b", "10.88.0.0/30")
+			return a, err
+		},
+		"with another range": func(e *Engine, h *heldHost) (netip.Addr, error) {
+			_, a, err := attach(e, h, "b", "10.88.0.0/29")
+			return a, err
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			e, h, stop := startHeld(t)
+			defer stop()
+			key, had, err := attach(e, h, "a", "10.88.0.0/30")
+			if err != nil {
+				t.Fatal(err)
+			}
+			purged := make(chan error)
+			h.purged = purged
+			if err := e.Detach(t.Context(), key); err != nil {
+				t.Fatal(err)
+			}
+			type answer struct {
+				addr netip.Addr
+				err  error
+			}
+			got := make(chan answer, 1)
+			go func() {
+				a, err := again(e, h)
+				got <- answer{a, err}
+			}()
+			synctest.Wait()
+			select {
+			case early := <-got:
+				if early.addr == had || early.err != nil {
+					t.Errorf("%s: %v is given out while its old connections are there: %v", what, early.addr, early.err)
+				}
+				got <- early
+			default: // it waits
+			}
+			close(purged)
+			b := <-got
+			if b.err != nil {
+				t.Errorf("%s: %v", what, b.err)
+			}
+			e.settle()
+			for i := range 3 {
+				if _, a, err := attach(e, h, fmt.Sprint("c", i), "10.88.0.0/29"); err != nil || a == b.addr {
+					t.Errorf("%s: another one has %v, and b %v: %v", what, a, b.addr, err)
+				}
+			}
+			checkKernel(t, e, h.fakeHost)
+		})
 	}
 }

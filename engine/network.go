@@ -385,13 +385,16 @@ func (e *Engine) unmakeNetwork(ctx context.Context, n bridged.Network) error {
 	if err := e.pairs.wait(ctx, func(p pair) bool { return p.Bridge == n.Bridge }); err != nil {
 		return err
 	}
-	err := e.transact(ctx, func(x *index) (bridged.Change, error) {
+	err := e.transactWhenFree(ctx, func(x *index) (bridged.Change, error) {
 		if _, ok := x.Networks[n.ID]; !ok {
 			return bridged.Change{}, bridged.Errorf(bridged.ErrNotFound, "network %s not found", n.Name)
 		}
 		if members := x.memberNames(n.ID); len(members) > 0 {
 			return bridged.Change{}, bridged.Errorf(bridged.ErrConflict, "network %s has active endpoints: %s; remove or disconnect them first",
 				n.Name, strings.Join(members, ", "))
+		}
+		if err := x.leavingOf(n.ID); err != nil {
+			return bridged.Change{}, err
 		}
 		x.keepSubnets(n)
 		c := bridged.Change{Networks: map[string]*bridged.Network{n.ID: nil}}
