@@ -111,7 +111,8 @@ func (e *Engine) findLost(sandboxes []string) {
 
 func (e *Engine) findOne(id string, inhabited func() (map[netns.File]string, error)) error {
 	e.world.RLock()
-	defer e.world.RUnlock()
+	e.underWay.Add(1)
+	defer e.leave()
 	if e.closed {
 		return nil
 	}

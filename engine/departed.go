@@ -83,15 +83,16 @@ func (d *departed) purges(x *index) []purge {
 	return all
 }
 
-// purgeDeparted ends the connections of what went under an earlier daemon, and says whether the log told of anything that went.
-func (e *Engine) purgeDeparted() (told bool) {
+// purgeDeparted ends the connections of what went under an earlier daemon, and says whether the log told of anything that went, and need not any more.
+func (e *Engine) purgeDeparted() (told, ended bool) {
 	e.mu.Lock()
 	told = len(e.index.departed.flows)+len(e.index.departed.addrs) > 0
 	all := e.index.departed.purges(e.index)
 	e.index.departed = nil
 	e.mu.Unlock()
-	if len(all) > 0 {
-		e.purge(all)
+	if len(all) > 0 && e.purge(all) != nil {
+		e.purges.add(all...) // they are tried again
+		return told, false
 	}
-	return told
+	return told, true
 }

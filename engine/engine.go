@@ -15,10 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged"
-	"github.com/bridged/bridged/internal/conntrack"
 	"github.com/bridged/bridged/internal/failpoint"
 	"github.com/bridged/bridged/link"
 	"github.com/bridged/bridged/nft"
@@ -38,7 +36,9 @@ type Engine struct {
 	events   events
 	book     *book
 	ready    chan struct{}
+	ending   chan struct{} // closed when the end begins
 	ended    chan struct{} // closed at the end, for those who follow the events
+	unpurged chan struct{} // closed when purges were given up at the end: what waits for them is not given back any more
 	facts    facts         // read at the start
 	ula      netip.Prefix  // this host's IPv6 /48
 	takeOver string        // see compiler
@@ -58,6 +58,8 @@ type Engine struct {
 
 	// postponed is how many requests have put the compaction of the log off.
 	postponed atomic.Int64
+	// underWay is how many requests there are: what they take away may be in the log, and not in purges yet.
+	underWay atomic.Int64
 
 	// recording is held for reading from when a change is in memory until the log has it, and for writing by who writes the log anew: it must
 	// not say what may still be taken back. It is taken before mu.
@@ -67,7 +69,6 @@ type Engine struct {
 	program  []nft.Table
 	lacks    lacks
 	index    *index
-	unpurged []purge                // for the next sweep
 	mending  map[suspicion]struct{} // that wait to be mended
 	unmended map[suspicion]*unmended
 	warnings []string
@@ -91,14 +92,6 @@ type Engine struct {
 }
 
 func every[T any](T) bool { return true }
-
-// purge is what a port or an endpoint leaves in conntrack. When it is gone, the binding is given back, if there is one, and then is called.
-type purge struct {
-	flow    conntrack.Flow
-	addr    netip.Addr
-	binding bridged.Binding
-	then    func()
-}
 
 // New opens the state and the kernel. Nothing is changed before [Engine.Run]. Errors of configuration are
 // [bridged.ErrInvalid], a second daemon on the same run directory is [bridged.ErrConflict], missing privileges are
@@ -187,22 +180,24 @@ func pathsOf(logged []bridged.Change) []string {
 
 func newEngine(cfg Config) *Engine {
 	e := &Engine{
-		cfg:     cfg,
-		log:     cfg.Log,
-		locks:   newLocks(),
-		turns:   newTurns(),
-		ready:   make(chan struct{}),
-		ended:   make(chan struct{}),
-		index:   newIndex(),
-		book:    newBook(),
-		mending: make(map[suspicion]struct{}), unmended: make(map[suspicion]*unmended),
+		cfg:      cfg,
+		log:      cfg.Log,
+		locks:    newLocks(),
+		turns:    newTurns(),
+		ready:    make(chan struct{}),
+		ending:   make(chan struct{}),
+		ended:    make(chan struct{}),
+		unpurged: make(chan struct{}),
+		index:    newIndex(),
+		book:     newBook(),
+		mending:  make(map[suspicion]struct{}), unmended: make(map[suspicion]*unmended),
 	}
 	e.index.departed = newDeparted()
 	if !cfg.NoFirewall {
 		e.program = Program()
 	}
 	e.pairs = newBatch(e.removePairs)
-	e.purges = newRestingBatch(e.purge, e.loaded())
+	e.purges = newRestingBatch(e.purgeAll, e.loaded())
 	e.purges.first = afterLoad
 	e.fresh = newBatch(e.finish)
 	e.hails = newRestingBatch(e.announce, nil)
@@ -244,6 +239,7 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) Ready() <-chan struct{} { return e.ready }
 
 func (e *Engine) close() {
+	close(e.ending)
 	ctx := context.Background() // it never ends, so waiting has no error
 	_ = e.repairs.wait(ctx, every[struct{}])
 	_ = e.rules.wait(ctx, every[struct{}])
@@ -319,6 +315,8 @@ func (e *Engine) compiler() compiler {
 // each object back to its previous value, which is a change like any other.
 func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Change, error)) error {
 	ctx = context.WithoutCancel(ctx) // a caller that goes away must not leave half an operation
+	// Before anything of this change is in the log, which must not forget what it takes away.
+	e.compact()
 	turn := e.turns.take()
 	defer turn.end()
 	r, err := e.begin(change)
@@ -328,7 +326,6 @@ func (e *Engine) transact(ctx context.Context, change func(*index) (bridged.Chan
 	if r.change.HasFiles() || !r.plan.quick() {
 		turn.end()
 	}
-	e.compact()
 	done := 0
 	if r.change.HasFiles() {
 		err = e.recordRequest(r.change, r.back.change)
@@ -439,14 +436,14 @@ func (e *Engine) compact() {
 		return
 	}
 	// While connections of what went wait to be ended, the log had better remember it. Under a load without any pause they always do.
-	if !e.purges.done() && e.postponed.Add(1) < mostPostponed {
+	if !e.purged() && e.postponed.Add(1) < mostPostponed {
 		return
 	}
 	e.recording.Lock()
 	defer e.recording.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.store.Grown() || (len(e.unpurged) > 0 || !e.purges.done()) && e.postponed.Add(1) < mostPostponed {
+	if !e.store.Grown() || !e.purged() && e.postponed.Add(1) < mostPostponed {
 		return // somebody else did it, or it is too early
 	}
 	e.postponed.Store(0)
@@ -457,8 +454,8 @@ func (e *Engine) compact() {
 
 // compactAtEnd rewrites the log when nothing of its history is needed any more: the connections of what went were ended. The caller holds e.mu.
 func (e *Engine) compactAtEnd() {
-	if e.index.departed != nil || len(e.unpurged) > 0 {
-		return // the start failed before it came to that, or they could not be ended yet
+	if e.index.departed != nil || !e.purged() {
+		return // the start failed before it came to that, or they could not be ended
 	}
 	if err := e.store.Compact(e.index.whole()); err != nil {
 		e.log.Warn("cannot compact the log", "error", err)
@@ -536,60 +533,6 @@ func (e *Engine) removePairs(pairs []pair) {
 		e.log.Warn("cannot remove links, and will try again; they have no elements, so nothing passes them", "links", names, "error", err)
 		e.doubtful.Store(true)
 	}
-}
-
-// loaded returns a batch's own function that says whether somebody asked for something since it was called last. A purge goes through the kernel's whole
-// table, which keeps a processor busy for milliseconds also where it is empty: it has a quarter of a million buckets on a host with some memory.
-func (e *Engine) loaded() func() bool {
-	var seen uint64
-	return func() bool {
-		before := seen
-		seen = e.asked.Load()
-		return seen != before
-	}
-}
-
-func (e *Engine) purge(purges []purge) {
-	var flows []conntrack.Flow
-	var addrs []netip.Addr
-	for _, p := range purges {
-		if p.addr.IsValid() {
-			addrs = append(addrs, p.addr)
-		}
-		if p.flow.HostPort != 0 {
-			flows = append(flows, p.flow)
-		}
-	}
-	failpoint.Reached("before purging connections")
-	err := e.host.purge(flows, addrs)
-	failpoint.Reached("after purging connections")
-	if scarce(err) {
-		e.log.Warn("cannot purge conntrack entries yet; what waits for it is not given out before", "error", err)
-		e.mu.Lock()
-		e.unpurged = append(e.unpurged, purges...)
-		e.mu.Unlock()
-		return
-	}
-	if err != nil {
-		e.log.Warn("cannot purge conntrack entries; old flows go on until they time out", "error", err)
-	}
-	// What is still being reserved must not be given back before, or it would be held for nobody.
-	_ = e.holds.wait(context.Background(), every[bridged.Binding])
-	var free []bridged.Binding
-	for _, p := range purges {
-		if p.binding != (bridged.Binding{}) {
-			free = append(free, p.binding)
-		}
-		if p.then != nil {
-			p.then()
-		}
-	}
-	e.book.free(free)
-}
-
-// scarce says whether an error is one of those that end when somebody gives something back.
-func scarce(err error) bool {
-	return slices.ContainsFunc([]error{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN}, func(e error) bool { return errors.Is(err, e) })
 }
 
 // finish has the kernel finish what it does when a port gets its carrier: before, the port may not forward. Then the pairs can be announced, which nobody

@@ -41,6 +41,8 @@ func (e *Engine) transactWhenFree(ctx context.Context, change func(*index) (brid
 		e.purges.hurry()
 		select {
 		case <-l.gone:
+		case <-e.unpurged:
+			return errEnding()
 		case <-ctx.Done():
 			return ctx.Err()
 		}

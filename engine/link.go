@@ -134,16 +134,20 @@ func (e *Engine) endLinks(ctx context.Context, gone func(*index) (map[bridged.Li
 	if err != nil {
 		return err
 	}
-	if err := e.endedFlows(ctx); err != nil {
+	if err := e.endedFlows(); err != nil {
 		return err
 	}
 	return e.forgetLinks(ctx, slices.Collect(maps.Keys(links)))
 }
 
 // endedFlows waits for the end of connections that have lost their link. Until then the link is remembered: a daemon that starts after a
-// crash must know which they were.
-func (e *Engine) endedFlows(ctx context.Context) error {
-	return e.purges.wait(ctx, func(p purge) bool { return p.flow.Source.IsValid() })
+// crash must know which they were. A caller that goes away must not leave a link that is gone in half.
+func (e *Engine) endedFlows() error {
+	err := e.purges.wait(context.Background(), func(p purge) bool { return p.flow.Source.IsValid() })
+	if err == nil && e.gaveUp() {
+		err = errEnding()
+	}
+	return err
 }
 
 // forgetLinks forgets, of these, the links that are gone.
@@ -180,11 +184,20 @@ func (e *Engine) finishLinks(ctx context.Context) error {
 		still = e.compiler().whole()
 	}
 	e.mu.Unlock()
-	e.purges.add(endFlows{flowsGone(ended, still)}.purges()...)
-	if err := e.endedFlows(ctx); err != nil {
-		return err
+	if len(ids) == 0 {
+		return nil
 	}
-	return e.forgetLinks(ctx, ids)
+	purges := endFlows{flowsGone(ended, still)}.purges()
+	if e.purge(purges) == nil {
+		return e.forgetLinks(ctx, ids)
+	}
+	// They are tried again. Who starts does not wait for that.
+	e.purges.add(append(purges, purge{then: func() {
+		if err := e.forgetLinks(ctx, ids); err != nil {
+			e.log.Warn("cannot forget links that are gone; the next start does", "error", err)
+		}
+	}})...)
+	return nil
 }
 
 // lockEnds finds two sandboxes and locks them and what is between them.

@@ -172,6 +172,8 @@ func (e *Engine) reservePorts(ctx context.Context, bindings []bridged.Binding) e
 		e.purges.hurry()
 		select {
 		case <-drained:
+		case <-e.unpurged:
+			return errEnding()
 		case <-ctx.Done():
 			return ctx.Err()
 		}

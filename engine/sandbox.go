@@ -33,10 +33,18 @@ func (e *Engine) enter(ctx context.Context) (leave func(), err error) {
 	e.world.RLock()
 	if e.closed {
 		e.world.RUnlock()
-		return nil, bridged.Errorf(bridged.ErrUnavailable, "the daemon is ending")
+		return nil, errEnding()
 	}
-	return e.world.RUnlock, nil
+	e.underWay.Add(1)
+	return e.leave, nil
 }
+
+func (e *Engine) leave() {
+	e.underWay.Add(-1)
+	e.world.RUnlock()
+}
+
+func errEnding() error { return bridged.Errorf(bridged.ErrUnavailable, "the daemon is ending") }
 
 // lockSandbox finds a sandbox and locks it.
 func (e *Engine) lockSandbox(ref string) (bridged.Sandbox, func(), error) {

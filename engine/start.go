@@ -82,14 +82,14 @@ func (e *Engine) start(ctx context.Context) error {
 	}
 	e.warnForwarding()
 	failpoint.Reached("start: kernel as wanted")
-	history := e.purgeDeparted()
+	history, ended := e.purgeDeparted()
 	portsTaken()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, w := range e.lackWarnings() {
 		e.log.Warn(w)
 	}
-	if len(e.unpurged) > 0 || !history && !e.store.Incomplete() && !e.store.Grown() {
+	if !ended || !history && !e.store.Incomplete() && !e.store.Grown() {
 		return nil
 	}
 	if err := e.store.Compact(e.index.whole()); err != nil {

@@ -68,10 +68,7 @@ func (e *Engine) sweep() {
 	d := e.host.drift(w)
 	e.mu.Lock()
 	e.lacks.bridgeFilter = d.bridgeFilter
-	again := e.unpurged
-	e.unpurged = nil
 	e.mu.Unlock()
-	e.purges.add(again...)
 	for _, name := range d.bridges {
 		e.suspect(suspicion{link: name})
 	}

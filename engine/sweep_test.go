@@ -4,49 +4,8 @@ import (
 	"context"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/bridged/bridged"
 )
-
-// TestScarcePurgeIsMadeUpFor: without descriptors connections can't be purged; a port that they lead to is given out no sooner than they are.
-func TestScarcePurgeIsMadeUpFor(t *testing.T) {
-	ctx := context.Background()
-	h := newFakeHost()
-	e, stop := startFake(t, testConfig(t), h)
-	defer stop()
-	if _, err := e.CreateSandbox(ctx, bridged.SandboxSpec{Name: "a", Ports: specs(t, "8080:80/udp")}); err != nil {
-		t.Fatal(err)
-	}
-	e.settle()
-	setErr := func(err error) {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.purgeErr = err
-	}
-	setErr(unix.EMFILE)
-	purged := len(h.purged)
-	if err := e.RemovePorts(ctx, "a", specs(t, "8080:80/udp")); err != nil {
-		t.Fatal(err)
-	}
-	e.settle()
-	early, cancel := context.WithCancel(ctx)
-	cancel()
-	if _, _, err := e.AddPorts(early, "a", specs(t, "8080:80/udp")); err == nil {
-		t.Error("a port was given out while its old connections were there")
-	}
-	setErr(nil)
-	e.sweepThrough()
-	e.settle()
-	if _, _, err := e.AddPorts(ctx, "a", specs(t, "8080:80/udp")); err != nil {
-		t.Error(err)
-	}
-	e.settle()
-	if len(h.purged) == purged {
-		t.Error("nothing was purged")
-	}
-	checkKernel(t, e, h)
-}
 
 // TestFailedRepairIsMadeUpFor: a sandbox's link that could not be put back is when the next sweep comes by, without another event. The status
 // warns of it until then, or until its sandbox is removed.
