@@ -101,3 +101,33 @@ func TestEntryGoneMeanwhile(t *testing.T) {
 		}
 	}
 }
+
+// TestLostAnswers: nobody waits for what the kernel had no room for, be it of the dump or to a deletion.
+func TestLostAnswers(t *testing.T) {
+	for _, lost := range []netlink.HeaderType{getConntrack, deleteConntrack} {
+		deletions := 0
+		c := nltest.Dial(func(req []netlink.Message) ([]netlink.Message, error) {
+			switch {
+			case len(req) == 0:
+				t.Errorf("message %d: an answer is waited for that was lost", lost)
+				return nil, unix.EIO
+			case req[0].Header.Type == deleteConntrack:
+				deletions++
+			}
+			if req[0].Header.Type == lost {
+				return nil, unix.ENOBUFS
+			}
+			entries := make([]netlink.Message, 2*deleteBatch+1) // the last one says that it is the end
+			for i := range entries[:2*deleteBatch] {
+				entries[i] = netlink.Message{Header: req[0].Header, Data: message(t, "10.0.0.1", "10.0.0.2", 53, false)}
+			}
+			return nltest.Multipart(entries)
+		})
+		if n, err := purge(c, everything()); n != 0 || !errors.Is(err, unix.ENOBUFS) {
+			t.Errorf("message %d: %d, %v", lost, n, err)
+		}
+		if lost == deleteConntrack && deletions != 1 || lost == getConntrack && deletions != 0 {
+			t.Errorf("message %d: deletions were sent %d times", lost, deletions)
+		}
+	}
+}

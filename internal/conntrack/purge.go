@@ -35,8 +35,11 @@ const (
 const (
 	// bufferSize is the largest datagram of a dump (NLMSG_GOODSIZE and netlink_dump, net/netlink/af_netlink.c), in bytes.
 	bufferSize = 32 << 10
-	// deleteBatch is how many deletions are sent before their answers are read: these must fit into a socket's default buffer.
+	// deleteBatch is how many deletions are sent before their answers are read.
 	deleteBatch = 64
+	// answersSize is several times what the answers to a batch take in the socket's buffer, which were 832 bytes each (Linux 6.18). What does not fit
+	// is lost, and net.core.rmem_default may be anything.
+	answersSize = 256 << 10
 )
 
 // Purger deletes entries, by way of one socket that lasts: closing a socket of netfilter waits for a grace period of the kernel, some 20 ms,
@@ -51,6 +54,8 @@ type Purger struct {
 // the calling thread, which must always be the same one. It takes one dump of the table however many they are, and returns how many
 // entries went. Entries in a conntrack zone belong to somebody else and stay. Without connection tracking in the kernel there is
 // nothing to do, and no error.
+//
+// unix.ENOBUFS: the kernel had no room for its answers. Entries may be left, and some that went are not counted; the same call again does the rest.
 func (p *Purger) Purge(flows []Flow, addrs []netip.Addr) (n int, err error) {
 	if len(flows) == 0 && len(addrs) == 0 {
 		return 0, nil
@@ -102,7 +107,11 @@ func (p *Purger) open() (err error) {
 	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EAFNOSUPPORT) {
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	p.conn.SetReadBuffer(answersSize) // a smaller one only means that a purge may have to be tried again
+	return nil
 }
 
 // Close closes the socket, if there is one.
@@ -139,12 +148,16 @@ func purge(c *netlink.Conn, s *selector) (int, error) {
 		if err != nil {
 			errs = append(errs, err)
 		}
+		if errors.Is(err, unix.ENOBUFS) {
+			break // the answers to the next ones could not be told from what is left of these
+		}
 	}
 	return n, errors.Join(errs...)
 }
 
 // dump returns the deletion messages of the entries that are selected. Entries are read as they come, so that a large table does
-// not have to fit into memory.
+// not have to fit into memory. Nor into the socket's buffer: the kernel goes on with a dump when what it had is read (netlink_recvmsg,
+// net/netlink/af_netlink.c), and one that it has no memory for ends with an error.
 func dump(c *netlink.Conn, s *selector) ([]netlink.Message, error) {
 	_, err := c.Send(netlink.Message{
 		Header: netlink.Header{Type: getConntrack, Flags: netlink.Request | netlink.Dump},
@@ -170,7 +183,9 @@ func dump(c *netlink.Conn, s *selector) ([]netlink.Message, error) {
 	return doomed, nil
 }
 
-// remove deletes entries and returns how many of them were still there.
+// remove deletes entries and returns how many of them were still there. The kernel has answered when they are sent (netlink_unicast_kernel,
+// net/netlink/af_netlink.c), however busy it is: so an answer that is not there won't come, and needs no deadline. That answers were lost it says
+// before all others, and once however many they were (netlink_overrun, same file).
 func remove(c *netlink.Conn, batch []netlink.Message) (n int, err error) {
 	if _, err := c.SendMessages(batch); err != nil {
 		return 0, err
@@ -180,6 +195,8 @@ func remove(c *netlink.Conn, batch []netlink.Message) (n int, err error) {
 		switch _, err := c.Receive(); {
 		case err == nil:
 			n++
+		case errors.Is(err, unix.ENOBUFS):
+			return n, errors.Join(append(errs, err)...)
 		case !errors.Is(err, unix.ENOENT): // which is one that timed out in the meantime
 			errs = append(errs, err)
 		}

@@ -1,12 +1,17 @@
 package conntrack
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged"
@@ -326,6 +331,91 @@ func TestPurgeMany(t *testing.T) {
 	if left := entries(ns); len(left) != 1 {
 		t.Errorf("left: %q", left)
 	}
+}
+
+// A purge whose answers the kernel has no room for ends, and the next one does what is left.
+func TestPurgeOverrun(t *testing.T) {
+	const n = 3 * deleteBatch
+	flows := []Flow{{Proto: udp, HostIP: addr("0.0.0.0"), HostPort: 8080}}
+	ns := tracked(t)
+	ns.Do(func() {
+		client := listen(t, "127.0.0.1:5000")
+		fill(client, n)
+		listen(t, "127.0.0.1:8081")
+		send(t, client, "127.0.0.1:8081")
+		var p Purger
+		defer p.Close()
+		if err := p.Open(); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.conn.SetReadBuffer(8 << 10); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil { // for a purge that waits for good
+			t.Fatal(err)
+		}
+		if _, err := p.Purge(flows, nil); !errors.Is(err, unix.ENOBUFS) || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("without room for the answers: %v, want %v", err, unix.ENOBUFS)
+		}
+		// The first batch went, answered or not.
+		if got, want := len(entries(ns)), n-deleteBatch+1; got != want {
+			t.Errorf("%d entries are left, want %d", got, want)
+		}
+		if got, err := p.Purge(flows, nil); got != n-deleteBatch || err != nil {
+			t.Errorf("again: %d purged, %v, want %d", got, err, n-deleteBatch)
+		}
+	})
+	if left := entries(ns); len(left) != 1 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+// TestAnswersFit: a batch's answers are all there when it is sent, and take a small part of the buffer that a purger asks for.
+func TestAnswersFit(t *testing.T) {
+	nstest.New(t).Do(func() {
+		var p Purger
+		defer p.Close()
+		if err := p.Open(); err != nil {
+			t.Fatal(err)
+		}
+		e, ok := parseEntry(message(t, "fd00::1", "fd00::2", 53, false))
+		if !ok {
+			t.Fatal("malformed")
+		}
+		batch := make([]netlink.Message, deleteBatch)
+		for i := range batch { // each is refused, and an error repeats what was asked for
+			batch[i] = netlink.Message{Header: netlink.Header{Type: deleteConntrack, Flags: netlink.Request | netlink.Acknowledge}, Data: e.deletion()}
+		}
+		if _, err := p.conn.SendMessages(batch); err != nil {
+			t.Fatal(err)
+		}
+		all, room := memory(t, p.conn)
+		if _, err := p.conn.Receive(); !errors.Is(err, unix.ENOENT) {
+			t.Fatalf("the first answer is %v", err)
+		}
+		if rest, _ := memory(t, p.conn); all != deleteBatch*(all-rest) {
+			t.Errorf("the answers took %d bytes, and %d without the first: they were not all there", all, rest)
+		}
+		if room != 2*answersSize || room < 4*all { // the kernel doubles what it is asked for
+			t.Errorf("the answers took %d bytes of %d", all, room)
+		}
+	})
+}
+
+// memory is what lies in a socket's receive buffer, and what has room there, in bytes as the kernel counts them.
+func memory(t *testing.T, c *netlink.Conn) (used, room uint32) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var info uint64 // SK_MEMINFO_RMEM_ALLOC and SK_MEMINFO_RCVBUF of linux/sock_diag.h
+	control := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_MEMINFO) })
+	if err := errors.Join(control, err); err != nil {
+		t.Fatal(err)
+	}
+	b := binary.NativeEndian.AppendUint64(nil, info)
+	return binary.NativeEndian.Uint32(b), binary.NativeEndian.Uint32(b[4:])
 }
 
 // A namespace where nothing ever asked for tracking.
