@@ -322,7 +322,7 @@ func (m *machine) reserve(bindings []bridged.Binding) (sockets []io.Closer, err 
 	}
 	err = m.ns.Do(func() error {
 		for _, b := range bindings[len(sockets):] {
-			s, err := m.stock.Make(reservable(b)) // and some for the next, as long as we are here
+			s, err := m.stock.Make(reservable(b), m.ns.Do) // and some for the next, as long as we are here
 			if err != nil {
 				return err
 			}

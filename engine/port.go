@@ -73,7 +73,7 @@ func (e *Engine) claimPort(ctx context.Context, o outlets, s bridged.PortSpec, h
 		case err == nil:
 			return bindings, fresh, nil
 		case s.Fixed(), bridged.Code(err) != "conflict":
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("%w", err) // with its text: who has the port is looked for now, while the engine is open
 		case first == nil:
 			first = err
 		}
@@ -185,7 +185,7 @@ func (e *Engine) reservePorts(ctx context.Context, bindings []bridged.Binding) e
 		return nil
 	}
 	e.book.free(bindings)
-	return translate(fmt.Errorf("%s: %w", bindFailed(bindings[len(sockets)]), err))
+	return translate(&bindError{bindings[len(sockets)], err})
 }
 
 // restock makes what the next reservations will be made with.

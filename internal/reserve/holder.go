@@ -8,11 +8,14 @@ import (
 	"strings"
 )
 
+// unknown is a holder of which nothing more can be found out.
+const unknown = "another process"
+
 // holder says what has p: "nginx (pid 812)", and as much of it as can be found out.
 func (p Port) holder() string {
 	sockets, err := listSockets(p.Proto, p.Port)
 	if err != nil {
-		return "another process"
+		return unknown
 	}
 	closing := false
 	inodes := make(map[uint32]bool)
@@ -30,12 +33,12 @@ func (p Port) holder() string {
 		if name := owner(inodes); name != "" {
 			return name
 		}
-		return "another process"
+		return unknown
 	}
 	if closing {
 		return "a connection that was closed just now; try again in a minute"
 	}
-	return "another process"
+	return unknown
 }
 
 // owner names the process, with the lowest pid of several, that has one of the sockets open; "" when there is none in sight.

@@ -174,6 +174,9 @@ func TestTiedToAnInterface(t *testing.T) {
 	})
 }
 
+// here runs a function where the caller is.
+func here(f func() error) error { return f() }
+
 // TestStock: a socket of the stock holds a port where it was made, from wherever it is bound, as one of Bind does.
 func TestStock(t *testing.T) {
 	home, elsewhere := host(t), host(t)
@@ -190,7 +193,7 @@ func TestStock(t *testing.T) {
 				}
 				first := p
 				first.Port--
-				s, err := stock.Make(first)
+				s, err := stock.Make(first, here)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -257,7 +260,7 @@ func TestStockWithoutProtocol(t *testing.T) {
 	host(t).Do(func() {
 		var stock Stock
 		p := port("0.0.0.0", sctp)
-		s, err := stock.Make(p)
+		s, err := stock.Make(p, here)
 		if err != nil || s.open {
 			t.Fatalf("reserving %s: %+v, %v", p, s, err)
 		}
@@ -422,13 +425,49 @@ func TestErrorNamesTheHolder(t *testing.T) {
 	} {
 		ns := host(t)
 		pid := python(t, ns, tt.script)
+		var err error
+		ns.Do(func() { _, err = Bind(tt.port) })
+		want := fmt.Sprintf("%s is in use by python3 (pid %d)", tt.port, pid)
+		if !errors.Is(err, bridged.ErrConflict) || !errors.Is(err, unix.EADDRINUSE) || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("beside %s: %v, want %q", tt.script, err, want)
+		}
+	}
+}
+
+// TestHolderIsLookedForLate: who has a port that a stock's socket was to hold is looked for when somebody reads the error, once, and in the namespace
+// of the port.
+func TestHolderIsLookedForLate(t *testing.T) {
+	ns := host(t)
+	pid := python(t, ns, "s=socket.create_server(('0.0.0.0',8080))")
+	p := port("127.0.0.1", tcp)
+	for _, tt := range []struct {
+		gone error // why nobody can go to the namespace any more
+		want string
+	}{
+		{nil, fmt.Sprintf("127.0.0.1:8080/tcp is in use by python3 (pid %d): address already in use", pid)},
+		{unix.EBADF, "127.0.0.1:8080/tcp is in use by another process: address already in use"},
+	} {
+		looks := 0
+		var stock Stock
+		var err error
 		ns.Do(func() {
-			_, err := Bind(tt.port)
-			want := fmt.Sprintf("%s is in use by python3 (pid %d)", tt.port, pid)
-			if !errors.Is(err, bridged.ErrConflict) || !errors.Is(err, unix.EADDRINUSE) || !strings.HasPrefix(err.Error(), want) {
-				t.Errorf("beside %s: %v, want %q", tt.script, err, want)
-			}
+			_, err = stock.Make(p, func(f func() error) (err error) {
+				looks++
+				if tt.gone != nil {
+					return tt.gone
+				}
+				ns.Do(func() { err = f() })
+				return err
+			})
 		})
+		if !errors.Is(err, bridged.ErrConflict) || !errors.Is(err, unix.EADDRINUSE) || looks != 0 {
+			t.Fatalf("an error of kind %q was made with %d looks", bridged.Code(err), looks)
+		}
+		for range 2 {
+			if got := err.Error(); got != tt.want || looks != 1 {
+				t.Errorf("%q after %d looks, want %q after 1", got, looks, tt.want)
+			}
+		}
 	}
 }
 

@@ -41,6 +41,15 @@ const noInterface = math.MaxInt32
 // [bridged.ErrConflict]: something else has the port, which the error names where it can be found. [bridged.ErrInvalid]: the
 // address is none of the host's. [bridged.ErrUnavailable]: too many files are open; a reservation takes one.
 func Bind(p Port) (*Socket, error) {
+	s, err := p.reserve(func(f func() error) error { return f() })
+	if err != nil {
+		_ = err.Error() // who has the port is looked for now: the thread that reads it may be elsewhere
+	}
+	return s, err
+}
+
+// reserve is Bind, but who has the port is looked for when somebody reads the error, by a function that in runs in the same network namespace.
+func (p Port) reserve(in func(func() error) error) (*Socket, error) {
 	sp, err := p.species()
 	if err != nil {
 		return nil, err
@@ -50,7 +59,7 @@ func Bind(p Port) (*Socket, error) {
 		return &Socket{}, nil
 	}
 	if err != nil {
-		return nil, p.explain(err)
+		return nil, p.explain(err, in)
 	}
 	err = spare(fd)
 	if err == nil {
@@ -58,7 +67,7 @@ func Bind(p Port) (*Socket, error) {
 	}
 	if err != nil {
 		unix.Close(fd)
-		return nil, p.explain(err)
+		return nil, p.explain(err, in)
 	}
 	return &Socket{fd: fd, open: true}, nil
 }
@@ -136,11 +145,11 @@ func (p Port) bind(fd int) error {
 	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, noInterface)
 }
 
-// explain says what an errno means for the user.
-func (p Port) explain(err error) error {
+// explain says what an errno means for the user. in is that of reserve.
+func (p Port) explain(err error, in func(func() error) error) error {
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return bridged.Errorf(bridged.ErrConflict, "%s is in use by %s: %w", p, p.holder(), err)
+		return newTaken(p, err, in)
 	case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.EAFNOSUPPORT):
 		return bridged.Errorf(bridged.ErrInvalid, "%s is no address of this host: %w", p.Addr, err)
 	case errors.Is(err, unix.EACCES):

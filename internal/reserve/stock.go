@@ -49,8 +49,11 @@ func (s *Stock) take(sp species) (fd int, ok bool) {
 
 // Make is [Bind], and makes sockets for further ports like p, both in the calling thread's network namespace. Where nobody can have such a socket it
 // makes none: the kernel looks for a module each time that it is asked for one.
-func (s *Stock) Make(p Port) (*Socket, error) {
-	made, err := Bind(p)
+//
+// Who has a port that is taken takes milliseconds to find out. It is looked for when the error's text is read first, by a function that in runs in that
+// namespace, on any thread.
+func (s *Stock) Make(p Port, in func(func() error) error) (*Socket, error) {
+	made, err := p.reserve(in)
 	if err != nil || !made.open {
 		return made, err
 	}
