@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 
+	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/bench/report"
 	"github.com/bridged/bridged/internal/nstest"
 )
@@ -143,8 +144,8 @@ func TestCheck(t *testing.T) {
 		free  uint16
 		says  string
 	}{
-		{"one is missing", some(firstPort, 21), firstSpare, "port 10020 leads to invalid AddrPort instead of"},
-		{"one is left", some(firstPort, 19), firstSpare, "port 10019 is left"},
+		{"one is missing", some(firstPort, 21), firstSpare, "port 10020/tcp leads to invalid AddrPort instead of"},
+		{"one is left", some(firstPort, 19), firstSpare, "port 10019/tcp is left"},
 		{"one is not free", ports, firstPort, "can be reached"},
 	} {
 		if err := check(p, test.ports, test.free); err == nil || !strings.Contains(err.Error(), test.says) {
@@ -161,6 +162,87 @@ func TestCheck(t *testing.T) {
 	if err := p.w.reaches(p.w.container, ports[0]); err == nil {
 		t.Error("packets arrive although the container's link is down")
 	}
+}
+
+// Peers that do less than they say are found, although all their calls succeed.
+func TestIdlers(t *testing.T) {
+	nstest.NeedRoot(t)
+	p, err := newRawAttacher("idlers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	containers, err := p.w.containers(1)
+	t.Cleanup(func() {
+		if err := errors.Join(closeAll(containers), p.close()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	try := func(proto bridged.Proto, p publisher) error {
+		p.world().proto = proto
+		defer func() { p.world().proto = bridged.TCP }()
+		return (&host{publisher: p}).try(some(firstPort, 3), publisher.publish, publisher.unpublish)
+	}
+	together := func(p publisher) error {
+		callers, err := p.callers(4)
+		return errors.Join(err, (&host{publisher: p}).together(callers))
+	}
+	attached := func(a attacher) error {
+		containers := slices.Repeat(containers, pool)
+		return (&attachHost{attacher: a, containers: containers, sizes: []int{1, 3}}).check()
+	}
+	for _, test := range []struct {
+		name string
+		err  error
+		says string // "": nothing is wrong
+	}{
+		{"ports", try(bridged.TCP, p), ""},
+		{"ports, nothing done", try(bridged.TCP, idler{p}), "port 10000/tcp leads to invalid AddrPort"},
+		{"UDP ports", try(bridged.UDP, p), ""},
+		{"UDP ports, TCP in their place", try(bridged.UDP, misheard{p}), "port 10000/udp leads to invalid AddrPort"},
+		{"callers", together(p), ""},
+		{"callers, nothing done", together(idler{p}), "leads to invalid AddrPort"},
+		{"attach", attached(p), ""},
+		{"attach, first port only", attached(miser{p}), "with 3 ports: port 40002/tcp of a container leads to invalid AddrPort"},
+	} {
+		if test.says == "" && test.err != nil || test.says != "" && (test.err == nil || !strings.Contains(test.err.Error(), test.says)) {
+			t.Errorf("%s: %v, want %q", test.name, test.err, test.says)
+		}
+	}
+}
+
+// idler publishes nothing.
+type idler struct{ publisher }
+
+func (idler) publish([]uint16) op               { return nothing }
+func (idler) unpublish([]uint16) op             { return nothing }
+func (p idler) callers(n int) ([]caller, error) { return many(p, n), nil }
+
+// miser publishes a container's first port only.
+type miser struct{ attacher }
+
+func (m miser) attach(c *container, ports []uint16) ([]step, error) {
+	return m.attacher.attach(c, ports[:1])
+}
+
+func (m miser) detach(c *container, ports []uint16) ([]step, error) {
+	return m.attacher.detach(c, ports[:1])
+}
+
+// misheard publishes TCP ports whatever it is told.
+type misheard struct{ *rawAttacher }
+
+func (m misheard) publish(ports []uint16) op { return m.as(ports, m.rawAttacher.publish) }
+
+func (m misheard) unpublish(ports []uint16) op { return m.as(ports, m.rawAttacher.unpublish) }
+
+func (m misheard) as(ports []uint16, prepare func([]uint16) op) op {
+	proto := m.w.proto
+	m.w.proto = bridged.TCP
+	defer func() { m.w.proto = proto }()
+	return prepare(ports)
 }
 
 // Each lane gets its budget and its least number of operations; one that fails stops and does not stop the others, one that is too slow for
@@ -209,15 +291,22 @@ func TestSavedTranslations(t *testing.T) {
 -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
 -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.20.0.2:80
 -A CNI-DN-0123 -p tcp -m tcp --dport 9000 -j DNAT --to-destination 172.20.0.3:9000
+-A DOCKER ! -i docker0 -p udp -m udp --dport 53:54 -j DNAT --to-destination 172.20.0.2
 -A CNI-HOSTPORT-MASQ -m mark --mark 0x2000/0x2000 -j MASQUERADE
 COMMIT
 `)
-	want := translations{8080: netip.MustParseAddrPort("172.20.0.2:80"), 9000: netip.MustParseAddrPort("172.20.0.3:9000")}
+	port := func(proto bridged.Proto, port uint16) bridged.ProtoPort {
+		return bridged.ProtoPort{Proto: proto, Port: port}
+	}
+	want := translations{
+		port(bridged.TCP, 8080): netip.MustParseAddrPort("172.20.0.2:80"), port(bridged.TCP, 9000): netip.MustParseAddrPort("172.20.0.3:9000"),
+		port(bridged.UDP, 53): netip.MustParseAddrPort("172.20.0.2:53"), port(bridged.UDP, 54): netip.MustParseAddrPort("172.20.0.2:54"),
+	}
 	if err != nil || got.differs(want) != nil {
 		t.Errorf("%v, %v", got, err)
 	}
-	if _, err := savedTranslations("-A DOCKER -p tcp -m tcp --dport 8000:8009 -j DNAT --to-destination 172.20.0.2\n"); err == nil {
-		t.Error("a range is no translation of one port")
+	if _, err := savedTranslations("-A DOCKER -p tcp -m tcp --dport 80 -j DNAT --to-destination 172.20.0.256\n"); err == nil {
+		t.Error("this is no address")
 	}
 }
 

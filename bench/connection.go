@@ -73,6 +73,9 @@ type httpCaller struct {
 	sandbox string
 }
 
+// lodging is the namespace that was made for the sandbox.
+func (c httpCaller) lodging() string { return c.sandbox }
+
 func (c httpCaller) publish(ports []uint16) op {
 	return c.conn.call(http.MethodPost, client.Prefix+"/ports", client.PortsAdd{Sandbox: c.sandbox, Ports: specTexts(ports)})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/nft"
 )
 
@@ -38,14 +39,14 @@ func (s *space) mapTranslations(family uint8, table, set string) (translations, 
 			if err != nil || len(key) < 8 || len(data) < 6 {
 				return fmt.Errorf("map %s has the element %x : %x: %w", set, key, data, err)
 			}
-			t[binary.BigEndian.Uint16(key[4:])] = leadsTo(data, data[4:])
+			t[bridged.ProtoPort{Proto: bridged.Proto(key[0]), Port: binary.BigEndian.Uint16(key[4:])}] = leadsTo(data, data[4:])
 			return nil
 		})
 	})
 	return t, err
 }
 
-// ruleTranslations reads a chain of rules that compare a port and load an address and a port.
+// ruleTranslations reads a chain of rules that compare a protocol and a port and load an address and a port.
 func (s *space) ruleTranslations(family uint8, table, chain string) (translations, error) {
 	t := make(translations)
 	err := s.dump(family, unix.NFT_MSG_GETRULE, func(a *netlink.AttributeEncoder) {
@@ -55,10 +56,12 @@ func (s *space) ruleTranslations(family uint8, table, chain string) (translation
 		if a.Type() != unix.NFTA_RULE_EXPRESSIONS {
 			return nil
 		}
-		var port, address, to []byte
+		var proto, port, address, to []byte
 		err := each(a.Bytes(), func(expression *netlink.AttributeDecoder) error {
 			name, v, err := loaded(expression.Bytes())
 			switch {
+			case name == "cmp" && len(v) == 1:
+				proto = v
 			case name == "cmp" && len(v) == 2:
 				port = v
 			case name == "immediate" && len(v) == 4:
@@ -68,10 +71,10 @@ func (s *space) ruleTranslations(family uint8, table, chain string) (translation
 			}
 			return err
 		})
-		if err != nil || len(port)+len(address)+len(to) != 8 {
-			return fmt.Errorf("chain %s has a rule for port %x, address %x, port %x: %w", chain, port, address, to, err)
+		if err != nil || len(proto)+len(port)+len(address)+len(to) != 9 {
+			return fmt.Errorf("chain %s has a rule for protocol %x, port %x, address %x, port %x: %w", chain, proto, port, address, to, err)
 		}
-		t[binary.BigEndian.Uint16(port)] = leadsTo(address, to)
+		t[bridged.ProtoPort{Proto: bridged.Proto(proto[0]), Port: binary.BigEndian.Uint16(port)}] = leadsTo(address, to)
 		return nil
 	})
 	return t, err

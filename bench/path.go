@@ -47,11 +47,7 @@ func (p path) connections(n int, s samples) error {
 
 // flows sends one datagram in each of n new flows, and waits for its echo.
 func (p path) flows(n int, s samples) error {
-	var echo net.PacketConn
-	err := p.w.container.do(func() (err error) {
-		echo, err = net.ListenPacket("udp4", fmt.Sprintf(":%d", p.port))
-		return err
-	})
+	echo, err := p.w.container.listenPacket(p.port)
 	if err != nil {
 		return err
 	}

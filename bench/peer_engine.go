@@ -123,6 +123,9 @@ func (c engineCaller) unpublish(ports []uint16) op {
 	return func() error { return c.engine.RemovePorts(context.Background(), c.sandbox, specs) }
 }
 
+// lodging is the namespace that was made for the sandbox.
+func (c engineCaller) lodging() string { return c.sandbox }
+
 // callers have a sandbox each.
 func (p *enginePublisher) callers(n int) ([]caller, error) {
 	all := make([]caller, n)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -143,10 +144,10 @@ func (p *iptablesPublisher) held() (translations, error) {
 	return savedTranslations(out)
 }
 
-// dnatRule is a rule that translates, as iptables-save prints it.
-var dnatRule = regexp.MustCompile(`^-A .*--dport (\d+)(?::\d+)? -j DNAT --to-destination ([\d.:]+)$`)
+// dnatRule is a rule that translates, as iptables-save prints it: of a port or of a range of them, to an address with a port or without.
+var dnatRule = regexp.MustCompile(`^-A .*-p (\w+) .*--dport (\d+)(?::(\d+))? -j DNAT --to-destination ([\d.]+)(?::(\d+))?$`)
 
-// savedTranslations are what iptables-save prints. A range, which leads to an address and no port, is an error: nobody leaves one.
+// savedTranslations are what iptables-save prints. The ports of a range, and one whose rule says no other, stay what they are.
 func savedTranslations(saved string) (translations, error) {
 	t := make(translations)
 	for lines := bufio.NewScanner(strings.NewReader(saved)); lines.Scan(); {
@@ -154,15 +155,25 @@ func savedTranslations(saved string) (translations, error) {
 		if m == nil {
 			continue
 		}
-		port, err := strconv.ParseUint(m[1], 10, 16)
-		if err != nil {
-			return nil, err
-		}
-		to, err := netip.ParseAddrPort(m[2])
+		proto, err := bridged.ParseProto(m[1])
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", lines.Text(), err)
 		}
-		t[uint16(port)] = to
+		numbers := make([]uint16, 3) // the first port, the last, and the container's
+		for i, text := range []string{m[2], cmp.Or(m[3], m[2]), cmp.Or(m[5], "0")} {
+			n, err := strconv.ParseUint(text, 10, 16)
+			if err != nil {
+				return nil, fmt.Errorf("%q: %w", lines.Text(), err)
+			}
+			numbers[i] = uint16(n)
+		}
+		to, err := netip.ParseAddr(m[4])
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", lines.Text(), err)
+		}
+		for _, port := range some(int(numbers[0]), int(numbers[1])-int(numbers[0])+1) {
+			t[bridged.ProtoPort{Proto: proto, Port: port}] = netip.AddrPortFrom(to, cmp.Or(numbers[2], port))
+		}
 	}
 	return t, nil
 }

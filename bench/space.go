@@ -27,6 +27,14 @@ func newSpace(name string) (*space, error) {
 	return &space{name: name, ns: ns}, nil
 }
 
+// openSpace is a namespace that somebody else has made, and takes away.
+func openSpace(name string) (*space, error) {
+	s := &space{name: name}
+	var err error
+	s.ns, err = bridgednetns.Open(s.path())
+	return s, err
+}
+
 // path is a file that the namespace can be opened by.
 func (s *space) path() string { return bridgednetns.Dir + "/" + s.name }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -35,6 +36,7 @@ type attachHost struct {
 	published  []uint16 // by others on the host
 	next       int      // of the containers' ports
 	endpoints  int      // of others on the host
+	sizes      []int    // of the containers' ports, that were measured
 	before     func(workload string) error
 }
 
@@ -72,6 +74,7 @@ func (r *run) attach() error {
 // others.
 func (b *attachHost) lane(key report.Key, prefix string) *lane {
 	key.Peer, key.Endpoints = b.peer.name, b.endpoints
+	b.sizes = append(b.sizes, key.Size)
 	return &lane{
 		key: key, most: 1,
 		stays: key.Peer == report.Raw || key.Peer == report.Link, // a detach of theirs takes as long as many attaches
@@ -170,7 +173,7 @@ func (bs attachHosts) pings() (beside []*lane) {
 	return beside
 }
 
-// check attaches a container once more, sends packets to it, and compares what the kernel holds before, meanwhile and after with what it should.
+// check attaches a container once more with each number of ports, sends packets to it, and compares what the kernel holds before, meanwhile and after with what it should.
 func (bs attachHosts) check(r *run) {
 	for _, b := range bs {
 		r.progress.doing("%s: comparing the kernel with what it should hold", b.peer.name)
@@ -184,13 +187,18 @@ func (b *attachHost) check() error {
 	if err := b.holds(); err != nil {
 		return err
 	}
-	err := b.with("", 1, newSamples(), func(c *container, ports []uint16) error {
-		if b.peer.name == report.Link {
-			return nil // it publishes nothing
+	for _, size := range b.sizes {
+		err := b.with("", size, newSamples(), func(c *container, ports []uint16) error {
+			if b.peer.name == report.Link {
+				return nil // it publishes nothing
+			}
+			return errors.Join(b.holds(ports...), b.world().reaches(c.space, ports[0]), b.world().reaches(c.space, ports[size-1]))
+		})
+		if err := errors.Join(err, b.holds()); err != nil {
+			return fmt.Errorf("with %d ports: %w", size, err)
 		}
-		return errors.Join(b.holds(ports...), b.world().reaches(c.space, ports[0]))
-	})
-	return errors.Join(err, b.holds())
+	}
+	return nil
 }
 
 // holds says how the kernel differs from the ports that others have published and these, which lead to a container.
@@ -199,14 +207,11 @@ func (b *attachHost) holds(ports ...uint16) error {
 	if err != nil {
 		return fmt.Errorf("cannot read what the kernel holds: %w", err)
 	}
-	expected := want(b.published)
-	for _, port := range ports {
-		to := held[port] // the peer may have chosen the address; whose it is packets tell
-		if to.Port() != port || !bridgeAddr.Masked().Contains(to.Addr()) {
-			return fmt.Errorf("port %d of a container leads to %v", port, to)
-		}
-		expected[port] = to
+	expected, err := held.chosen(b.world().proto, ports)
+	if err != nil {
+		return err
 	}
+	maps.Copy(expected, want(b.world().proto, b.published))
 	return held.differs(expected)
 }
 

@@ -51,14 +51,17 @@ func (r *run) bulkPublishers() []peer {
 
 // many publishes a number of ports at once, and unpublishes them.
 func (r *run) many(workload string, peers []peer, size int, publish, unpublish func(publisher, []uint16) op) error {
+	peers = slices.DeleteFunc(peers, func(p peer) bool {
+		err := r.room(p, size)
+		if err != nil {
+			r.skip("%s, %s: %w", workload, p.name, err)
+		}
+		return err != nil
+	})
 	hosts := r.publishHosts(workload, peers, []int{0}, bridged.TCP)
 	defer hosts.close(r)
 	var lanes []*lane
 	for _, h := range hosts {
-		if err := r.room(h.peer, size); err != nil {
-			r.skip("%s, %s: %w", workload, h.peer.name, err)
-			continue
-		}
 		turn := 0
 		lanes = append(lanes, &lane{key: report.Key{Workload: workload, Peer: h.peer.name, Size: size}, most: 1, cycle: func(_ int, s samples) error {
 			ports := some(firstPort+turn%2*size, size)
@@ -73,8 +76,7 @@ func (r *run) many(workload string, peers []peer, size int, publish, unpublish f
 		}})
 	}
 	r.run(report.Raw, lanes)
-	hosts.fill(r, workload, size)
-	hosts.check(r)
+	hosts.check(r, func(h *host) error { return h.try(some(firstPort, size), publish, unpublish) })
 	return nil
 }
 
@@ -84,15 +86,4 @@ func (h *host) settle(port uint16) error {
 		return err
 	}
 	return h.unpublish([]uint16{port})()
-}
-
-// fill publishes a number of ports on each host, for check to find them.
-func (hs hosts) fill(r *run, workload string, size int) {
-	for _, h := range hs {
-		h.ports = some(firstPort, size)
-		if err := h.publish(h.ports)(); err != nil {
-			h.ports = nil
-			r.fail("%s, %s: %w", workload, h.peer.name, err)
-		}
-	}
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -25,6 +27,7 @@ const crowd = 32
 func (r *run) concurrent() error {
 	hosts := r.publishHosts("concurrent", r.publishers(), []int{0}, bridged.TCP)
 	defer hosts.close(r)
+	together := make(map[*host][]caller)
 	var lanes []*lane
 	for _, h := range hosts {
 		callers, err := h.callers(crowd)
@@ -32,6 +35,7 @@ func (r *run) concurrent() error {
 			r.fail("concurrent, %s: %w", h.peer.name, err)
 			continue
 		}
+		together[h] = callers
 		for _, n := range []int{1, crowd} {
 			c := callers[:n]
 			lanes = append(lanes, &lane{
@@ -41,8 +45,72 @@ func (r *run) concurrent() error {
 		}
 	}
 	r.run(report.Raw, lanes)
-	hosts.check(r)
+	hosts.check(r, func(h *host) error { return h.together(together[h]) })
 	return nil
+}
+
+// lodger is a caller whose ports lead to a sandbox of its own.
+type lodger interface {
+	// lodging is the name of its namespace.
+	lodging() string
+}
+
+// together has all callers publish a port and unpublish it: meanwhile the kernel must hold all of them, and packets must arrive through the first and the
+// last.
+func (h *host) together(callers []caller) error {
+	ports := h.take(len(callers))
+	all := func(prepare func(caller, []uint16) op) error {
+		var group errgroup.Group
+		for i, c := range callers {
+			group.Go(prepare(c, ports[i:i+1]))
+		}
+		return group.Wait()
+	}
+	if err := all(caller.publish); err != nil {
+		return err
+	}
+	err := h.union(callers, ports)
+	if err != nil {
+		err = fmt.Errorf("with a port of each of %d callers: %w", len(callers), err)
+	}
+	return errors.Join(err, all(caller.unpublish))
+}
+
+// union compares what the kernel holds with a port of each caller, and sends packets to the first and the last.
+func (h *host) union(callers []caller, ports []uint16) error {
+	held, err := h.held()
+	if err != nil {
+		return fmt.Errorf("cannot read what the kernel holds: %w", err)
+	}
+	expected := want(h.world().proto, ports)
+	if _, ok := callers[0].(lodger); ok {
+		if expected, err = held.chosen(h.world().proto, ports); err != nil {
+			return err
+		}
+	}
+	if err := held.differs(expected); err != nil {
+		return err
+	}
+	for _, i := range []int{0, len(callers) - 1} {
+		if err := h.arrives(callers[i], ports[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// arrives says whether packets to a caller's port arrive in its sandbox, which is the world's container where it has none of its own.
+func (h *host) arrives(c caller, port uint16) error {
+	l, ok := c.(lodger)
+	if !ok {
+		return h.world().reaches(h.world().container, port)
+	}
+	s, err := openSpace(l.lodging())
+	if err != nil {
+		return err
+	}
+	defer s.ns.Close()
+	return h.world().reaches(s, port)
 }
 
 // crowd has each caller publish n ports and unpublish them, all at the same time.

@@ -62,9 +62,7 @@ func (r *run) packets() error {
 				&lane{key: key, most: 100, bytes: streamed, cycle: p.stream})
 		}
 		r.run(report.NoRules, lanes)
-		if proto == bridged.TCP {
-			hosts.check(r)
-		}
+		hosts.check(r, nil)
 		hosts.close(r)
 	}
 	return nil
