@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -283,6 +285,28 @@ func TestTakeTurns(t *testing.T) {
 			t.Errorf("rows: %+v", all)
 		}
 	})
+}
+
+// Control groups of runs that are no more are removed, in both versions; those of others stay.
+func TestStaleControlGroups(t *testing.T) {
+	root := t.TempDir()
+	const none = 1 << 30 // no process has this number
+	for _, dir := range []string{
+		fmt.Sprintf("memory/bridged-bench-%d/container", none), fmt.Sprintf("bridged-bench-%d/container", none),
+		fmt.Sprintf("memory/bridged-bench-%d", os.Getppid()), "bridged-bench-x", "memory/other",
+	} {
+		if err := os.MkdirAll(root+"/"+dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := removeStaleControlGroups(root); err != nil {
+		t.Error(err)
+	}
+	left, err := filepath.Glob(root + "/*/*")
+	want := []string{fmt.Sprintf("%s/memory/bridged-bench-%d", root, os.Getppid()), root + "/memory/other"}
+	if diff := cmp.Diff(want, left); diff != "" || err != nil || !exists(root+"/bridged-bench-x") || exists(fmt.Sprintf("%s/bridged-bench-%d", root, none)) {
+		t.Errorf("left: %s, %v", diff, err)
+	}
 }
 
 func TestSavedTranslations(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -43,7 +44,7 @@ type inner struct {
 }
 
 // measure starts this program again in namespaces of its own and returns what that reports. The processes in there, their mounts and
-// network namespaces end with it: the kernel sees to that, even when somebody kills us.
+// network namespaces end with it: the kernel sees to that, even when somebody kills us. Control groups stay then, until the next run.
 func measure(ctx context.Context, o options) (*report.Report, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("it makes network namespaces, so it must be root")
@@ -65,12 +66,15 @@ func measure(ctx context.Context, o options) (*report.Report, error) {
 		}
 	}
 	in.ControlGroup = controlGroup()
+	if err := removeStaleControlGroups(controlGroupRoot); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: control groups of a run that was killed are left:", err)
+	}
 	text, err := json.Marshal(in)
 	if err != nil {
 		return nil, err
 	}
 	r, err := isolated(ctx, string(text))
-	return r, errors.Join(err, removeControlGroups(in.ControlGroup))
+	return r, errors.Join(err, removeControlGroups(controlGroupRoot, in.ControlGroup))
 }
 
 // build makes a program of this module as the Makefile makes the daemon.
@@ -126,6 +130,7 @@ func isolated(ctx context.Context, in string) (*report.Report, error) {
 
 // inside is the inner process: the first of its namespace of processes.
 func inside() (code int) {
+	signal.Notify(make(chan os.Signal, 1), endings...) // a terminal sends them to us, too, but the outer process decides
 	var in inner
 	err := json.Unmarshal([]byte(os.Getenv(insideVariable)), &in)
 	if err == nil {

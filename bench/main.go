@@ -2,8 +2,9 @@
 //
 //	go run ./bench [--quick] [--only WORKLOAD,…] [--budget DURATION] [--json FILE] [--html FILE]
 //
-// It wants root. Everything happens in namespaces of its own, of processes, mounts and networks: they go with it, whatever ends it. It is a
-// program of its own, because it starts others and the daemon must not be able to.
+// It wants root. Everything happens in namespaces of its own, of processes, mounts and networks: they go with it, whatever ends it. Control groups
+// do not: it removes those of Docker's containers itself, or the next run does. It is a program of its own, because it starts others and the
+// daemon must not be able to.
 //
 // Two processes share the work. The outer one builds the daemon, starts itself again in fresh namespaces, and writes the report. The inner one
 // measures. In there, a peer (peer_*.go) is a way to do something, a workload (work_*.go) is what they all have to do, and a lane is one
@@ -55,6 +56,9 @@ func main() {
 	}
 }
 
+// endings are the signals that end a run: it takes away what does not go by itself. SIGHUP is of a terminal that was closed.
+var endings = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT}
+
 func execute(o options) error {
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
@@ -62,7 +66,7 @@ func execute(o options) error {
 	if err := checkOnly(o.only); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := signal.NotifyContext(context.Background(), endings...)
 	defer stop()
 	r, err := get(ctx, o)
 	if err != nil {
