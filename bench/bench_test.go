@@ -309,6 +309,23 @@ func TestStaleControlGroups(t *testing.T) {
 	}
 }
 
+// A line of the progress is never as wide as the terminal, and says first how long it takes.
+func TestProgress(t *testing.T) {
+	var b strings.Builder
+	p := &progress{w: &b, terminal: true, columns: func() int { return 60 }}
+	p.begin(2, 10*time.Second)
+	p.workload("publish", strings.Repeat("∞", 100), 10*time.Second)
+	p.doing("%s", strings.Repeat("x", 100))
+	for _, line := range strings.Split(b.String(), "\r\033[K") {
+		if line = strings.TrimSuffix(line, "\n"); len([]rune(line)) > 59 {
+			t.Errorf("%q is too wide", line)
+		}
+	}
+	if want := "\r\033[K[1/2] about 10s, 10s left: publish: xxx"; !strings.Contains(b.String(), want) {
+		t.Errorf("%q does not contain %q", &b, want)
+	}
+}
+
 func TestSavedTranslations(t *testing.T) {
 	got, err := savedTranslations(`*nat
 :PREROUTING ACCEPT [0:0]

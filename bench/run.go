@@ -28,11 +28,15 @@ type run struct {
 
 // workload is what peers have to do.
 type workload struct {
-	name, what string
+	name string
+	what func(*run) string
 	// lasts is about how long it takes.
 	lasts func(*run) time.Duration
 	do    func(*run) error
 }
+
+// always is a workload that is the same in each run.
+func always(what string) func(*run) string { return func(*run) string { return what } }
 
 func workloads() []workload {
 	return []workload{
@@ -97,7 +101,7 @@ func (r *run) all(ctx context.Context) *report.Report {
 	began, before := r.report.Time, clock()
 	r.progress.begin(len(todo), total)
 	for _, w := range todo {
-		r.progress.workload(w.name, w.what, w.lasts(r))
+		r.progress.workload(w.name, w.what(r), w.lasts(r))
 		r.report.Noise.Workloads = append(r.report.Noise.Workloads, r.probe.around(r, w))
 	}
 	r.report.Noise.Others = before.others(clock())

@@ -13,7 +13,7 @@ import (
 // attachWork attaches a namespace with one published port to the bridge, and detaches it.
 func attachWork() workload {
 	return workload{
-		name: "attach", what: "a namespace to the bridge with one port published, and off it",
+		name: "attach", what: always("a namespace to the bridge with one port published, and off it"),
 		lasts: func(r *run) time.Duration { return time.Duration(len(r.attachers())) * 4 * r.pace().budget },
 		do:    (*run).attach,
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -11,22 +12,28 @@ import (
 // bulkWork publishes many ports in one operation, which is one transaction where there is such a thing.
 func bulkWork() workload {
 	return workload{
-		name: "bulk", what: "thousands of ports in one operation, and gone in one",
+		name: "bulk", what: func(r *run) string {
+			return fmt.Sprintf("%s ports in one operation, and gone in one", report.Numbers([]int{r.bulkSize()}))
+		},
 		lasts: func(r *run) time.Duration { return time.Duration(len(r.bulkPublishers())) * 2 * r.pace().budget },
 		do: func(r *run) error {
-			size := 10_000
-			if r.quick {
-				size = 1000
-			}
-			return r.many("bulk", r.bulkPublishers(), size, publisher.publish, publisher.unpublish)
+			return r.many("bulk", r.bulkPublishers(), r.bulkSize(), publisher.publish, publisher.unpublish)
 		},
 	}
+}
+
+// bulkSize is how many ports are published at once.
+func (r *run) bulkSize() int {
+	if r.quick {
+		return 1000
+	}
+	return 10_000
 }
 
 // rangeWork publishes a range of ports, as in -p 20000-20999:20000-20999.
 func rangeWork() workload {
 	return workload{
-		name: "range", what: "a range of 1,000 ports",
+		name: "range", what: always("a range of 1,000 ports"),
 		lasts: func(r *run) time.Duration { return time.Duration(len(r.publishers())) * 2 * r.pace().budget },
 		do: func(r *run) error {
 			return r.many("range", r.publishers(), 1000, func(p publisher, ports []uint16) op {

@@ -15,7 +15,7 @@ import (
 // concurrentWork has many callers publish at the same time.
 func concurrentWork() workload {
 	return workload{
-		name: "concurrent", what: "32 callers that publish at the same time, and one",
+		name: "concurrent", what: always(fmt.Sprintf("%d callers that publish and unpublish at the same time, and one", crowd)),
 		lasts: func(r *run) time.Duration { return time.Duration(len(r.publishers())) * 4 * r.pace().budget },
 		do:    (*run).concurrent,
 	}

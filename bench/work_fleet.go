@@ -11,7 +11,9 @@ import (
 // fleetWork attaches containers with few and with many ports, on hosts with few and with many.
 func fleetWork() workload {
 	return workload{
-		name: "fleet", what: "containers with 1, 32 and 206 ports, on hosts with up to 15,000",
+		name: "fleet", what: func(r *run) string {
+			return fmt.Sprintf("containers with %s ports, on hosts with %s", report.Numbers(r.fleetShapes()), report.Numbers(r.fleetSizes()))
+		},
 		lasts: func(r *run) time.Duration {
 			return time.Duration(len(r.fleetPeers())*len(r.fleetSizes())*len(r.fleetShapes())) * 5 * r.fleetPace().budget
 		},

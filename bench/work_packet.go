@@ -12,7 +12,7 @@ import (
 // packetWork sends packets through the port that was published last.
 func packetWork() workload {
 	return workload{
-		name: "packets", what: "new TCP connections, new UDP flows and a stream through the last of the published ports",
+		name: "packets", what: always("new TCP connections, new UDP flows and a stream through the last of the published ports"),
 		lasts: func(r *run) time.Duration {
 			return time.Duration(len(r.packetPeers())*len(r.packetSizes())) * 5 * r.pace().budget
 		},

@@ -13,7 +13,7 @@ import (
 // publishWork publishes one port, and unpublishes it, beside so many that are published.
 func publishWork() workload {
 	return workload{
-		name: "publish", what: "one port more, and one less, beside those that are published",
+		name: "publish", what: always("one port more, and one less, beside those that are published"),
 		lasts: func(r *run) time.Duration {
 			return time.Duration(len(r.publishers())*len(r.sizes())) * 2 * r.pace().budget
 		},

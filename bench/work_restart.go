@@ -20,7 +20,9 @@ import (
 // restartWork stops and starts the daemon on a host where nothing has changed.
 func restartWork() workload {
 	return workload{
-		name: "restart", what: "a start with a thousand sandboxes of ten ports and nothing to do",
+		name: "restart", what: func(r *run) string {
+			return fmt.Sprintf("a start with %s sandboxes of %d ports and nothing to do", report.Numbers([]int{r.restartSandboxes()}), portsEach)
+		},
 		lasts: func(r *run) time.Duration {
 			return 6*r.pace().budget + time.Duration(r.restartSandboxes())*10*time.Millisecond
 		},

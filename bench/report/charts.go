@@ -32,7 +32,7 @@ func (r *Report) sections() []section {
 		{"What an attach is made of", "Medians of one namespace attached with one port published. What the engine and the daemon add to the floor's three parts is a part of its own.", []template.HTML{
 			r.attachOurs().SVG("ours"), r.attachPeers().SVG("peers"),
 		}},
-		{"Fleets", "An attach with 1, 32 and 206 ports, on a host where others have published many.", r.fleets()},
+		{"Fleets", r.fleetText(), r.fleets()},
 	}
 	for i := range all {
 		all[i].Plots = slices.DeleteFunc(all[i].Plots, func(p template.HTML) bool { return p == "" })
@@ -88,15 +88,25 @@ func (r *Report) series(shown func(Row) bool, at func(Row) point) []series {
 	return all
 }
 
+// fleetText is of what was measured.
+func (r *Report) fleetText() string {
+	return fmt.Sprintf("An attach with %s ports, on a host where others have published %s.",
+		Numbers(r.numbers("fleet attach", func(k Key) int { return k.Size })), Numbers(r.numbers("fleet attach", func(k Key) int { return k.Ports })))
+}
+
+// numbers are those that the rows of a workload have, the smallest first.
+func (r *Report) numbers(workload string, of func(Key) int) []int {
+	var all []int
+	for _, row := range r.of(workload) {
+		all = append(all, of(row.Key))
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // fleets is a plot for each number of ports that the others have.
 func (r *Report) fleets() (plots []template.HTML) {
-	var hosts []int
-	for _, row := range r.Rows {
-		if row.Workload == "fleet attach" && !slices.Contains(hosts, row.Ports) {
-			hosts = append(hosts, row.Ports)
-		}
-	}
-	for _, ports := range hosts {
+	for _, ports := range r.numbers("fleet attach", func(k Key) int { return k.Ports }) {
 		plots = append(plots, lines{
 			Title: fmt.Sprintf("Attach beside %s ports, median", thousands(ports)), X: "ports of the container", Y: "latency", Text: durationText, Tick: tick,
 			Series: r.series(

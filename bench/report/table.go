@@ -149,6 +149,18 @@ func number(v float64) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
+// Numbers are as "1, 32 and 15,000".
+func Numbers(values []int) string {
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i] = thousands(v)
+	}
+	if last := len(texts) - 1; last > 0 {
+		return strings.Join(texts[:last], ", ") + " and " + texts[last]
+	}
+	return strings.Join(texts, "")
+}
+
 // Short is a duration with three digits.
 func Short(d time.Duration) string {
 	v := float64(d)
