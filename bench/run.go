@@ -142,6 +142,17 @@ func (r *run) skip(format string, args ...any) {
 	}
 }
 
+// but are the peers except those that there is a reason not to measure in a workload, which is recorded; "" is none.
+func (r *run) but(workload string, peers []peer, reason func(peer) string) []peer {
+	return slices.DeleteFunc(slices.Clone(peers), func(p peer) bool {
+		why := reason(p)
+		if why != "" {
+			r.skip("%s, %s: %s", workload, p.name, why)
+		}
+		return why != ""
+	})
+}
+
 // closed is told what came of taking something away.
 func (r *run) closed(err error) {
 	if err != nil {

@@ -24,13 +24,18 @@ const (
 
 // crowdedLanes are the lanes of attaches on crowded hosts; which go with the others.
 func (r *run) crowdedLanes(all *attachHosts) (lanes []*lane) {
+	workload := fmt.Sprintf("attach beside %s endpoints", report.Numbers([]int{crowdedSandboxes * crowdedNetworks}))
 	if r.quick {
+		r.skip("%s: not with --quick", workload)
 		return nil
 	}
-	for _, p := range r.attachers() {
+	peers := r.but(workload, r.attachers(), func(p peer) string {
 		if p.name != report.Engine && p.name != report.HTTP {
-			continue
+			return "such a host is made for the engine and the daemon only"
 		}
+		return ""
+	})
+	for _, p := range peers {
 		b, err := r.attachHost(p)
 		if err != nil {
 			r.fail("attach, %s: %w", p.name, err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/bridged/bridged"
@@ -53,19 +52,22 @@ func rangeWork() workload {
 
 // bulkPublishers are those that don't make a process a rule: these take -restore for many.
 func (r *run) bulkPublishers() []peer {
-	return slices.DeleteFunc(r.publishers(), func(p peer) bool { return p.name == report.IPTables || p.name == report.IPTablesOld })
+	return r.but("bulk", r.publishers(), func(p peer) string {
+		if p.name == report.IPTables || p.name == report.IPTablesOld {
+			return "it would start two processes a port; its -restore is measured in its place"
+		}
+		return ""
+	})
 }
 
 // many publishes a number of ports at once, and unpublishes them.
 func (r *run) many(workload string, peers []peer, size int, publish, unpublish func(publisher, []uint16) op) error {
-	peers = slices.DeleteFunc(peers, func(p peer) bool {
-		err := r.room(p, size)
-		if err != nil {
-			r.skip("%s, %s: %w", workload, p.name, err)
+	hosts := r.publishHosts(workload, r.but(workload, peers, func(p peer) string {
+		if err := r.room(p, size); err != nil {
+			return err.Error()
 		}
-		return err != nil
-	})
-	hosts := r.publishHosts(workload, peers, []int{0}, bridged.TCP)
+		return ""
+	}), []int{0}, bridged.TCP)
 	defer hosts.close(r)
 	var lanes []*lane
 	for _, h := range hosts {

@@ -45,7 +45,12 @@ func (r *run) fleetPace() pace {
 
 // fleetPeers are those that publish ports with an attach.
 func (r *run) fleetPeers() []peer {
-	return slices.DeleteFunc(r.attachers(), func(p peer) bool { return p.name == report.Link })
+	return r.but("fleet", r.attachers(), func(p peer) string {
+		if p.name == report.Link {
+			return "it publishes nothing"
+		}
+		return ""
+	})
 }
 
 // fleet takes one size after the other, since a port of the engine takes a file of this process.

@@ -22,10 +22,18 @@ func packetWork() workload {
 
 // packetPeers are those whose rules differ from the others'.
 func (r *run) packetPeers() []peer {
-	return slices.DeleteFunc(slices.Clone(r.peers), func(p peer) bool {
-		return !slices.Contains([]string{
-			report.NoRules, report.NFT, report.Engine, report.GoogleElement, report.GoogleRule, report.IPTables, report.IPTablesOld,
-		}, p.name)
+	like := map[string]string{
+		report.Raw: report.NFT, report.HTTP: report.Engine, report.NFTBinary: report.GoogleElement, report.Restore: report.IPTables,
+		report.RestoreOld: report.IPTablesOld, report.IPBatch: report.IPTables,
+	}
+	return r.but("packets", slices.DeleteFunc(slices.Clone(r.peers), func(p peer) bool { return p.name == report.Ping || p.name == report.Link }), func(p peer) string {
+		switch other, ok := like[p.name]; {
+		case ok:
+			return "its rules are as those of " + other
+		case p.publish == nil:
+			return "only its attaches are measured"
+		}
+		return ""
 	})
 }
 
