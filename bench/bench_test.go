@@ -309,6 +309,47 @@ func TestStaleControlGroups(t *testing.T) {
 	}
 }
 
+// The files of a report are made beforehand, have their names when they are whole, and leave nothing when they are not wanted.
+func TestOutputs(t *testing.T) {
+	dir := t.TempDir()
+	page := dir + "/page.html"
+	if err := os.WriteFile(page, []byte("earlier"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := outputs(options{htmlFile: dir}); err == nil {
+		t.Error("a directory is no file")
+	}
+	if _, err := outputs(options{jsonFile: page, htmlFile: dir + "/none/page.html"}); err == nil || !strings.Contains(err.Error(), "/none/page.html") {
+		t.Errorf("a directory that is not there: %v", err)
+	}
+	files, err := outputs(options{jsonFile: os.DevNull, htmlFile: page})
+	if err != nil {
+		t.Fatal(err)
+	}
+	discard(files)
+	if text, err := os.ReadFile(page); string(text) != "earlier" {
+		t.Errorf("the page was discarded, and says %q, %v", text, err)
+	}
+	if files, err = outputs(options{jsonFile: os.DevNull, htmlFile: page}); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if err := f.write(new(report.Report)); err != nil {
+			t.Error(err)
+		}
+	}
+	discard(files)
+	if text, err := os.ReadFile(page); !strings.Contains(string(text), "</html>") {
+		t.Errorf("the page says %q, %v", text, err)
+	}
+	if left, err := filepath.Glob(dir + "/.*"); len(left) > 0 || err != nil {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	if info, err := os.Stat(os.DevNull); err != nil || info.Mode().IsRegular() {
+		t.Errorf("%s: %v, %v", os.DevNull, info, err)
+	}
+}
+
 // A line of the progress is never as wide as the terminal, and says first how long it takes.
 func TestProgress(t *testing.T) {
 	var b strings.Builder

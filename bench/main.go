@@ -68,17 +68,20 @@ func execute(o options) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), endings...)
 	defer stop()
+	files, err := outputs(o)
+	if err != nil {
+		return err
+	}
+	defer discard(files)
 	r, err := get(ctx, o)
 	if err != nil {
 		return err
 	}
-	if err := write(r, o); err != nil {
-		return err
-	}
+	err = write(r, files)
 	if len(r.Failures) > 0 {
-		return errors.New(strings.Join(r.Failures, "\n"))
+		err = errors.Join(err, errors.New(strings.Join(r.Failures, "\n")))
 	}
-	return nil
+	return err
 }
 
 // get measures, or reads an earlier report.
@@ -97,24 +100,11 @@ func get(ctx context.Context, o options) (*report.Report, error) {
 	return r, nil
 }
 
-func write(r *report.Report, o options) error {
-	if err := r.Table(os.Stdout); err != nil {
-		return err
+// write prints the report and writes it to the files: one that fails does not cost the others.
+func write(r *report.Report, files []*output) error {
+	err := r.Table(os.Stdout)
+	for _, o := range files {
+		err = errors.Join(err, o.write(r))
 	}
-	for _, f := range []struct {
-		name   string
-		render func(*report.Report) ([]byte, error)
-	}{{o.jsonFile, (*report.Report).JSON}, {o.htmlFile, (*report.Report).HTML}} {
-		if f.name == "" {
-			continue
-		}
-		text, err := f.render(r)
-		if err == nil {
-			err = os.WriteFile(f.name, text, 0o644)
-		}
-		if err != nil {
-			return fmt.Errorf("cannot write the report: %w", err)
-		}
-	}
-	return nil
+	return err
 }
