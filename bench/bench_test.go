@@ -261,12 +261,15 @@ func TestTakeTurns(t *testing.T) {
 				return nil
 			}
 		}
+		beside := besideLane(report.Key{Peer: "beside"})
 		lanes := []*lane{
 			{key: report.Key{Peer: "quick"}, most: 1000, cycle: sleep(10 * time.Microsecond)},
 			{key: report.Key{Peer: "few at a time"}, most: 8, cycle: sleep(10 * time.Microsecond)},
 			{key: report.Key{Peer: "slow"}, most: 1000, cycle: sleep(3 * time.Millisecond)},
 			{key: report.Key{Peer: "very slow"}, most: 1000, cycle: sleep(time.Second)},
-			{key: report.Key{Peer: "staying"}, most: 1, stays: true, cycle: sleep(3 * time.Millisecond)},
+			{key: report.Key{Peer: "staying"}, most: 1, stays: true, beside: beside, cycle: func(n int, s samples) error {
+				return errors.Join(sleep(time.Millisecond)(n, beside.samples), sleep(2*time.Millisecond)(n, s))
+			}},
 			{key: report.Key{Peer: "broken"}, most: 1000, cycle: func(int, samples) error { return errors.New("no") }},
 		}
 		takeTurns(t.Context(), pace{budget: 4 * time.Millisecond, slice: time.Millisecond, least: 5}, lanes, func() {})
@@ -278,6 +281,9 @@ func TestTakeTurns(t *testing.T) {
 			if failed := lanes[i].err != nil; failed != (want == 0) {
 				t.Errorf("lane %q: %v", lanes[i].key.Peer, lanes[i].err)
 			}
+		}
+		if n := beside.count(); n != 50 {
+			t.Errorf("%d operations were measured beside 50", n)
 		}
 		all := rows("quick", lanes)
 		i := slices.IndexFunc(all, func(r report.Row) bool { return r.Peer == "slow" })

@@ -114,19 +114,21 @@ func (r *run) all(ctx context.Context) *report.Report {
 }
 
 // run measures lanes and adds their rows; floor is the peer that they are compared with.
-func (r *run) run(floor string, lanes []*lane, beside ...*lane) {
-	r.runAt(r.pace(), floor, lanes, beside...)
-}
+func (r *run) run(floor string, lanes []*lane) { r.runAt(r.pace(), floor, lanes) }
 
-// runAt has lanes take turns. What those beside have measured meanwhile is reported with theirs.
-func (r *run) runAt(p pace, floor string, lanes []*lane, beside ...*lane) {
+// runAt has lanes take turns. What was measured beside them is reported with theirs.
+func (r *run) runAt(p pace, floor string, lanes []*lane) {
 	takeTurns(r.ctx, p, lanes, r.progress.tick)
+	all := slices.Clone(lanes)
 	for _, l := range lanes {
 		if l.err != nil {
 			r.fail("%w", l.err)
 		}
+		if l.beside != nil {
+			all = append(all, l.beside)
+		}
 	}
-	r.report.Rows = append(r.report.Rows, rows(floor, append(lanes, beside...))...)
+	r.report.Rows = append(r.report.Rows, rows(floor, all)...)
 }
 
 func (r *run) fail(format string, args ...any) {

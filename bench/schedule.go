@@ -21,6 +21,8 @@ type lane struct {
 	// stays: it goes on until the others are done, so that those that are held against it have all their turns beside its own: a turn after one of other
 	// processes finds less in the caches.
 	stays bool
+	// beside is measured with its cycles: see besideLane. nil: nothing is.
+	beside *lane
 	// bytes are moved by one operation; 0: none.
 	bytes int
 
@@ -30,7 +32,7 @@ type lane struct {
 	err     error
 }
 
-// besideLane takes no turns: what it measures is part of another lane's cycle.
+// besideLane takes no turns: what it measures is part of another lane's cycle, and forgotten with that lane's.
 func besideLane(key report.Key) *lane { return &lane{key: key, samples: newSamples()} }
 
 // samples are what was measured, by workload: a cycle may measure more than one, as publish and unpublish.
@@ -138,12 +140,23 @@ func (l *lane) warmUp(p pace) {
 	for l.err == nil && l.quickest(p) < p.slice/2 && l.slice < l.most {
 		l.slice = min(l.most, 2*l.slice)
 	}
+	if l.spent == 0 {
+		l.forgetBeside()
+	}
+}
+
+// forgetBeside forgets what was measured with cycles that are forgotten.
+func (l *lane) forgetBeside() {
+	if l.beside != nil {
+		l.beside.samples = newSamples()
+	}
 }
 
 // quickest is how long a slice takes when nothing comes between: the least of three, unless one is long enough for any slice.
 func (l *lane) quickest(p pace) time.Duration {
 	least := time.Duration(math.MaxInt64)
 	for range 3 {
+		l.forgetBeside()
 		s, start := newSamples(), time.Now()
 		if l.err = l.run(l.slice, s); l.err != nil {
 			return least

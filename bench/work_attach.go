@@ -60,10 +60,10 @@ func (r *run) attach() error {
 	defer func() { hosts.close(r) }()
 	var lanes []*lane
 	for _, b := range hosts {
-		lanes = append(lanes, b.lane(report.Key{Workload: "attach", Size: 1}, ""))
+		lanes = append(lanes, b.loneLane())
 	}
 	lanes = append(lanes, r.crowdedLanes(&hosts)...)
-	r.run(report.Raw, lanes, hosts.pings()...)
+	r.run(report.Raw, lanes)
 	hosts.check(r)
 	return nil
 }
@@ -82,6 +82,24 @@ func (b *attachHost) lane(key report.Key, prefix string) *lane {
 			return b.with(prefix, key.Size, s, func(*container, []uint16) error { return nil })
 		},
 	}
+}
+
+// loneLane is of containers with one port, on a host where others have none.
+func (b *attachHost) loneLane() *lane {
+	l := b.lane(report.Key{Workload: "attach", Size: 1}, "")
+	l.beside = b.pinged()
+	return l
+}
+
+// pinged is as of a publish.
+func (b *attachHost) pinged() *lane {
+	daemon, ok := b.attacher.(*httpPublisher)
+	if !ok {
+		return nil
+	}
+	l := besideLane(report.Key{Workload: "attach", Peer: report.Ping, Size: 1, Endpoints: b.endpoints})
+	b.before = func(workload string) error { return l.samples.time(workload, daemon.conn.ping) }
+	return l
 }
 
 // with runs f while the next container is attached, with its ports.
@@ -159,18 +177,6 @@ func (r *run) attachHosts(workload string, peers []peer) attachHosts {
 		all = append(all, b)
 	}
 	return all
-}
-
-// pings are those of the daemons, as beside a publish.
-func (bs attachHosts) pings() (beside []*lane) {
-	for _, b := range bs {
-		if daemon, ok := b.attacher.(*httpPublisher); ok {
-			l := besideLane(report.Key{Workload: "attach", Peer: report.Ping, Size: 1, Endpoints: b.endpoints})
-			b.before = func(workload string) error { return l.samples.time(workload, daemon.conn.ping) }
-			beside = append(beside, l)
-		}
-	}
-	return beside
 }
 
 // check attaches a container once more with each number of ports, sends packets to it, and compares what the kernel holds before, meanwhile and after with what it should.

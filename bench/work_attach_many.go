@@ -48,7 +48,7 @@ func (r *run) crowdedLanes(all *attachHosts) (lanes []*lane) {
 			r.fail("attach, %s: %w", p.name, err)
 			continue
 		}
-		lanes = append(lanes, b.lane(report.Key{Workload: "attach", Size: 1}, ""))
+		lanes = append(lanes, b.loneLane())
 	}
 	return lanes
 }

@@ -42,24 +42,24 @@ func (r *run) publish() error {
 	defer hosts.close(r)
 	var lanes []*lane
 	for _, h := range hosts {
-		lanes = append(lanes, &lane{key: report.Key{Workload: "publish", Peer: h.peer.name, Ports: len(h.ports)}, most: spares, cycle: h.cycle})
+		key := report.Key{Workload: "publish", Peer: h.peer.name, Ports: len(h.ports)}
+		lanes = append(lanes, &lane{key: key, most: spares, cycle: h.cycle, beside: h.pinged()})
 	}
-	r.run(report.Raw, lanes, pings("publish", hosts)...)
+	r.run(report.Raw, lanes)
 	hosts.check(r, func(h *host) error { return h.try(h.take(1), publisher.publish, publisher.unpublish) })
 	return nil
 }
 
-// pings have each daemon pinged before each of its calls, on the same connection, and are what these took: a call that comes after another one is quicker
-// than one that comes after a pause.
-func pings(workload string, hosts hosts) (beside []*lane) {
-	for _, h := range hosts {
-		if daemon, ok := h.publisher.(*httpPublisher); ok {
-			l := besideLane(report.Key{Workload: workload, Peer: report.Ping, Ports: len(h.ports)})
-			h.before = func(workload string) error { return l.samples.time(workload, daemon.conn.ping) }
-			beside = append(beside, l)
-		}
+// pinged has a daemon pinged before each of its calls, on the same connection, and is what these took: a call that comes after another one is quicker
+// than one that comes after a pause. Without a daemon it is nil.
+func (h *host) pinged() *lane {
+	daemon, ok := h.publisher.(*httpPublisher)
+	if !ok {
+		return nil
 	}
-	return beside
+	l := besideLane(report.Key{Workload: "publish", Peer: report.Ping, Ports: len(h.ports)})
+	h.before = func(workload string) error { return l.samples.time(workload, daemon.conn.ping) }
+	return l
 }
 
 // host is a publisher with ports that are published.
