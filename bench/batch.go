@@ -9,11 +9,11 @@ import (
 	"github.com/bridged/bridged/nft"
 )
 
-// elementsInMessage keeps an attribute below 64 KiB.
-const elementsInMessage = 1000
+// attributeMost keeps an attribute below 64 KiB: one that is not as long yet gets another element, as in package nft.
+const attributeMost = 60_000
 
 // elementBatch is a transaction of nf_tables on the wire: a message begins it, one ends it, and the last between them is acknowledged.
-// Elements of a set that stand side by side share messages.
+// Elements of a set that stand side by side share messages. It is what package nft writes for the same elements, but for the messages' numbers.
 func elementBatch(elements []nft.Element, add bool) ([]byte, error) {
 	kind, flags := uint16(unix.NFT_MSG_DELSETELEM), netlink.HeaderFlags(0)
 	if add {
@@ -21,11 +21,11 @@ func elementBatch(elements []nft.Element, add bool) ([]byte, error) {
 	}
 	b := appendMessage(nil, unix.NFNL_MSG_BATCH_BEGIN, netlink.Request, 0, unix.NFNL_SUBSYS_NFTABLES, nil)
 	for len(elements) > 0 {
-		n := 1
-		for n < min(len(elements), elementsInMessage) && elements[n].Set == elements[0].Set {
-			n++
+		n := 0
+		for length := unix.SizeofNlAttr; n < len(elements) && elements[n].Set == elements[0].Set && length < attributeMost; n++ {
+			length += elementLength(elements[n], add)
 		}
-		body, err := elementAttributes(elements[:n])
+		body, err := elementAttributes(elements[:n], add)
 		if err != nil {
 			return nil, err
 		}
@@ -38,8 +38,18 @@ func elementBatch(elements []nft.Element, add bool) ([]byte, error) {
 	return appendMessage(b, unix.NFNL_MSG_BATCH_END, netlink.Request, 0, unix.NFNL_SUBSYS_NFTABLES, nil), nil
 }
 
-// elementAttributes are those of a message about elements of one set.
-func elementAttributes(elements []nft.Element) ([]byte, error) {
+// elementLength is that of an element's attribute.
+func elementLength(e nft.Element, add bool) int {
+	const padding = unix.NLA_ALIGNTO - 1
+	length := 3*unix.SizeofNlAttr + (e.Key.Len()+padding)&^padding
+	if add && e.Data.Len() > 0 {
+		length += 2*unix.SizeofNlAttr + (e.Data.Len()+padding)&^padding
+	}
+	return length
+}
+
+// elementAttributes are those of a message about elements of one set. What is deleted is told by its key.
+func elementAttributes(elements []nft.Element, add bool) ([]byte, error) {
 	a := netlink.NewAttributeEncoder()
 	a.String(unix.NFTA_SET_ELEM_LIST_TABLE, elements[0].Set.Table.Name)
 	a.String(unix.NFTA_SET_ELEM_LIST_SET, elements[0].Set.Name)
@@ -47,7 +57,7 @@ func elementAttributes(elements []nft.Element) ([]byte, error) {
 		for _, e := range elements {
 			list.Nested(unix.NFTA_LIST_ELEM, func(a *netlink.AttributeEncoder) error {
 				a.Nested(unix.NFTA_SET_ELEM_KEY, value(e.Key))
-				if e.Data.Len() > 0 {
+				if add && e.Data.Len() > 0 {
 					a.Nested(unix.NFTA_SET_ELEM_DATA, value(e.Data))
 				}
 				return nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -14,10 +15,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/bridged/bridged"
 	"github.com/bridged/bridged/bench/report"
+	"github.com/bridged/bridged/internal/fault"
 	"github.com/bridged/bridged/internal/nstest"
+	"github.com/bridged/bridged/nft"
 )
 
 func TestMain(m *testing.M) {
@@ -124,7 +128,7 @@ func traces(t *testing.T) map[string][]string {
 // A difference between the kernel and what it should hold is found, whatever it is; without one there is no complaint.
 func TestCheck(t *testing.T) {
 	nstest.NeedRoot(t)
-	p, err := newNFT("check", "auto")
+	p, err := newNFT("check", nft.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,6 +167,58 @@ func TestCheck(t *testing.T) {
 	}
 	if err := p.w.reaches(p.w.container, ports[0]); err == nil {
 		t.Error("packets arrive although the container's link is down")
+	}
+}
+
+// The floor writes the messages that package nft writes.
+func TestElementBatch(t *testing.T) {
+	nstest.NeedRoot(t)
+	var written []fault.Message
+	p, err := newNFT("batch", nft.Options{Fault: func(d fault.Datagram) fault.Fault {
+		for _, m := range d.Messages {
+			m.Body = slices.Clone(m.Body) // it is good until we return
+			written = append(written, m)
+		}
+		return fault.Fault{}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, n := range []int{1, 2, 5000} { // 5,000 need several messages
+		ports := some(firstPort, n)
+		elements := make([]nft.Element, n)
+		for i, port := range ports {
+			elements[i] = p.published(port)
+		}
+		for _, change := range []struct {
+			add bool
+			do  op
+		}{{true, p.publish(ports)}, {false, p.unpublish(ports)}} {
+			written = nil
+			if err := change.do(); err != nil {
+				t.Fatal(err)
+			}
+			b, err := elementBatch(elements, change.add)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []fault.Message
+			for len(b) > 0 {
+				size := binary.NativeEndian.Uint32(b)
+				want = append(want, fault.Message{
+					Kind: binary.NativeEndian.Uint16(b[4:]), Flags: binary.NativeEndian.Uint16(b[6:]), Body: b[unix.SizeofNlMsghdr:size],
+				})
+				b = b[size:]
+			}
+			if diff := cmp.Diff(written, want); diff != "" {
+				t.Errorf("%d elements, added: %v: the package's messages (-) and the floor's (+) differ:\n%.2000s", n, change.add, diff)
+			}
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 func nftPeer() peer {
 	return peer{
 		name: report.NFT, what: "the daemon's packet program and its writer, without engine: one element a port", find: known,
-		publish: func(_ *setting, name string) (publisher, error) { return newNFT(name, "auto") },
+		publish: func(_ *setting, name string) (publisher, error) { return newNFT(name, nft.Options{}) },
 	}
 }
 
@@ -34,8 +34,8 @@ type nftPublisher struct {
 	spare    spareTxs
 }
 
-// newNFT loads the program; protection is as in [nft.Options].
-func newNFT(name, protection string) (_ *nftPublisher, err error) {
+// newNFT loads the program by a writer with these options.
+func newNFT(name string, options nft.Options) (_ *nftPublisher, err error) {
 	p := &nftPublisher{program: engine.Program()}
 	if p.w, err = newWorld(name); err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func newNFT(name, protection string) (_ *nftPublisher, err error) {
 		return nil, err
 	}
 	err = p.w.host.do(func() error {
-		p.writer, err = nft.Dial(nft.Options{Protection: protection})
+		p.writer, err = nft.Dial(options)
 		return err
 	})
 	if err != nil {

@@ -28,7 +28,7 @@ type rawPublisher struct {
 }
 
 func newRaw(name string) (_ *rawPublisher, err error) {
-	furnished, err := newNFT(name, "monitor") // the tables of a lasting owner could not be written from another socket
+	furnished, err := newNFT(name, nft.Options{Protection: nft.ProtectionMonitor}) // the tables of a lasting owner could not be written from another socket
 	if err != nil {
 		return nil, err
 	}
