@@ -185,7 +185,7 @@ func (l *lane) run(n int, s samples) error {
 	return nil
 }
 
-// rows are what the lanes measured, each beside the floor's row of the same size.
+// rows are what the lanes measured, each beside the floor's row of the same size. A step has a ratio where the floor has that step.
 func rows(floor string, lanes []*lane) []report.Row {
 	var all []report.Row
 	floors := make(map[report.Key]time.Duration)
@@ -200,6 +200,9 @@ func rows(floor string, lanes []*lane) []report.Row {
 	for i := range all {
 		k := all[i].Key
 		k.Peer = floor
+		if floors[k] == 0 {
+			k.Endpoints = 0 // the floor of a crowded host is that of an empty one
+		}
 		if all[i].Ratio = report.Ratio(all[i].P50, floors[k]); all[i].Ratio != 0 {
 			all[i].Floor = floor
 		}
