@@ -371,6 +371,27 @@ func TestStaleControlGroups(t *testing.T) {
 	}
 }
 
+// What selects nothing is refused, and told what there is.
+func TestSelected(t *testing.T) {
+	for _, test := range []struct {
+		only string
+		want []string // nil: it is refused
+	}{
+		{"publish", []string{"publish"}}, {"detach,unpublish", []string{"attach", "publish"}}, {"range,", []string{"range"}},
+		{",", nil}, {"ports", nil}, {"publish,ports", nil},
+	} {
+		switch err := checkOnly(test.only); {
+		case (err == nil) != (test.want != nil), err != nil && !strings.Contains(err.Error(), "there are publish, bulk"):
+			t.Errorf("%q: %v", test.only, err)
+		case err == nil && !slices.Equal(selected(test.only), test.want):
+			t.Errorf("%q selects %v, want %v", test.only, selected(test.only), test.want)
+		}
+	}
+	if err := checkOnly(""); err != nil {
+		t.Errorf("all: %v", err)
+	}
+}
+
 // The files of a report are made beforehand, have their names when they are whole, and leave nothing when they are not wanted.
 func TestOutputs(t *testing.T) {
 	dir := t.TempDir()
@@ -409,6 +430,25 @@ func TestOutputs(t *testing.T) {
 	}
 	if info, err := os.Stat(os.DevNull); err != nil || info.Mode().IsRegular() {
 		t.Errorf("%s: %v, %v", os.DevNull, info, err)
+	}
+}
+
+// What has no floor of its own size is held against the one beside no endpoints; a step is not held against the whole.
+func TestRows(t *testing.T) {
+	measured := func(peer string, endpoints int, took time.Duration) *lane {
+		l := besideLane(report.Key{Workload: "attach", Peer: peer, Size: 1, Endpoints: endpoints})
+		l.samples.add("attach", took)
+		return l
+	}
+	crowded := measured(report.Engine, 5000, 3*time.Second)
+	crowded.samples.addPart("attach", "call", time.Second)
+	other := measured(report.Engine, 0, time.Second)
+	other.key.Size = 32
+	for _, row := range rows(report.Raw, []*lane{crowded, other, measured(report.Raw, 0, time.Second)}) {
+		want := map[string]float64{"engine, 5000": 3, "raw floor, 0": 1}[fmt.Sprintf("%s, %d", row.Label(), row.Endpoints)]
+		if row.Ratio != want {
+			t.Errorf("%s, %s: ratio %v, want %v", row.Label(), row.Beside(), row.Ratio, want)
+		}
 	}
 }
 

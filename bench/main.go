@@ -66,6 +66,9 @@ func execute(o options) error {
 	if err := checkOnly(o.only); err != nil {
 		return err
 	}
+	if o.budget < 0 {
+		return fmt.Errorf("--budget: %s is no time to measure in: it must be above 0", o.budget)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), endings...)
 	defer stop()
 	files, err := outputs(o)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -53,13 +54,24 @@ func workloadNames() []string {
 	return names
 }
 
+// undone are the ends of what workloads do, which these measure with it.
+var undone = map[string]string{"unpublish": "publish", "detach": "attach"}
+
 // selected are the names in the flag --only; none: all.
 func selected(only string) []string {
-	return strings.FieldsFunc(only, func(c rune) bool { return c == ',' })
+	names := strings.FieldsFunc(only, func(c rune) bool { return c == ',' })
+	for i, name := range names {
+		names[i] = cmp.Or(undone[name], name)
+	}
+	return names
 }
 
 func checkOnly(only string) error {
-	for _, name := range selected(only) {
+	names := selected(only)
+	if only != "" && len(names) == 0 {
+		return fmt.Errorf("--only: %q names no workload; there are %s", only, strings.Join(workloadNames(), ", "))
+	}
+	for _, name := range names {
 		if !slices.Contains(workloadNames(), name) {
 			return fmt.Errorf("--only: there is no workload %q; there are %s", name, strings.Join(workloadNames(), ", "))
 		}
