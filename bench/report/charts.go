@@ -90,8 +90,8 @@ func (r *Report) series(shown func(Row) bool, at func(Row) point) []series {
 
 // fleetText is of what was measured.
 func (r *Report) fleetText() string {
-	return fmt.Sprintf("An attach with %s ports, on a host where others have published %s: for bridged these are ports of one sandbox, for the other peers "+
-		"bare rules that one iptables-restore made, for CNI in one flat chain. Docker Engine runs with docker-proxy, a process for each port of the container.",
+	return fmt.Sprintf("An attach with %s ports, on a host where others have published %s: for bridged these are ports of one sandbox, for the peers with iptables "+
+		"bare rules that iptables-restore made, for CNI in one flat chain. Docker Engine runs with docker-proxy, a process for each port of the container.",
 		Numbers(r.numbers("fleet attach", func(k Key) int { return k.Size })), Numbers(r.numbers("fleet attach", func(k Key) int { return k.Ports })))
 }
 
