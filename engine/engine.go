@@ -58,6 +58,8 @@ type Engine struct {
 
 	// postponed is how many requests have put the compaction of the log off.
 	postponed atomic.Int64
+	// uncompacted: the log could not be written anew. The next sweep lets somebody try again: it takes the whole state, and the lock of all.
+	uncompacted atomic.Bool
 	// underWay is how many requests there are: what they take away may be in the log, and not in purges yet.
 	underWay atomic.Int64
 
@@ -432,24 +434,30 @@ func (e *Engine) record(c bridged.Change) error {
 
 // compact rewrites the log when most of it is history.
 func (e *Engine) compact() {
-	if !e.store.Grown() {
+	if e.uncompacted.Load() || !e.store.Grown() {
 		return
 	}
 	// While connections of what went wait to be ended, the log had better remember it. Under a load without any pause they always do.
 	if !e.purged() && e.postponed.Add(1) < mostPostponed {
 		return
 	}
+	if err := e.compactNow(); err != nil {
+		e.log.Warn("cannot compact the log", "error", err)
+	}
+}
+
+func (e *Engine) compactNow() error {
 	e.recording.Lock()
 	defer e.recording.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.store.Grown() || !e.purged() && e.postponed.Add(1) < mostPostponed {
-		return // somebody else did it, or it is too early
+	if e.uncompacted.Load() || !e.store.Grown() || !e.purged() && e.postponed.Add(1) < mostPostponed {
+		return nil // somebody else tried, or it is too early
 	}
 	e.postponed.Store(0)
-	if err := e.store.Compact(e.index.whole()); err != nil {
-		e.log.Warn("cannot compact the log", "error", err)
-	}
+	err := e.store.Compact(e.index.whole())
+	e.uncompacted.Store(err != nil)
+	return err
 }
 
 // compactAtEnd rewrites the log when nothing of its history is needed any more: the connections of what went were ended. The caller holds e.mu.

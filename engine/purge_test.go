@@ -130,25 +130,14 @@ func TestRemovalIsRemembered(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		grow := func() { // until most of it is history
-			for !e.store.Grown() {
-				c := bridged.Change{Sandboxes: make(map[string]*bridged.Sandbox)}
-				for id, s := range e.State().Sandboxes {
-					c.Sandboxes[id] = &s
-				}
-				if err := e.store.Append(c); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		grow() // for the removal itself
+		grow(t, e) // for the removal itself
 		e.settle()
 		outcome, purged := make(chan error), make(chan error)
 		h.commit, h.purged = outcome, purged
 		removed := make(chan error, 1)
 		go func() { removed <- e.RemovePorts(ctx, "a", udp) }()
 		synctest.Wait()
-		grow() // for another one that comes while it is under way
+		grow(t, e) // for another one that comes while it is under way
 		if _, _, err := e.AddPorts(ctx, "b", specs(t, "8080:80")); err != nil {
 			t.Error(err)
 		}

@@ -51,6 +51,7 @@ type drift struct {
 
 // sweep looks once, and has repaired or collected what it finds.
 func (e *Engine) sweep() {
+	e.uncompacted.Store(false)
 	if e.doubtful.Swap(false) {
 		e.repairs.add(struct{}{})
 	}
