@@ -228,7 +228,11 @@ const maxTaken = 512
 
 // lead commits for the leader r and for all that wait, answers, and ends its turn. It returns r's own answer.
 func (w *Writer) lead(r *request) error {
-	w.take(r)
+	if r == &w.first { // nobody waited just now
+		w.taken = append(w.taken[:0], r)
+	} else {
+		w.take(r)
+	}
 	w.led.Add(uint64(len(w.taken)))
 	w.conn.commit(w.taken, &w.transactions)
 	for _, r := range w.taken {
